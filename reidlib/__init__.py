@@ -1,0 +1,1 @@
+"""A reproducible companion to five papers on (occluded) person re-identification."""

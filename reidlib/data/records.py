@@ -1,0 +1,64 @@
+"""The index that all data sets share: images with an identity and a camera, in three splits."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image: ``pid`` is the data set's person id (0 = distractor), ``camid`` its camera.
+
+    ``mask`` is the part-label file that belongs to the image, if the data set has one.
+    """
+
+    path: Path
+    pid: int
+    camid: int
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set: images to train on, queries, and the gallery they are searched in.
+
+    Junk images (pid -1) are dropped on load; distractors (pid 0) stay in the gallery.
+    """
+
+    name: str
+    root: Path
+    train: tuple[ImageRecord, ...]
+    query: tuple[ImageRecord, ...]
+    gallery: tuple[ImageRecord, ...]
+
+    @property
+    def labels(self) -> dict[int, int]:
+        """Training label (0..I-1) of every training pid, in increasing order of pid."""
+        return {pid: label for label, pid in enumerate(sorted({r.pid for r in self.train}))}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the index: names, identities and cameras of all images, not their pixels."""
+        lines = [
+            f"{split} {record.path.name} {record.pid} {record.camid}"
+            for split in SPLITS
+            for record in sorted(getattr(self, split), key=lambda r: r.path.name)
+        ]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images, identities and cameras per split (distractors are no identity)."""
+        table = {}
+        for split in SPLITS:
+            records = getattr(self, split)
+            pids = Counter(record.pid for record in records)
+            table[split] = {
+                "images": len(records),
+                "identities": len(pids.keys() - {0}),
+                "cameras": len({record.camid for record in records}),
+                "distractors": pids[0],
+            }
+        return table
