@@ -1,0 +1,92 @@
+"""Printed cells -> runs and scorings, one module per paper; the grid is data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+
+from reidlib.experiments.config import TWINS, Preset, RunConfig, preset
+from reidlib.published import printed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed value set: where it stands, and the training and test-time variant behind it."""
+
+    table: str
+    row: str
+    dataset: str  # as printed; TWINS says which synthetic set stands for it
+    run: str  # name of a run of the paper's grid
+    scoring: str = "default"
+
+    @property
+    def key(self) -> str:
+        return f"{self.table}/{self.row}@{self.dataset}"
+
+    @property
+    def test_set(self) -> str:
+        return TWINS[self.dataset]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A paper's runs, the most informative first, and its cells.
+
+    Args:
+        runs: name -> builder of the run at a preset (seed 0).
+        cells: what the paper prints.
+        main: runs that deserve several seeds before others get a second one.
+    """
+
+    paper: str
+    runs: dict[str, Callable[[Preset], RunConfig]]
+    cells: tuple[Cell, ...]
+    main: tuple[str, ...]
+
+    def run(self, name: str, *, preset_name: str, seed: int = 0) -> RunConfig:
+        """The run of a name.
+
+        Raises:
+            ValueError: no such run.
+        """
+        if name not in self.runs:
+            raise ValueError(f"{self.paper} has no run {name!r}; expected one of {', '.join(self.runs)}")
+        return replace(self.runs[name](preset(preset_name)), seed=seed)
+
+    def cell(self, table: str, row: str, dataset: str) -> Cell:
+        """The cell that stands at a printed place.
+
+        Raises:
+            ValueError: the paper prints no such row.
+        """
+        for cell in self.cells:
+            if (cell.table, cell.row, cell.dataset) == (table, row, dataset):
+                return cell
+        rows = sorted({c.row for c in self.cells if c.table == table})
+        raise ValueError(f"{self.paper} {table} has no row {row!r} for {dataset}; its rows are {', '.join(rows)}")
+
+    def queue(self, *, preset_name: str, seeds: int) -> list[RunConfig]:
+        """All runs for this many seeds, in the order in which they should be computed.
+
+        Every run once, then the main runs' further seeds, then the others'.
+        """
+        names = [(name, seed) for seed in range(seeds) for name in self.runs]
+        names.sort(key=lambda item: (item[1] > 0, item[0] not in self.main if item[1] else False, item[1]))
+        return [self.run(name, preset_name=preset_name, seed=seed) for name, seed in names]
+
+
+GRIDS = ("bpbreid",)
+"""Papers whose grid exists so far."""
+
+
+@cache
+def grid(paper: str) -> Grid:
+    """The grid of a paper.
+
+    Raises:
+        ValueError: unknown paper, or one without a grid yet.
+    """
+    printed(paper)
+    if paper not in GRIDS:
+        raise ValueError(f"paper {paper!r} has no grid yet; available: {', '.join(GRIDS)}")
+    return import_module(f"reidlib.experiments.grids.{paper}").GRID

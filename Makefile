@@ -1,0 +1,45 @@
+# Every target is one line over `python -m reidlib ...` or tools/; Windows users and clusters call the same.
+export OMP_WAIT_POLICY = passive
+PY = .venv/bin/python
+PAPER ?= bpbreid
+PRESET ?= auto
+SEEDS ?= 1
+JOBS ?= 2
+FRESH ?=
+
+.PHONY: setup reproduce test lint unit smoke lab runs status data tables render bench clean
+
+reproduce: setup data render tables        ## everything: data, five notebooks, results/
+test: setup lint unit smoke                ## everything CI checks
+
+setup: .venv/ready                         ## virtual environment from the lock
+.venv/ready: requirements.lock pyproject.toml
+	python3 -m venv .venv
+	$(PY) -m pip install -q uv
+	$(PY) -m uv pip install -q --python $(PY) --compile-bytecode -r requirements.lock
+	$(PY) -m uv pip install -q --python $(PY) --no-deps -e .
+	touch $@
+
+data: setup                                ## generate the synthetic benchmark
+	$(PY) -m reidlib synth --preset $(PRESET) --workers $(JOBS)
+render: setup                              ## execute the notebooks, write results/rendered
+	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) $(if $(FRESH),--fresh)
+runs: setup                                ## compute missing run records
+	$(PY) -m reidlib run --paper $(PAPER) --preset $(PRESET) --seeds $(SEEDS) --jobs $(JOBS) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FRESH),--fresh)
+status: setup                              ## which printed rows have a record
+	$(PY) -m reidlib status
+tables: setup                              ## README and results/tables from the records
+	$(PY) -m reidlib tables
+lab: setup                                 ## JupyterLab on the notebooks
+	$(PY) -m jupyterlab --ServerApp.ip=localhost notebooks
+lint: setup
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/nbstripout --verify notebooks/*.ipynb
+unit: setup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
+smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
+	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
+	$(PY) -m reidlib tables --check
+bench: setup
+	for file in benchmarks/*.py; do $(PY) $$file; done
+clean:                                     ## caches and generated data; records and results stay
+	rm -rf results/cache data/synthetic

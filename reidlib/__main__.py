@@ -1,0 +1,162 @@
+"""Command line: ``python -m reidlib {run,status,synth,tables}``."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from reidlib.experiments.config import PRESETS, preset
+from reidlib.experiments.grids import GRIDS
+from reidlib.published import PAPERS
+
+SECONDS_PER_RUN = {"smoke": 4, "cpu": 200, "gpu": 15}  # one core or one GPU; replaced by records where there are some
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m reidlib", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="compute missing run records")
+    run.add_argument("--paper", default="bpbreid", choices=PAPERS)
+    run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    run.add_argument("--seeds", type=int, default=1, help="seeds per run (0, 1, ...)")
+    run.add_argument("--only", nargs="+", help="names of runs; default: all of the paper's grid")
+    run.add_argument("--budget", type=float, help="stop cleanly after this many seconds; calling again resumes")
+    run.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--fresh", action="store_true", help="recompute records that are there")
+    again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
+    again.add_argument("--stale", action="store_true", help="recompute records whose behaviour changed")
+    status = commands.add_parser("status", help="which printed rows have a record")
+    status.add_argument("--paper", choices=PAPERS)
+    status.add_argument("--json", action="store_true")
+    status.add_argument("--check", action="store_true", help="recompute behavioural fingerprints (a second per record)")
+    synth = commands.add_parser("synth", help="generate the synthetic benchmark")
+    synth.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    synth.add_argument("--workers", type=int, default=1)
+    tables = commands.add_parser("tables", help="write results/tables and the README's results from the records")
+    tables.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = parser().parse_args(arguments)
+    commands = {"run": _run, "status": _status, "synth": _synth, "tables": _tables}
+    try:
+        return commands[options.command](options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    from reidlib.experiments import records, runner
+    from reidlib.experiments.grids import grid
+
+    if options.seeds < 1 or options.jobs < 1:
+        raise ValueError(f"--seeds and --jobs must be at least 1, got {options.seeds} and {options.jobs}")
+    runs = _chosen(options, grid(options.paper))
+    if options.replace:
+        runs = [run for run in runs if _refused(run)]
+        for run in runs:
+            records.remove(run)
+    elif options.stale:
+        runs = [run for run in runs if (record := records.find(run)) and runner.stale(record, run)]
+    elif not options.fresh:
+        runs = [run for run in runs if records.find(run) is None]
+    if not runs:
+        print("nothing to do: every record is there")
+        return 0
+    name = preset(options.preset).name
+    minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
+    print(f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True)
+    runner.prepare(runs[0].data, workers=options.jobs)
+    begin, done = time.time(), []
+
+    def tell(run, outcome: str, seconds: float) -> None:
+        done.append(run)
+        if outcome != "not started":
+            spent = time.time() - begin
+            left = spent / len(done) * (len(runs) - len(done)) / 60
+            print(f"[{len(done)}/{len(runs)}] {run.stem} {outcome} in {seconds:.0f} s; {left:.0f} min left", flush=True)
+
+    fresh = options.fresh or options.stale
+    outcomes = runner.sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=tell)
+    print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
+    return 0
+
+
+def _chosen(options: argparse.Namespace, grid) -> list:
+    for name in options.only or ():
+        grid.run(name, preset_name=options.preset)  # an unknown name is an error before anything runs
+    queue = grid.queue(preset_name=options.preset, seeds=options.seeds)
+    names = {grid.run(name, preset_name=options.preset).name for name in options.only or grid.runs}
+    return [run for run in queue if run.name in names]
+
+
+def _refused(run) -> bool:
+    from reidlib.experiments import records
+
+    try:
+        records.find(run)
+    except records.RecordError:
+        return True
+    return False
+
+
+def _status(options: argparse.Namespace) -> int:
+    from reidlib.experiments import records, runner
+    from reidlib.experiments.study import Study
+
+    table = {}
+    for paper in [options.paper] if options.paper else GRIDS:
+        table[paper] = {}
+        for name in ("cpu", "gpu"):
+            study = Study(paper, name)
+            table[paper][name] = study.coverage()
+            if options.check:
+                queue = [study.run(run) for run in study.grid.runs]
+                found = [(run, records.find(run)) for run in queue]
+                table[paper][name]["stale"] = [r.name for r, record in found if record and runner.stale(record, r)]
+    if options.json:
+        print(json.dumps(table, indent=1))
+        return 0
+    for paper, presets in table.items():
+        for name, entry in presets.items():
+            minutes = len(entry["missing"]) * SECONDS_PER_RUN[name] / 60
+            print(f"{paper:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
+            if entry["missing"]:
+                print(f"         missing (about {minutes:.0f} min on one core or GPU): {', '.join(entry['missing'])}")
+            if entry.get("stale"):
+                print(f"         stale: {', '.join(entry['stale'])}")
+    return 0
+
+
+def _synth(options: argparse.Namespace) -> int:
+    from reidlib.experiments import runner
+
+    data = preset(options.preset).data
+    for split in runner.prepare(data, workers=options.workers).values():
+        counts = {side: n["images"] for side, n in split.counts().items()}
+        print(f"{split.name:26} {counts}  index {split.fingerprint}")
+    for split in runner.prepare(data.validation()).values():
+        print(f"{split.name:26} index {split.fingerprint}")
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from reidlib import report
+
+    changed = report.write_tables(check=options.check)
+    for path in changed:
+        print(f"{'out of date' if options.check else 'wrote'}: {Path(path).relative_to(report.ROOT)}")
+    return 1 if options.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

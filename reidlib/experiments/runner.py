@@ -1,0 +1,381 @@
+"""Train or reuse, score, sweep: from a run config to its record."""
+
+import logging
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from reidlib.data.datasets import load
+from reidlib.data.feeding import ImageBank, Loader, load_bank
+from reidlib.data.masks import groups
+from reidlib.data.records import Split
+from reidlib.data.synthetic import benchmark
+from reidlib.evaluation import evaluate
+from reidlib.experiments import records
+from reidlib.experiments.config import MODELS, DataConfig, RunConfig
+from reidlib.experiments.records import RunRecord
+from reidlib.explain import attention_iou, visibility_agreement
+from reidlib.protocol import MARKET
+from reidlib.published import ROOT
+from reidlib.training import History, Interrupted, extract, fit
+from reidlib.types import Features, Metrics
+
+CACHE = ROOT / "results" / "cache"
+SYNTHETIC = ROOT / "data" / "synthetic"
+FIGURE_QUERIES = 8
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A test set ready to be scored: its images, and what the generator knows about them."""
+
+    split: Split
+    query: ImageBank
+    gallery: ImageBank
+
+
+def prepare(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
+    """Index of the training set and of every test set; the synthetic benchmark is generated if absent."""
+    root = benchmark.generate(SYNTHETIC, profile=data.profile, seed=data.seed, workers=workers)
+    return {name: load(name, root) for name in (data.train_set, *data.test_sets)}
+
+
+def training_bank(run: RunConfig) -> ImageBank:
+    """The training images of a run, decoded once."""
+    split = prepare(run.data)[run.data.train_set]
+    return _bank(split.train, run.data, labels=split.labels)
+
+
+@lru_cache(maxsize=8)
+def test_set(data: DataConfig, name: str) -> TestSet:
+    """Queries and gallery of a test set, decoded once."""
+    split = prepare(data)[name]
+    return TestSet(split, _bank(split.query, data), _bank(split.gallery, data))
+
+
+def _bank(images: Sequence, data: DataConfig, *, labels: dict[int, int] | None = None) -> ImageBank:
+    return load_bank(images, size=(data.height, data.width), cache=CACHE / "images", labels=labels)
+
+
+def build(run: RunConfig, *, identities: int) -> nn.Module:
+    """The run's model with freshly drawn weights; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        return MODELS[run.model](run.model_config, identities=identities)
+
+
+def weights_path(run: RunConfig) -> Path:
+    return CACHE / "weights" / f"{run.stem}.safetensors"
+
+
+def trained(run: RunConfig) -> nn.Module:
+    """The run's trained model in evaluation mode, trained now if its weights are not cached."""
+    if not weights_path(run).exists():
+        _fit(run)
+    model = build(run, identities=len(prepare(run.data)[run.data.train_set].labels))
+    model.load_state_dict(load_file(weights_path(run)))
+    return model.eval()
+
+
+def train(run: RunConfig, *, fresh: bool = False, deadline: float | None = None, progress: bool = True) -> RunRecord:
+    """The record of a run: read if it is there, else trained, scored and written.
+
+    A lock stops two processes from computing the same run; a killed one resumes from its last epoch.
+
+    Args:
+        fresh: recompute although a record is there.
+        deadline: ``time.time()`` at which to stop after the current epoch.
+
+    Raises:
+        Interrupted: the deadline came first; calling again resumes.
+        RecordError: a record of the same name belongs to another config.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if not fresh and (record := records.find(run)):
+        return record
+    with FileLock(CACHE / f"{run.hash}.lock"):
+        if not fresh and (record := records.find(run)):
+            return record
+        started = datetime.now(UTC)
+        if fresh:
+            weights_path(run).unlink(missing_ok=True)
+        history = _fit(run, deadline=deadline, progress=progress)
+        record = _record(run, history, started=started)
+        records.write(record, records.path(run))
+    return record
+
+
+def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True) -> History:
+    checkpoint = CACHE / "checkpoints" / f"{run.stem}.pt"
+    history_path = weights_path(run).with_suffix(".history.pt")
+    if weights_path(run).exists() and history_path.exists():
+        return History(**torch.load(history_path, weights_only=True))
+    bank = training_bank(run)
+    model = build(run, identities=int(bank.label.max()) + 1)
+    loader = _loader(run, bank)
+    history = fit(
+        model, loader, config=run.train, seed=run.seed, checkpoint=checkpoint, deadline=deadline,
+        label=run.stem if progress else None,
+    )
+    weights_path(run).parent.mkdir(parents=True, exist_ok=True)
+    with records.replacing(history_path) as handle:
+        torch.save(vars(history), handle)
+    temporary = weights_path(run).with_suffix(".tmp")
+    save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, temporary)
+    temporary.replace(weights_path(run))
+    checkpoint.unlink(missing_ok=True)
+    return history
+
+
+def _loader(run: RunConfig, bank: ImageBank) -> Loader:
+    return Loader(bank, config=run.train, seed=run.seed, groups=_groups(run))
+
+
+def _groups(run: RunConfig):
+    k = getattr(run.model_config, "parts", None)
+    return groups(k) if k else None
+
+
+def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tuple[Features, Features]:
+    """Query and gallery embeddings of a test set, extracted once and cached."""
+    data, target = test_set(run.data, name), CACHE / "features" / run.stem / f"{name}.safetensors"
+    if not target.exists():
+        model = model or trained(run)
+        pair = [
+            _with_truth(extract(model, bank, groups=_groups(run)), bank, run, data.split)
+            for bank in (data.query, data.gallery)
+        ]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {f"{side}/{key}": t for side, f in zip(("query", "gallery"), pair) for key, t in _flatten(f).items()}
+        temporary = target.with_suffix(".tmp")
+        save_file(tensors, temporary)
+        temporary.replace(target)
+    tensors = load_file(target)
+    return tuple(_unflatten(tensors, side) for side in ("query", "gallery"))
+
+
+def _flatten(features: Features) -> dict[str, Tensor]:
+    named = {f"embeddings/{k}": v for k, v in features.embeddings.items()}
+    named |= {f"visibility/{k}": v for k, v in features.visibility.items()}
+    named |= {"pid": features.pid, "camid": features.camid}
+    return {name: tensor.contiguous().cpu() for name, tensor in named.items()}
+
+
+def _unflatten(tensors: dict[str, Tensor], side: str) -> Features:
+    def named(kind: str) -> dict[str, Tensor]:
+        prefix = f"{side}/{kind}/"
+        return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+    return Features(named("embeddings"), named("visibility"), tensors[f"{side}/pid"], tensors[f"{side}/camid"])
+
+
+def _with_truth(found: Features, bank: ImageBank, run: RunConfig, split: Split) -> Features:
+    """Add the true visibility (a part is visible when over 30 % of it is), known for synthetic sets only."""
+    if _groups(run) is None:
+        return found
+    truth = torch.from_numpy(true_visibility(bank, split, k=run.model_config.parts) > 0.3).float()
+    return replace(found, visibility=found.visibility | {"truth": truth})
+
+
+def true_visibility(bank: ImageBank, split: Split, *, k: int) -> np.ndarray:
+    """True visible fraction of each part in every image of a bank. ``[N, K]``"""
+    frame = benchmark.ground_truth(split.root).set_index("file").loc[list(bank.names)]
+    return benchmark.part_visibility(frame, groups(k).lookup)
+
+
+def score(run: RunConfig, scoring: str, name: str) -> Metrics:
+    """Retrieval metrics of a run under a test-time variant on a test set; trains only if it must.
+
+    Raises:
+        ValueError: the model has no such scoring.
+    """
+    query, gallery = features(run, name)
+    return _score(run, scoring, query, gallery)
+
+
+def _score(run: RunConfig, scoring: str, query: Features, gallery: Features) -> Metrics:
+    return evaluate(query, gallery, distance=distance(run, scoring), protocol=MARKET)
+
+
+def distance(run: RunConfig, scoring: str) -> Callable[[Features, Features], Tensor]:
+    """The run's distance under a named test-time variant.
+
+    Raises:
+        ValueError: the model has no such scoring.
+    """
+    known = MODELS[run.model].scorings(run.model_config)
+    if scoring not in known:
+        raise ValueError(f"{run.model} has no scoring {scoring!r} here; expected one of {', '.join(known)}")
+    return partial(MODELS[run.model].distance, scoring=known[scoring])
+
+
+def _record(run: RunConfig, history: History, *, started: datetime) -> RunRecord:
+    model = trained(run)
+    metrics, measures, arrays = {}, {}, {}
+    for name in run.data.test_sets:
+        query, gallery = features(run, name, model=model)
+        metrics[name] = {}
+        for scoring in run.scorings:
+            result = _score(run, scoring, query, gallery)
+            metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
+            arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint16)
+            arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
+        arrays[f"{name}/pid"] = query.pid.numpy().astype(np.int16)
+        measures[name] = _measures(run, model, name, query)
+    arrays |= figure_maps(run, model)
+    return RunRecord(
+        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset=run.preset, seed=run.seed,
+        provenance=_provenance(run, history, started=started), history=history.thinned(), alarms=list(history.alarms),
+        metrics=metrics, measures=measures, behaviour=behaviour(run), arrays=arrays,
+        test_scorings=len(run.scorings) * len(run.data.test_sets),
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> dict:
+    """What only ground truth can say: do maps cover their parts, do visibility scores follow the truth."""
+    data = test_set(run.data, name)
+    if "soft" not in query.visibility or "occluded" not in name:
+        return {}
+    truth = true_visibility(data.query, data.split, k=run.model_config.parts)
+    maps = part_maps(run, model, data.query)
+    return {
+        "attention_iou": attention_iou(maps, data.query.masks, lookup=torch.as_tensor(_groups(run).lookup)),
+        **visibility_agreement(query.visibility["soft"].numpy(), truth),
+    }
+
+
+def part_maps(run: RunConfig, model: nn.Module, bank: ImageBank) -> Tensor:
+    """The model's part maps (background first) for all images of a bank. ``[N, K+1, h, w]``"""
+    return extract(model, bank, groups=_groups(run), maps="parts")
+
+
+def figure_maps(run: RunConfig, model: nn.Module) -> dict[str, np.ndarray]:
+    """Attention maps on the fixed figure queries: the first queries of the occluded set and their twins."""
+    if run.model != "bpbreid" or run.model_config.attention == "stripes":
+        return {}
+    arrays = {}
+    for name in run.data.test_sets[:2]:
+        bank = test_set(run.data, name).query
+        chosen = bank[figure_queries(len(bank))]
+        arrays[f"{name}/maps"] = part_maps(run, model, chosen).numpy().astype(np.float16)
+    return arrays
+
+
+def figure_queries(count: int) -> Tensor:
+    """The fixed queries that figures show, spread over the identities."""
+    return torch.linspace(0, count - 1, FIGURE_QUERIES).round().long()
+
+
+def behaviour(run: RunConfig) -> list[float]:
+    """Behavioural fingerprint: three training steps and a test distance on a fixed tiny batch.
+
+    It changes when code changes what the run would compute, and stays when code is only rearranged.
+    """
+    bank = _toy_bank(run)
+    train = replace(run.train, iterations=3, identities=4, images=4, precision="32-true", channels_last=False)
+    model = build(run, identities=4)
+    history = fit(model, _loader(replace(run, train=train), bank), config=train, seed=0, label=None, device="cpu")
+    found = extract(model, bank, groups=_groups(run))
+    if _groups(run):
+        found = replace(found, visibility=found.visibility | {"truth": torch.ones(len(found), run.model_config.parts)})
+    matrix = distance(run, "default")(found[:4], found[4:])
+    values = [*np.concatenate([np.ravel(v) for v in history.losses.values()]), *matrix.flatten().tolist()[:8]]
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _toy_bank(run: RunConfig) -> ImageBank:
+    generator = torch.Generator().manual_seed(0)
+    height, width = run.data.height, run.data.width
+    blocks = torch.randint(0, 12, (16, 1, height // 8, width // 8), generator=generator, dtype=torch.uint8)
+    label = torch.arange(4).repeat_interleave(4)
+    return ImageBank(
+        images=torch.randint(0, 256, (16, 3, height, width), generator=generator, dtype=torch.uint8),
+        masks=blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)[:, 0],
+        label=label, pid=label + 1, camid=torch.arange(16) % 4, names=tuple(f"toy-{i}" for i in range(16)),
+    )
+
+
+def stale(record: RunRecord, run: RunConfig, *, tolerance: float = 1e-4) -> bool:
+    """Whether today's code would compute something else than the record's (behavioural fingerprint)."""
+    return not np.allclose(behaviour(run), record.behaviour, rtol=tolerance, atol=1e-6)
+
+
+def _provenance(run: RunConfig, history: History, *, started: datetime) -> dict:
+    packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "lightning-fabric")
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu {platform.machine()}",
+        "data": {name: split.fingerprint for name, split in prepare(run.data).items()},
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(history.seconds, 1),
+        "throughput": round(history.throughput, 1),
+    }
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+@contextmanager
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _job(run: RunConfig, deadline: float | None, fresh: bool) -> tuple[RunConfig, str, float]:
+    started = time.time()
+    try:
+        if deadline and started > deadline:
+            return run, "not started", 0.0
+        with _one_thread():
+            train(run, deadline=deadline, fresh=fresh, progress=False)
+    except (Interrupted, Timeout):
+        return run, "interrupted", time.time() - started
+    return run, "done", time.time() - started
+
+
+def sweep(
+    runs: Iterable[RunConfig], *, jobs: int = 1, budget: float | None = None, fresh: bool = False,
+    report: Callable[[RunConfig, str, float], None] | None = None,
+) -> dict[str, int]:
+    """Compute missing records, several runs side by side with one thread each.
+
+    Args:
+        jobs: processes; on a GPU one is usual.
+        budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
+        report: called with every finished run.
+
+    Returns:
+        How many runs ended ``done``, ``interrupted`` or ``not started``.
+    """
+    from joblib import Parallel, delayed
+
+    deadline = time.time() + budget if budget else None
+    outcomes = {"done": 0, "interrupted": 0, "not started": 0}
+    calls = (delayed(_job)(run, deadline, fresh) for run in runs)
+    for run, outcome, seconds in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+        outcomes[outcome] += 1
+        if report:
+            report(run, outcome, seconds)
+    return outcomes

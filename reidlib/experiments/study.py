@@ -1,0 +1,125 @@
+"""The records of one paper at one preset, as values of its printed cells."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from reidlib.experiments import records
+from reidlib.experiments.config import RunConfig, preset
+from reidlib.experiments.grids import Cell, Grid, grid
+from reidlib.experiments.records import RunRecord
+from reidlib.published import printed
+
+METRICS = ("rank1", "mAP")
+MAX_SEEDS = 16
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of ours: mean and standard deviation over seeds (NaN with one seed)."""
+
+    mean: float
+    std: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is recorded for a paper at a preset.
+
+    Args:
+        paper: slug.
+        preset_name: auto, smoke, cpu or gpu.
+        seeds: at most this many seeds are used; None takes all that are recorded.
+
+    Raises:
+        ValueError: unknown paper or preset, or seeds below 1.
+    """
+
+    paper: str
+    preset_name: str = "auto"
+    seeds: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preset_name", preset(self.preset_name).name)
+        if self.seeds is not None and not 1 <= self.seeds <= MAX_SEEDS:
+            raise ValueError(f"SEEDS must be between 1 and {MAX_SEEDS}, got {self.seeds!r}")
+        _ = self.grid
+
+    @property
+    def grid(self) -> Grid:
+        return grid(self.paper)
+
+    def run(self, name: str, *, seed: int = 0) -> RunConfig:
+        """The config of a named run at this preset."""
+        return self.grid.run(name, preset_name=self.preset_name, seed=seed)
+
+    @cached_property
+    def _records(self) -> dict[str, list[RunRecord]]:
+        return {}
+
+    def records(self, name: str) -> list[RunRecord]:
+        """The records of a run, one per seed, in order of seed; empty where nothing is recorded."""
+        if name not in self._records:
+            found = []
+            for seed in range(self.seeds or MAX_SEEDS):
+                if record := records.find(self.run(name, seed=seed)):
+                    found.append(record)
+            self._records[name] = found
+        return self._records[name]
+
+    def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
+        """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
+        found = [r for r in self.records(cell.run) if cell.scoring in r.metrics.get(cell.test_set, {})]
+        rows = [record.per_query(cell.test_set, cell.scoring, metric) for record in found]
+        return np.array(rows), [record.seed for record in found]
+
+    def identities(self, cell: Cell) -> np.ndarray:
+        """Identity of every query of the cell's test set. ``[Q]``"""
+        return self.records(cell.run)[0].arrays[f"{cell.test_set}/pid"]
+
+    def value(self, cell: Cell, metric: str) -> Value | None:
+        """Mean and spread of a cell over its seeds, None where it has no record."""
+        return self.scored(cell.run, test_set=cell.test_set, scoring=cell.scoring, metric=metric)
+
+    def scored(self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1") -> Value | None:
+        """Mean and spread over seeds of a run under a test-time variant on a test set."""
+        rows = [r.metrics[test_set][scoring] for r in self.records(name) if scoring in r.metrics.get(test_set, {})]
+        if not rows:
+            return None
+        values = np.array([row[metric] for row in rows])
+        return Value(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values))
+
+    def frame(self, table: str | None = None) -> pd.DataFrame:
+        """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""
+        source = printed(self.paper).set_index(["table", "row", "dataset", "metric"])
+        lines = []
+        for cell in self.grid.cells:
+            if table and cell.table != table:
+                continue
+            for metric in METRICS:
+                key = (cell.table, cell.row, cell.dataset, metric)
+                known = source.loc[[key]].iloc[0] if key in source.index else None
+                ours = self.value(cell, metric) or Value(np.nan, np.nan, 0)
+                lines.append(
+                    {
+                        "table": cell.table, "row": cell.row, "dataset": cell.dataset, "test_set": cell.test_set,
+                        "run": cell.run, "scoring": cell.scoring, "metric": metric,
+                        "variant": known["variant"] if known is not None else "",
+                        "note": known["note"] if known is not None else "",
+                        "printed": known["value"] if known is not None else np.nan,
+                        "ours": ours.mean, "std": ours.std, "seeds": ours.seeds,
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(lines)
+
+    def coverage(self) -> dict:
+        """How many printed own rows have all their cells recorded, and which runs are missing."""
+        own = printed(self.paper).query("kind == 'own'")
+        names = {(row.table, row.row) for row in own.itertuples()}
+        cells = [cell for cell in self.grid.cells if (cell.table, cell.row) in names]
+        incomplete = {(c.table, c.row) for c in cells if self.value(c, "rank1") is None}
+        absent = [name for name in self.grid.runs if not self.records(name)]
+        return {"rows": len(names), "recorded": len(names - incomplete), "missing": absent}

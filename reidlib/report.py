@@ -1,0 +1,323 @@
+"""Numbers as people read them: paper-versus-ours tables, verdicts, sentences, the README's first screen.
+
+Percent with one decimal exist here only; everywhere else numbers are fractions.
+"""
+
+import difflib
+import inspect
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from reidlib import claims
+from reidlib.claims import Outcome, Status, Verdict
+from reidlib.experiments import runner
+from reidlib.experiments.config import PRESETS, RunConfig
+from reidlib.experiments.grids import GRIDS
+from reidlib.experiments.records import RESULTS
+from reidlib.experiments.study import METRICS, Study
+from reidlib.published import ROOT
+
+MARKS = {
+    Status.REPRODUCED: "✔",
+    Status.CONTRADICTED: "✘",
+    Status.INCONCLUSIVE: "≈",
+    Status.NOT_TESTED: "·",
+    Status.UNTESTABLE: "–",
+}
+COLORS = {
+    Status.REPRODUCED: "#1a7f37",
+    Status.CONTRADICTED: "#c62828",
+    Status.INCONCLUSIVE: "#9a6700",
+    Status.NOT_TESTED: "#6e7781",
+    Status.UNTESTABLE: "#6e7781",
+}
+TITLES = {"bpbreid": "BPBreID"}
+BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
+
+
+def percent(value: float, *, std: float = np.nan, signed: bool = False) -> str:
+    """A fraction in percent with one decimal, its spread behind it; a dash where there is none."""
+    if value is None or np.isnan(value):
+        return "–"
+    text = f"{value * 100:+.1f}" if signed else f"{value * 100:.1f}"
+    return text if np.isnan(std) else f"{text} ± {std * 100:.1f}"
+
+
+def points(outcome: Outcome) -> str:
+    """A contrast's estimate and interval in percentage points."""
+    if outcome.missing:
+        return f"no record of {', '.join(outcome.missing)}"
+    return f"{outcome.estimate * 100:+.1f} [{outcome.low * 100:+.1f}, {outcome.high * 100:+.1f}]"
+
+
+# -- notebooks ----------------------------------------------------------------------------------------
+
+
+def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "auto") -> Study:
+    """Check a notebook's parameters, say what it will show, and give access to the records.
+
+    Raises:
+        ValueError: unknown preset, impossible number of seeds, or a device this machine lacks.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("DEVICE is 'cuda' but this machine has no CUDA device; use DEVICE='auto'")
+    study = Study(paper, preset, seeds)
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "CPU"
+    print(f"paper {paper}, preset {study.preset_name}, commit {runner.commit()}, device {where}")
+    print(f"data: synthetic benchmark {PRESETS[study.preset_name].data.profile!r}; not the papers' datasets")
+    return study
+
+
+def show(item: object) -> "Markdown":  # noqa: F821
+    """The library's own source of a class or function, for a notebook."""
+    from IPython.display import Markdown
+
+    source = inspect.cleandoc("\n" + inspect.getsource(item))
+    where = Path(inspect.getsourcefile(item)).relative_to(ROOT)
+    return Markdown(f"`{where}`\n```python\n{source}\n```")
+
+
+def verdict_table(verdicts: list[Verdict]) -> "pd.io.formats.style.Styler":
+    """All verdicts of a paper with the contrast that decides each."""
+    rows = [
+        {
+            "claim": f"C{v.claim}",
+            "the paper says": v.statement,
+            "where": v.source,
+            "verdict": f"{MARKS[v.status]} {v.status}",
+            "the deciding contrast, in points": deciding(v),
+            "seeds": v.seeds or "",
+        }
+        for v in verdicts
+    ]
+    frame = pd.DataFrame(rows)
+    colors = [COLORS[v.status] for v in verdicts]
+    return _style(frame).apply(lambda _: [f"color:{c};font-weight:600" for c in colors], subset=["verdict"])
+
+
+def deciding(verdict: Verdict) -> str:
+    """The contrast nearest to failing (or the reason why there is none), in words."""
+    if not verdict.outcomes:
+        return verdict.note or "computed"
+    missing = sorted({name for o in verdict.outcomes for name in o.missing})
+    if verdict.status == Status.NOT_TESTED:
+        return f"no record of {', '.join(missing)}"
+    worst = min((o for o in verdict.outcomes if not o.missing), key=_slack)
+    contrast = worst.contrast
+    many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
+    sides = f"{_names(contrast.plus)} − {_names(contrast.minus)}"
+    return f"{contrast.metric}: {sides} = {points(worst)}{many}"
+
+
+def _slack(outcome: Outcome) -> float:
+    side = 1 if outcome.contrast.sign == ">" else -1
+    edge = outcome.low if side > 0 else outcome.high
+    return side * (edge - outcome.contrast.margin)
+
+
+def _names(references: tuple[str, ...]) -> str:
+    return " + ".join(reference.split("/", 1)[1] for reference in references)
+
+
+def answer(verdict: Verdict) -> str:
+    """One sentence that states a verdict with its numbers."""
+    seeds = f"{verdict.seeds} seeds" if verdict.seeds > 1 else "one seed"
+    counts = Counter(o.status for o in verdict.outcomes)
+    tally = ", ".join(f"{n} of {len(verdict.outcomes)} contrasts {status}" for status, n in counts.items())
+    tail = f" {tally}, {seeds}." if verdict.outcomes and verdict.seeds else ""
+    return f"C{verdict.claim} is {verdict.status} on the synthetic benchmark: {deciding(verdict)}.{tail}"
+
+
+def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None):
+    """A table of the paper with our value beside every printed one.
+
+    Args:
+        baseline: row against which gains are shown, in the paper and in ours.
+        dataset: only this printed column.
+    """
+    frame = _wide(study, table, baseline=baseline, dataset=dataset)
+    if frame.empty:
+        raise ValueError(f"{study.paper} {table} has no column {dataset!r}")
+    caption = f"{TITLES[study.paper]} {table}: printed (real data) beside ours ({_data_label(study)}), percent"
+    return _style(frame).set_caption(caption)
+
+
+def _data_label(study: Study) -> str:
+    return f"synthetic data, preset {study.preset_name}"
+
+
+def _wide(study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None) -> pd.DataFrame:
+    frame = study.frame(table)
+    if dataset:
+        frame = frame[frame["dataset"] == dataset]
+    lines = []
+    for (row, where), group in frame.groupby(["row", "dataset"], sort=False):
+        values = group.set_index("metric")
+        line = {"row": row, "printed on": where, "ours on": values["test_set"].iloc[0]}
+        for metric in METRICS:
+            line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
+            line[f"{metric} ours"] = percent(values.loc[metric, "ours"], std=values.loc[metric, "std"])
+            if baseline:
+                base = frame[(frame["row"] == baseline) & (frame["dataset"] == where) & (frame["metric"] == metric)].iloc[0]
+                line[f"{metric} gain printed"] = percent(values.loc[metric, "printed"] - base["printed"], signed=True)
+                line[f"{metric} gain ours"] = percent(values.loc[metric, "ours"] - base["ours"], signed=True)
+        line["seeds"] = int(values["seeds"].min())
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def footnotes(study: Study, table: str) -> list[str]:
+    """The doubts about printed values that every table showing them must carry."""
+    notes = study.frame(table)[["row", "note"]].drop_duplicates()
+    grouped = notes[notes["note"] != ""].groupby("note", sort=False)["row"].agg(list)
+    return [f"{', '.join(dict.fromkeys(rows))}: {note.removeprefix('info: ')}" for note, rows in grouped.items()]
+
+
+def embedding_widths(study: Study) -> pd.DataFrame:
+    """Printed and used width of the embedding and name of the backbone, at the study's preset."""
+    used, printed = study.run("k8").model_config, type(study.run("k8").model_config)()
+    return pd.DataFrame({"printed": vars(printed), "used": vars(used)}).loc[["backbone", "width", "embedding", "parts"]]
+
+
+def live_check(study: Study, run: RunConfig) -> pd.DataFrame:
+    """The run trained on this machine beside its committed record."""
+    record = next((r for r in study.records(run.name) if r.seed == run.seed), None)
+    lines = []
+    for test_set in run.data.test_sets:
+        live = runner.score(run, "default", test_set).summary()
+        known = record.metrics[test_set]["default"] if record else {}
+        line = {"test set": test_set} | {f"{m} live": percent(live[m]) for m in METRICS}
+        lines.append(line | {f"{m} record": percent(known.get(m, np.nan)) for m in METRICS})
+    return pd.DataFrame(lines)
+
+
+def provenance(study: Study) -> pd.DataFrame:
+    """Which records a notebook shows: commit, device, versions, duration."""
+    lines = []
+    for name in study.grid.runs:
+        for record in study.records(name):
+            origin = record.provenance
+            lines.append(
+                {
+                    "record": f"{name} s{record.seed} {record.hash}", "commit": origin["commit"],
+                    "torch": origin["versions"]["torch"], "device": origin["device"],
+                    "seconds": origin["seconds"], "images/s": origin["throughput"],
+                    "alarms": "; ".join(record.alarms), "test scorings": record.test_scorings,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _style(frame: pd.DataFrame):
+    cells = [{"selector": "td, th", "props": "text-align:left; white-space:normal; vertical-align:top"}]
+    caption = [{"selector": "caption", "props": "caption-side:bottom; text-align:left; font-size:90%; color:#57606a"}]
+    return frame.style.hide(axis="index").set_table_styles(cells + caption)
+
+
+# -- files --------------------------------------------------------------------------------------------
+
+
+def reference_study(paper: str) -> Study:
+    """The preset whose records stand in the README: gpu where its main run is recorded, else cpu."""
+    for name in ("gpu", "cpu"):
+        study = Study(paper, name)
+        if study.records(next(iter(study.grid.runs))):
+            return study
+    return Study(paper, "cpu")
+
+
+def write_tables(*, check: bool = False) -> list[Path]:
+    """Write results/tables and the README's results; return the files that changed (or would)."""
+    wanted = {ROOT / "README.md": front_page((ROOT / "README.md").read_text())}
+    for paper in GRIDS:
+        for name in ("cpu", "gpu"):
+            study = Study(paper, name)
+            if any(study.records(run) for run in study.grid.runs):
+                wanted[RESULTS / "tables" / f"{paper}-{name}.md"] = paper_page(study)
+    changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    if not check:
+        for path in changed:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(wanted[path])
+            temporary.replace(path)
+    return changed
+
+
+def paper_page(study: Study) -> str:
+    """All tables of a paper and their footnotes, as markdown."""
+    seeds = {len(study.records(name)) for name in study.grid.runs}
+    lines = [f"# {TITLES[study.paper]}: printed and ours", ""]
+    lines += [f"Ours: {_data_label(study)}, {min(seeds)} to {max(seeds)} seeds. Printed: the papers' real datasets. Percent.", ""]
+    for table in dict.fromkeys(cell.table for cell in study.grid.cells):
+        lines += [f"## {table.capitalize()}", "", _markdown(_wide(study, table)), ""]
+        lines += [f"- {note}" for note in footnotes(study, table)] + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def front_page(readme: str) -> str:
+    """The README with its results section written anew.
+
+    Raises:
+        ValueError: the README has lost the markers between which results stand.
+    """
+    if BEGIN not in readme or END not in readme:
+        raise ValueError(f"README.md has no section between {BEGIN!r} and {END!r}; put the markers back")
+    head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
+    return "\n".join([head + BEGIN, "", *_results(), "", END + tail])
+
+
+def _results() -> list[str]:
+    lines = []
+    for paper in GRIDS:
+        study = reference_study(paper)
+        found = claims.verdicts(study)
+        counts = Counter(v.status for v in found)
+        tally = ", ".join(f"**{counts[s]} {s}**" for s in Status if counts[s])
+        lines += [f"### {TITLES[paper]}: {len(found)} claims, {tally}", ""]
+        lines += [f"Measured on {_data_label(study)}; numbers in percentage points with 95 % intervals.", ""]
+        rows = [
+            {"": MARKS[v.status], "claim": f"C{v.claim}. {v.statement}", "verdict": str(v.status),
+             "deciding contrast": deciding(v), "seeds": v.seeds or ""}
+            for v in found
+        ]  # fmt: skip
+        lines += [_markdown(pd.DataFrame(rows)), ""]
+        notes = [f"- C{v.claim}: {v.note}" for v in found if v.note and v.outcomes]
+        lines += ["What the paper itself says against its claims, or leaves open:", "", *notes, ""] if notes else []
+        lines += [*_headline(study), ""]
+    return lines
+
+
+def _headline(study: Study) -> list[str]:
+    """Accuracy of the main models on the holistic and on the occluded twin."""
+    models = [("BoT", "bot", "default"), ("PCB", "pcb", "default"), ("BPBreID", "k8", "default"),
+              ("BPBreID, visibility off", "k8", "no-visibility"), ("BPBreID, true visibility", "k8", "truth")]  # fmt: skip
+    rows = []
+    for title, run, scoring in models:
+        row = {"model": title}
+        for test_set in ("synth-market", "synth-occluded"):
+            for metric in METRICS:
+                value = study.scored(run, test_set=test_set, scoring=scoring, metric=metric)
+                row[f"{test_set} {metric}"] = percent(value.mean, std=value.std) if value else "–"
+        rows.append(row | {"seeds": len(study.records(run))})
+    return [f"Accuracy in percent ({_data_label(study)}):", "", _markdown(pd.DataFrame(rows))]
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    """A GitHub table (pandas would need one more dependency for it)."""
+    header = "| " + " | ".join(map(str, frame.columns)) + " |"
+    rule = "| " + " | ".join("---" for _ in frame.columns) + " |"
+    rows = ["| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join([header, rule, *rows])
+
+
+def difference(old: str, new: str) -> str:
+    """A unified diff, for the message of a test that finds a generated file out of date."""
+    return "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), "tracked", "generated", lineterm=""))

@@ -1,0 +1,111 @@
+"""Execute the notebooks headless with papermill and render them to HTML.
+
+Every notebook runs in a process of its own; parameter names are checked first, since papermill only
+warns about a misspelt one. What is committed names no machine: papermill's paths and times are removed.
+
+    python tools/render.py --preset cpu --jobs 2
+    python tools/render.py --preset smoke bpbreid -p SEEDS 1
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+EXECUTED = ROOT / "results" / "cache" / "executed"
+SIZE_LIMIT = 3_000_000
+
+
+def main() -> int:
+    options = _options()
+    names = options.notebooks or sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    for name in names:
+        check_parameters(name, options.parameters)
+    running, failed = [], []
+    waiting = list(names)
+    while waiting or running:
+        while waiting and len(running) < options.jobs:
+            name = waiting.pop(0)
+            print(f"{name}: started", flush=True)
+            running.append((name, time.time(), start(name, options)))
+        for entry in list(running):
+            name, began, process = entry
+            if process.poll() is not None:
+                running.remove(entry)
+                print(f"{name}: {'ok' if process.returncode == 0 else 'FAILED'} in {time.time() - began:.0f} s", flush=True)
+                if process.returncode:
+                    failed.append(name)
+                else:
+                    render(name, options.output)
+        time.sleep(0.2)
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", help="names without suffix; default: all")
+    parser.add_argument("--preset", default="auto")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--fresh", action="store_true", help="recompute records")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "rendered")
+    parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    return parser.parse_args()
+
+
+def check_parameters(name: str, parameters: list[list[str]]) -> None:
+    """Refuse a notebook or a parameter that does not exist, before anything runs."""
+    import papermill
+
+    source = NOTEBOOKS / f"{name}.ipynb"
+    if not source.exists():
+        known = ", ".join(sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+        sys.exit(f"error: no notebook {name!r}; there are {known}")
+    known = papermill.inspect_notebook(str(source))
+    for parameter, _ in parameters:
+        if parameter not in known:
+            sys.exit(f"error: notebook {name} has no parameter {parameter!r}; it has {', '.join(known)}")
+
+
+def start(name: str, options: argparse.Namespace) -> subprocess.Popen:
+    """Run one notebook in a process of its own; one thread each when several run side by side."""
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "ignore"}
+    if options.jobs > 1:
+        environment["OMP_NUM_THREADS"] = "1"
+    target = EXECUTED / f"{name}.ipynb"
+    command = [sys.executable, "-m", "papermill", "-k", "python3", "--log-output", "--no-progress-bar"]
+    command += ["--cwd", str(NOTEBOOKS), str(NOTEBOOKS / f"{name}.ipynb"), str(target), "-p", "PRESET", options.preset]
+    command += ["-p", "FRESH", "True"] if options.fresh else []
+    for parameter, value in options.parameters:
+        command += ["-p", parameter, value]
+    return subprocess.Popen(command, env=environment)
+
+
+def render(name: str, output: Path) -> None:
+    """Write the executed notebook as one HTML page without machine paths."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(EXECUTED / f"{name}.ipynb", as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    page, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
+    page = re.sub(re.escape(str(ROOT)), ".", page)
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / f"{name}.html"
+    target.write_text(page)
+    size = target.stat().st_size
+    print(f"{name}: rendered {size / 1e6:.1f} MB")
+    if size > SIZE_LIMIT:
+        sys.exit(f"error: {target.name} is {size / 1e6:.1f} MB, over the limit of {SIZE_LIMIT / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
