@@ -1,0 +1,331 @@
+"""From files to batches: decode once, keep on the device if it fits, augment whole batches.
+
+No worker processes: the parameters of an epoch's augmentation are drawn on the CPU from (seed, epoch), so
+that CPU and GPU train on the same pictures and a resumed run needs no stored random state.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Generator, Tensor
+from tqdm.auto import tqdm
+
+from reidlib.data.masks import PartGroups, check_labels, part_targets
+from reidlib.data.records import ImageRecord
+from reidlib.data.sampler import identity_batches
+from reidlib.data.transforms import Augment, apply, draw, normalise
+
+logger = logging.getLogger(__name__)
+_SHARE = 0.5  # of the free memory of a GPU that images may take
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBank:
+    """Decoded images at network size, in memory or memory-mapped.
+
+    Args:
+        images: RGB bytes.
+        masks: part labels 0..11, if the data set has them.
+        label: training label 0..I-1, -1 where there is none.
+        pid: the data set's person.
+        camid: camera.
+        names: file names, for messages and joins.
+    """
+
+    images: UInt8[Tensor, "N 3 H W"]
+    masks: UInt8[Tensor, "N H W"] | None
+    label: Int[Tensor, " N"]
+    pid: Int[Tensor, " N"]
+    camid: Int[Tensor, " N"]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, rows: Int[Tensor, " n"]) -> "ImageBank":
+        chosen = tuple(self.names[i] for i in rows.tolist())
+        masks = None if self.masks is None else self.masks[rows]
+        return ImageBank(self.images[rows], masks, self.label[rows], self.pid[rows], self.camid[rows], chosen)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def to(self, device: torch.device | str) -> "ImageBank":
+        """The same bank with its pixels on a device, or unchanged if they would not fit there."""
+        device = torch.device(device)
+        tensors = {"images": self.images, "masks": self.masks}
+        needed = sum(tensor.nbytes for tensor in tensors.values() if tensor is not None)
+        if device.type == "cuda" and needed > _SHARE * torch.cuda.mem_get_info(device)[0]:
+            logger.info("%d images (%.1f GB) stay on disk: too many for %s", len(self), needed / 1e9, device)
+            return self
+        return replace(
+            self, **{k: tensor if tensor is None else tensor.to(device) for k, tensor in tensors.items()}
+        )
+
+
+def load_bank(
+    records: Sequence[ImageRecord],
+    *,
+    size: tuple[int, int],
+    cache: Path,
+    labels: dict[int, int] | None = None,
+) -> ImageBank:
+    """Decode and resize images (and part maps) once; later calls map the cached arrays into memory.
+
+    Args:
+        records: which images; either all have a part map or none.
+        size: height and width in pixels.
+        cache: folder of the cached arrays; may be deleted at any time.
+        labels: training label of each pid, None outside training.
+
+    Raises:
+        ValueError: no records, an unreadable or truncated file, a part map that does not fit its image, a
+            pid without label.
+        OSError: the cache cannot be written.
+    """
+    _check(records, labels)
+    key = _key(records, size)
+    parts = ("images", "masks") if records[0].mask else ("images",)
+    shapes = {"images": (len(records), 3, *size), "masks": (len(records), *size)}
+    files = {part: cache / f"{key}-{part}.npy" for part in parts}
+    arrays = {part: _read(files[part], shapes[part]) for part in parts}
+    if any(array is None for array in arrays.values()):
+        _build(records, size, {files[part]: shapes[part] for part in parts})
+        arrays = {part: _read(files[part], shapes[part]) for part in parts}
+    tensors = {part: torch.from_numpy(array) for part, array in arrays.items()}
+    return ImageBank(
+        images=tensors["images"],
+        masks=tensors.get("masks"),
+        label=torch.tensor([-1 if labels is None else labels[record.pid] for record in records]),
+        pid=torch.tensor([record.pid for record in records]),
+        camid=torch.tensor([record.camid for record in records]),
+        names=tuple(record.path.name for record in records),
+    )
+
+
+def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> None:
+    if not records:
+        raise ValueError("records is empty; this split of the data set holds no images")
+    masked = [record.mask is not None for record in records]
+    if any(masked) and not all(masked):
+        raise ValueError(
+            f"{records[masked.index(False)].path} has no part map but others have; add or drop them all"
+        )
+    unknown = set() if labels is None else {record.pid for record in records} - labels.keys()
+    if unknown:
+        raise ValueError(f"labels lacks {len(unknown)} pids, among them {min(unknown)}; pass `Split.labels`")
+
+
+def _key(records: Sequence[ImageRecord], size: tuple[int, int]) -> str:
+    digest = hashlib.sha256(f"1 {size}".encode())  # 1: layout of the cache
+    for path in (path for record in records for path in (record.path, record.mask) if path):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror}); restore or remove it") from None
+        digest.update(f"{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The cached array, None if it is absent or damaged."""
+    try:
+        array = np.load(path, mmap_mode="c")
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError, OSError) as error:
+        logger.warning("cached array %s is damaged (%s); decoding again", path, error)
+        return None
+    if array.shape != shape or array.dtype != np.uint8:
+        logger.warning("cached array %s has another shape than %s; decoding again", path, shape)
+        return None
+    return array
+
+
+def _build(records: Sequence[ImageRecord], size: tuple[int, int], files: dict[Path, tuple[int, ...]]) -> None:
+    """Write the arrays under temporary names, in order and chunk by chunk, then rename them."""
+    temporary = {path: path.with_suffix(f".{os.getpid()}.tmp") for path in files}
+    try:
+        next(iter(files)).parent.mkdir(parents=True, exist_ok=True)
+        handles = [_create(temporary[path], shape) for path, shape in files.items()]
+        try:
+            for record in tqdm(records, desc="decoding", unit="img", disable=None):
+                for handle, array in zip(handles, decode(record, size=size)):
+                    handle.write(array.tobytes())
+        finally:
+            for handle in handles:
+                handle.close()
+        for path in files:
+            os.replace(temporary[path], path)
+    except OSError as error:
+        folder = next(iter(files)).parent
+        raise OSError(
+            error.errno,
+            f"cannot write the image cache ({error.strerror}); free disk space or choose another folder",
+            str(folder),
+        ) from error
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> BinaryIO:
+    handle = path.open("wb")
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(handle, header)
+    return handle
+
+
+def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """One image ``[3, H, W]`` (RGB) and, if it has one, its part map ``[H, W]``, resized to network size.
+
+    Raises:
+        ValueError: a file is unreadable or truncated, or the part map does not fit the image.
+    """
+    image = _imread(record.path, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
+    height, width = size
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    picture = resized[:, :, ::-1].transpose(2, 0, 1)  # [3, H, W]
+    if record.mask is None:
+        return (picture,)
+    labels = _imread(record.mask, cv2.IMREAD_UNCHANGED)
+    check_labels(labels, record.mask, size=image.shape[:2])
+    return picture, cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _imread(path: Path, flags: int) -> np.ndarray | None:
+    """The decoded file, None if it is broken; OpenCV alone fills the rest of a truncated JPEG with grey."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if not data or not _complete(data):
+        return None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+
+def _complete(data: bytes) -> bool:
+    if data.startswith(b"\xff\xd8"):  # JPEG: the end marker follows the last start of scan
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data[-64:]
+    return True
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What training batches are made of."""
+
+    identities: int = 16  # P, per batch
+    images: int = 4  # M, of each identity
+    augment: Augment = field(default_factory=Augment)  # how images are varied
+
+    def __post_init__(self) -> None:
+        if self.identities < 1 or self.images < 1:
+            raise ValueError(
+                f"a batch of {self.identities} x {self.images} images is empty; both must be positive"
+            )
+
+
+class Batch(NamedTuple):
+    """Training images, their labels and, for models that learn parts, the part targets."""
+
+    images: Float[Tensor, "N 3 H W"]
+    labels: Int[Tensor, " N"]
+    masks: Float[Tensor, "N M h w"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """Training batches, the same for the same (seed, epoch).
+
+    Args:
+        bank: training images.
+        config: composition and augmentation of the batches.
+        seed: of order and augmentation.
+        groups: parts that the model learns, None if it learns none.
+        device: where batches go.
+    """
+
+    bank: ImageBank
+    config: BatchConfig
+    seed: int
+    groups: PartGroups | None = None
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and self.bank.masks is None:
+            raise ValueError(
+                "groups asks for part targets but bank has no masks; use a data set with part maps"
+            )
+        if (self.bank.label < 0).any():
+            raise ValueError("bank has images without training label; pass `labels` to load_bank")
+
+    def to(self, device: torch.device | str) -> "Loader":
+        """The same loader giving batches on a device; the bank follows if it fits there."""
+        groups = None if self.groups is None else self.groups.to(device)
+        return replace(self, bank=self.bank.to(device), groups=groups, device=torch.device(device))
+
+    def order(self, epoch: int) -> Int[Tensor, "batches P*M"]:
+        """Which images make the batches of an epoch."""
+        return self._order(_stream(self.seed, epoch))
+
+    def _order(self, generator: Generator) -> Tensor:
+        p, m = self.config.identities, self.config.images
+        return identity_batches(self.bank.label, identities=p, images=m, generator=generator)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch (0, 1, ...), augmented, on the device."""
+        generator = _stream(self.seed, epoch)
+        order = self._order(generator)  # [B, P*M]
+        draws = draw(order.numel(), size=self.bank.size, augment=self.config.augment, generator=generator)
+        draws = draws.view(*order.shape, -1).to(self.device)  # [B, P*M, 7]
+        labels = self.bank.label[order].to(self.device)
+        rows = order.to(self.bank.images.device)
+        for i in range(len(order)):
+            yield self._batch(rows[i], labels[i], draws[i])
+
+    def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor) -> Batch:
+        images = self.bank.images[rows].to(self.device, non_blocking=True)
+        if self.groups is None:
+            return Batch(apply(images, None, draws=draws)[0], labels, None)
+        masks = self.bank.masks[rows].to(self.device, non_blocking=True)
+        images, masks = apply(images, masks, draws=draws)
+        return Batch(images, labels, part_targets(masks, self.groups))
+
+
+def _stream(seed: int, epoch: int) -> Generator:
+    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+def batches(
+    bank: ImageBank, *, size: int = 256, groups: PartGroups | None = None, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Float[Tensor, "N 3 H W"], Float[Tensor, "N M h w"] | None]]:
+    """All images in order under the test transform, and their part targets.
+
+    Args:
+        size: images per batch.
+        groups: parts of the targets; without it, or without part maps, there are no targets.
+    """
+    groups = None if groups is None or bank.masks is None else groups.to(device)
+    for start in range(0, len(bank), size):
+        rows = slice(start, start + size)
+        images = normalise(bank.images[rows].to(device))
+        yield images, None if groups is None else part_targets(bank.masks[rows].to(device), groups)

@@ -1,0 +1,112 @@
+"""Training augmentation on whole batches: image and part map move together, every image by its own draw.
+
+Source: BPBreID, released recipe: mirror, zero-pad and crop back, normalise, then erase one rectangle.
+Left out: colour jitter (its Occluded-ReID recipe only) and erasing by area and aspect (BoT's).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Generator, Tensor
+
+from reidlib.data.masks import swap_sides
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+ERASED = MEAN
+"""Fill of erased rectangles, after normalisation, as in the released code."""
+
+_ERASE_SIDE = (0.15, 0.65)  # shortest and longest side of the rectangle, share of the image's side
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How training images are varied."""
+
+    flip: float = 0.5  # probability of mirroring (left and right part labels are exchanged)
+    pad: float = 10 / 128  # largest shift in each direction, share of the width (10 pixels at 256x128)
+    erase: float = 0.5  # probability of erasing one rectangle, 15-65 % of each side
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "pad", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} = {getattr(self, name)}; expected a number in [0, 1]")
+
+
+def draw(
+    count: int, *, size: tuple[int, int], augment: Augment, generator: Generator
+) -> Int[Tensor, "{count} 7"]:
+    """Draw the parameters of ``count`` augmentations.
+
+    Returns:
+        Per image: shift down, shift right (of the window, in pixels), mirrored (0 or 1), and top, left,
+        height, width of the erased rectangle (height and width 0: none).
+    """
+    height, width = size
+    pad = round(augment.pad * width)
+    chance = torch.rand(count, 8, dtype=torch.float64, generator=generator)
+
+    def whole(column: int, low: int, high: int | Tensor) -> Tensor:
+        return (low + chance[:, column] * (high - low + 1)).floor().long()
+
+    erased = chance[:, 3] < augment.erase
+    rows = whole(4, *_sides(height)) * erased
+    columns = whole(5, *_sides(width)) * erased
+    flip = (chance[:, 2] < augment.flip).long()
+    top, left = whole(6, 0, height - rows), whole(7, 0, width - columns)
+    return torch.stack([whole(0, -pad, pad), whole(1, -pad, pad), flip, top, left, rows, columns], 1)
+
+
+def _sides(length: int) -> tuple[int, int]:
+    return math.floor(_ERASE_SIDE[0] * length), math.floor(_ERASE_SIDE[1] * length)
+
+
+def apply(
+    images: UInt8[Tensor, "N 3 H W"], labels: UInt8[Tensor, "N H W"] | None, *, draws: Int[Tensor, "N 7"]
+) -> tuple[Float[Tensor, "N 3 H W"], UInt8[Tensor, "N H W"] | None]:
+    """Mirror, shift, normalise and erase a batch by given draws, images and part maps alike.
+
+    Pixels from outside are black before normalisation and background in the labels, erased ones are
+    background too.
+    """
+    shift_y, shift_x, flip, top, left, rows, columns = (column[:, None] for column in draws.unbind(1))
+    layers = images if labels is None else torch.cat([images, labels[:, None]], 1)
+    height, width = layers.shape[-2:]
+    y = torch.arange(height, device=draws.device)[None]
+    x = torch.arange(width, device=draws.device)[None]
+    moved = _gather(layers, y + shift_y, torch.where(flip > 0, width - 1 - (x + shift_x), x + shift_x))
+    erased = _inside(y, top, rows)[:, :, None] & _inside(x, left, columns)[:, None, :]  # [N, H, W]
+    pictures = torch.where(erased[:, None], _channels(ERASED, images.device), normalise(moved[:, :3]))
+    if labels is None:
+        return pictures, None
+    moved = torch.where(flip[:, :, None] > 0, swap_sides(moved[:, 3]), moved[:, 3])
+    return pictures, moved.masked_fill(erased, 0)
+
+
+def _gather(
+    layers: UInt8[Tensor, "N C H W"], rows: Int[Tensor, "N H"], columns: Int[Tensor, "N W"]
+) -> UInt8[Tensor, "N C H W"]:
+    height, width = layers.shape[-2:]
+    y, x = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    index = (y[:, :, None] * width + x[:, None, :]).flatten(1)  # [N, H*W]
+    moved = layers.flatten(2).gather(2, index[:, None].expand(-1, layers.shape[1], -1)).view(layers.shape)
+    valid = (rows == y)[:, :, None] & (columns == x)[:, None, :]
+    return moved.mul_(valid[:, None])
+
+
+def _inside(position: Tensor, start: Tensor, length: Tensor) -> Tensor:
+    return (position >= start) & (position < start + length)
+
+
+def normalise(images: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
+    """Bytes to floats with ImageNet's mean and deviation, the only transform at test time."""
+    mean, std = _channels(MEAN, images.device), _channels(STD, images.device)
+    return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+
+@cache
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(3, 1, 1)  # cached: a copy to a GPU would stop the queue
