@@ -1,0 +1,35 @@
+"""Which gallery images count for a query: the camera rule, junk and distractors.
+
+Identity -1 is junk and never reaches the evaluator (the loaders drop it). Identity 0 is a distractor:
+it stays in the gallery, pushes correct images down, and never matches, not even a query of identity 0.
+"""
+
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+DISTRACTOR = 0
+
+
+class Protocol(StrEnum):
+    """The rules by which a benchmark is scored; ``Protocol("market")`` reads one by name."""
+
+    MARKET = "market"
+    """Gallery images with the query's identity and camera are left out, as if they were not there."""
+
+    NO_CAMERA = "no-camera"
+    """Every gallery image counts: Occluded-REID, Partial-REID and Partial-iLIDS tell no cameras apart."""
+
+    def left_out(self, camid: int, cameras: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Which gallery images of the query's own identity do not count.
+
+        Args:
+            camid: the query's camera.
+            cameras: cameras of the gallery images with the query's identity.
+        """
+        match self:
+            case Protocol.MARKET:
+                return cameras == camid
+            case Protocol.NO_CAMERA:
+                return np.zeros(len(cameras), dtype=bool)
