@@ -1,0 +1,7 @@
+"""All models by the slug of their paper; each has ``Config``, ``SCORINGS``, ``loss`` and ``distance``."""
+
+from reidlib.models.bot import BoT
+from reidlib.models.bpbreid import BPBreID
+from reidlib.models.pcb import PCB
+
+MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID}

@@ -1,0 +1,195 @@
+"""Backbones: an image batch in, a feature map ``[N, C, h, w]`` after the last ReLU out.
+
+ResNets keep a stride of 16 (the last stage does not shrink the map), HRNets and the small ones of the
+presets a stride of 4. Parameter names are those of torchvision, IBN-Net and timm, so that their weight
+files load. Left out: OSNet and non-local blocks, which no row of the papers built so far needs.
+"""
+
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+DEPTHS = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet50-ibn": (Bottleneck, [3, 4, 6, 3]),
+}
+SMALL = ("small", "small-ibn", "small-hrnet")
+IMAGENET_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+    "resnet50-ibn": "resnet50_ibn_a-d9d0bb7b.pth",
+    "hrnet-w32": "hrnetv2_w32_imagenet_pretrained.pth",
+}
+BACKBONES = (*DEPTHS, "hrnet-w32", *SMALL)
+
+
+def build_backbone(
+    name: str, *, width: float = 1.0, last_stride: int = 1, weights: str | None = None
+) -> nn.Module:
+    """Build a backbone; its ``channels`` attribute is the depth of the map it returns.
+
+    Args:
+        name: one of ``BACKBONES``.
+        width: multiplier of the channels, for the small backbones only.
+        last_stride: stride of the last stage, 1 or 2; HRNets have none to change.
+        weights: None (random), "imagenet" (a file in torch's checkpoint folder) or a file's path.
+
+    Raises:
+        ValueError: an unknown name, an option that the backbone lacks, or weights that do not fit.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"name = {name!r}; expected one of {', '.join(BACKBONES)}")
+    if last_stride not in (1, 2) or (last_stride == 2 and "hrnet" in name):
+        raise ValueError(f"last_stride = {last_stride} with {name}; expected 1, or 2 unless it is an HRNet")
+    if width != 1.0 and name not in SMALL:
+        raise ValueError(f"width = {width} with {name}; expected 1: only {', '.join(SMALL)} can be narrowed")
+    if name in DEPTHS:
+        block, depths = DEPTHS[name]
+        backbone = ResNet(block, depths, last_stride=last_stride, ibn=name.endswith("ibn"))
+    elif name == "hrnet-w32":
+        backbone = HRNet(32, stem=64, blocks=4, modules=(1, 4, 3))
+    elif name == "small-hrnet":
+        backbone = HRNet(round(32 * width), stem=round(32 * width), blocks=1, modules=(1, 1, 1))
+    else:
+        backbone = SmallResNet(width=width, last_stride=last_stride, ibn=name.endswith("ibn"))
+    if weights is not None:
+        load_weights(backbone, _imagenet_file(name) if weights == "imagenet" else Path(weights))
+    return backbone
+
+
+class InstanceBatchNorm(nn.Module):
+    """IBN-a: instance norm on the first half of the channels, batch norm on the second."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.half = channels // 2
+        self.IN = nn.InstanceNorm2d(self.half, affine=True)  # named as in the published weights
+        self.BN = nn.BatchNorm2d(channels - self.half)
+
+    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
+        first, second = features[:, : self.half], features[:, self.half :]
+        return torch.cat([self.IN(first.contiguous()), self.BN(second.contiguous())], dim=1)
+
+
+class ResNet(torchvision.models.ResNet):
+    """torchvision's ResNet without pooling and classifier, optionally with IBN-a in stages 1 to 3."""
+
+    def __init__(self, block: type[nn.Module], depths: list[int], *, last_stride: int, ibn: bool):
+        super().__init__(block, depths)
+        self.channels = self.fc.in_features
+        del self.fc, self.avgpool
+        first = self.layer4[0]
+        strided = first.conv2 if block is Bottleneck else first.conv1
+        strided.stride = first.downsample[0].stride = (last_stride, last_stride)
+        if ibn:
+            _use_ibn(self.layer1, self.layer2, self.layer3)
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [N, 64, H/4, W/4]
+        return self.layer4(self.layer3(self.layer2(self.layer1(features))))  # [N, C, H/16, W/16]
+
+
+class SmallResNet(nn.Sequential):
+    """The presets' network: four stages of one basic block, 64x32 pixels to a 16x8 map.
+
+    Its map is as fine as that of a ResNet-50 with last stride 1 at 256x128, at .60 M parameters.
+    """
+
+    def __init__(self, *, width: float, last_stride: int, ibn: bool):
+        widths = [round(channels * width) for channels in (32, 64, 128, 128)]
+        stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        stages = [
+            nn.Sequential(_basic_block(before, after, stride=stride))
+            for before, after, stride in zip([widths[0], *widths], widths, (1, 2, 1, last_stride))
+        ]
+        super().__init__(stem, *stages)
+        self.channels = widths[-1]
+        if ibn:
+            _use_ibn(*stages[:3])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class HRNet(timm.models.hrnet.HighResolutionNet):
+    """timm's HRNet: four branches, each widened by its head block, brought to stride 4 and concatenated.
+
+    Source: Wang et al., Deep High-Resolution Representation Learning, TPAMI 2020 (HRNetV2).
+    """
+
+    def __init__(self, width: int, *, stem: int, blocks: int, modules: tuple[int, int, int]):
+        config = {"stem_width": stem, "stage1": _hrnet_stage(1, "BOTTLENECK", [stem], blocks)}
+        for branches, count in enumerate(modules, start=2):
+            widths = [width * 2**branch for branch in range(branches)]
+            config[f"stage{branches}"] = _hrnet_stage(count, "BASIC", widths, blocks)
+        super().__init__(config, head="incre")
+        self.channels = sum(4 * channels for channels in self.head_channels)
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
+        branches = [widen(branch) for widen, branch in zip(self.incre_modules, self.forward_features(images))]
+        size = branches[0].shape[-2:]
+        upsampled = [interpolate(b, size=size, mode="bilinear", align_corners=True) for b in branches[1:]]
+        return torch.cat([branches[0], *upsampled], dim=1)  # [N, C, H/4, W/4]
+
+
+def load_weights(backbone: nn.Module, path: Path) -> None:
+    """Fill a backbone from a file; what the file has beyond it (a classifier, say) is left out.
+
+    Raises:
+        ValueError: no such file, or one without all of the backbone's parameters.
+    """
+    if not path.is_file():
+        raise ValueError(f"weights: no file {path}; put {path.name} there, or train from scratch with None")
+    safe = path.suffix == ".safetensors"
+    state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    state = {name.removeprefix("module."): value for name, value in state.get("state_dict", state).items()}
+    wanted = backbone.state_dict()
+    state = {name: value for name, value in state.items() if name in wanted}
+    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"weights: {path} lacks {len(missing)} entries of the backbone, first {missing[0]}")
+    backbone.load_state_dict(state, strict=False)
+
+
+def _imagenet_file(name: str) -> Path:
+    if name not in IMAGENET_FILES:
+        raise ValueError(f'weights = "imagenet": none exist for {name}; use None or a file\'s path')
+    return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[name]
+
+
+def _use_ibn(*stages: nn.Sequential) -> None:
+    for stage in stages:
+        for block in stage:
+            block.bn1 = InstanceBatchNorm(block.bn1.num_features)
+
+
+def _basic_block(before: int, after: int, *, stride: int) -> nn.Module:
+    if stride == 1 and before == after:
+        return BasicBlock(before, after)
+    shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
+    return BasicBlock(before, after, stride, shortcut)
+
+
+def _hrnet_stage(modules: int, block: str, widths: list[int], blocks: int) -> dict:
+    return {
+        "num_modules": modules,
+        "num_branches": len(widths),
+        "block_type": block,
+        "num_blocks": [blocks] * len(widths),
+        "num_channels": widths,
+        "fuse_method": "SUM",
+    }

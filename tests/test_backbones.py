@@ -1,0 +1,134 @@
+"""Backbones: parameter counts of the papers, map sizes, strides, IBN-a, and weight files."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from reidlib.backbones import BACKBONES, InstanceBatchNorm, build_backbone
+
+
+def on_meta(name):
+    with torch.device("meta"):
+        return build_backbone(name)
+
+
+def count(module, kind):
+    return sum(isinstance(m, kind) for m in module.modules())
+
+
+def size(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "channels"),
+    [
+        ("resnet18", 11_176_512, 512),
+        ("resnet34", 21_284_672, 512),
+        ("resnet50", 23_508_032, 2048),
+        ("resnet101", 42_500_160, 2048),
+        ("resnet50-ibn", 23_508_032, 2048),
+        ("hrnet-w32", 30_881_856, 1920),
+        ("small", 602_784, 128),
+        ("small-ibn", 602_784, 128),
+    ],
+)
+def test_parameter_counts(name, parameters, channels):
+    backbone = on_meta(name)
+    assert size(backbone) == parameters
+    assert backbone.channels == channels
+
+
+def test_resnet50_pieces():
+    net = on_meta("resnet50")
+    pieces = [net.conv1, net.bn1, net.layer1, net.layer2, net.layer3, net.layer4]
+    assert [size(p) for p in pieces] == [9_408, 128, 215_808, 1_219_584, 7_098_368, 14_964_736]
+
+
+def test_hrnet_pieces():
+    net = on_meta("hrnet-w32")
+    stem = [net.conv1, net.conv2, net.bn1, net.bn2, net.layer1]
+    assert [size(p) for p in stem] == [1_728, 36_864, 128, 128, 286_208]
+    assert [size(p) for p in (net.transition1, net.transition2, net.transition3)] == [
+        221_376,
+        73_984,
+        295_424,
+    ]
+    stages = [net.stage2, net.stage3, net.stage4, net.incre_modules]
+    assert [size(p) for p in stages] == [390_848, 6_821_632, 21_177_216, 1_576_320]
+
+
+def test_ibn_sits_in_every_first_norm_of_stages_one_to_three():
+    net = on_meta("resnet50-ibn")
+    assert count(net, nn.InstanceNorm2d) == 13
+    assert count(net, nn.BatchNorm2d) == 53
+    assert all(isinstance(b.bn1, InstanceBatchNorm) for s in (net.layer1, net.layer2, net.layer3) for b in s)
+    assert not any(isinstance(b.bn1, InstanceBatchNorm) for b in net.layer4)
+    assert count(on_meta("small-ibn"), nn.InstanceNorm2d) == 3
+
+
+def test_instance_batch_norm_normalises_each_half_its_own_way():
+    features = 3 + 2 * torch.randn(4, 6, 5, 3, generator=torch.Generator().manual_seed(0))
+    first, second = InstanceBatchNorm(6)(features).split(3, dim=1)
+    assert first.mean((2, 3)).abs().max() < 1e-5  # per image and channel
+    assert second.mean((2, 3)).abs().max() > 1e-2
+    assert second.mean((0, 2, 3)).abs().max() < 1e-5  # per channel
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_map_size(name):
+    height, width = (64, 32) if name.startswith("small") else (256, 128)
+    images = torch.empty(2, 3, height, width, device="meta")
+    stride = {"small": 4, "small-ibn": 4, "small-hrnet": 4, "hrnet-w32": 4}.get(name, 16)
+    backbone = on_meta(name)
+    assert backbone(images).shape == (2, backbone.channels, height // stride, width // stride)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "small"])
+def test_last_stride_of_two_halves_the_map(name):
+    with torch.device("meta"):
+        maps = [build_backbone(name, last_stride=s)(torch.empty(1, 3, 64, 32)) for s in (1, 2)]
+    assert maps[0].shape[-2] == 2 * maps[1].shape[-2]
+
+
+@pytest.mark.parametrize("name", ["small", "small-ibn", "small-hrnet"])
+def test_small_backbones_narrow_and_train(name):
+    backbone = build_backbone(name, width=0.5)
+    features = backbone(torch.randn(2, 3, 64, 32))
+    features.square().mean().backward()
+    assert features.shape[-2:] == (16, 8)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+
+
+def test_unknown_names_and_options_are_refused():
+    with pytest.raises(ValueError, match="small-hrnet"):
+        build_backbone("resnet51")
+    with pytest.raises(ValueError, match="width"):
+        build_backbone("resnet50", width=0.5)
+    with pytest.raises(ValueError, match="last_stride"):
+        build_backbone("small-hrnet", last_stride=2)
+    with pytest.raises(ValueError, match="none exist for small"):
+        build_backbone("small", weights="imagenet")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_load_from_a_file(tmp_path, suffix):
+    source = build_backbone("small", width=0.25)
+    state = {**source.state_dict(), "fc.weight": torch.zeros(2, 2)}  # a classifier to leave out
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+    else:
+        save_file(state, path)
+    loaded = build_backbone("small", width=0.25, weights=str(path))
+    assert all(map(torch.equal, source.state_dict().values(), loaded.state_dict().values()))
+    torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="lacks"):
+        build_backbone("small", weights=str(tmp_path / "other.pth"))
+
+
+def test_missing_imagenet_file_names_the_file_and_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with torch.device("meta"), pytest.raises(ValueError, match=r"checkpoints/resnet50-0676ba61\.pth"):
+        build_backbone("resnet50", weights="imagenet")

@@ -1,0 +1,133 @@
+"""Distances against naive loops and against numbers obtained with the released code of BPBreID."""
+
+import math
+
+import pytest
+import torch
+
+from reidlib.distances import euclidean, part_euclidean, safe_sqrt, visible_part_distance
+
+DTYPES = (torch.float32, torch.float64)
+QUERY = torch.tensor([[[1, 0], [0, 1], [1, 1]], [[0, 0], [2, 0], [0, 3]]]).float()
+GALLERY = torch.tensor([[[4, 4], [0, 1], [1, 1]], [[1, 0], [3, 4], [1, 2]], [[0, 1], [2, 2], [2, 3]]]).float()
+BINARY = torch.tensor([[0, 1, 0], [1, 1, 1]]).float(), torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1]]).float()
+SOFT = (
+    torch.tensor([[0, 0.81, 0], [1, 0.64, 0.25]]),
+    torch.tensor([[1, 0, 0.36], [0.49, 1, 0], [0, 0, 0.09]]),
+)
+NONE = (None, None)
+
+
+def naive(query, gallery, visibility, *, normalized):
+    """Eq. 9 in loops; infinity where no slot is shared."""
+    result = torch.empty(len(query), len(gallery), dtype=query.dtype)
+    for i, a in enumerate(query):
+        for j, b in enumerate(gallery):
+            total = weight = 0.0
+            for s in range(len(a)):
+                x, y = a[s], b[s]
+                if normalized:
+                    x, y = x / x.norm().clamp_min(1e-12), y / y.norm().clamp_min(1e-12)
+                w = 1.0 if visibility[0] is None else math.sqrt(visibility[0][i, s] * visibility[1][j, s])
+                total, weight = total + w * (x - y).norm().item(), weight + w
+            result[i, j] = total / weight if weight > 0 else math.inf
+    return result
+
+
+def ours(query, gallery, visibility, *, normalized):
+    return visible_part_distance(
+        query.unbind(1),
+        gallery.unbind(1),
+        query_visibility=visibility[0],
+        gallery_visibility=visibility[1],
+        normalized=normalized,
+    )
+
+
+@pytest.mark.parametrize(
+    ("visibility", "normalized", "expected"),
+    [
+        (BINARY, False, [[math.inf, 4.242640, math.inf], [3.946461, 2.561553, 2.000000]]),
+        (BINARY, True, [[math.inf, 0.632456, math.inf], [0.882683, 0.947214, 0.579568]]),
+        (NONE, False, [[1.666667, 1.747547, 1.962117], [3.376330, 2.179106, 1.666667]]),
+        (SOFT, False, [[math.inf, 4.242640, math.inf], [4.867442, 2.665656, 2.000000]]),
+    ],
+)
+def test_distances_of_the_released_code(visibility, normalized, expected):
+    """The released code writes 1 + max of the comparable part distances for infinity."""
+    distances = ours(QUERY, GALLERY, visibility, normalized=normalized)
+    torch.testing.assert_close(distances, torch.tensor(expected), atol=1e-5, rtol=0)
+    if visibility is BINARY and not normalized:
+        shared = torch.einsum("qs,gs->sqg", *BINARY) > 0
+        largest = part_euclidean(QUERY, GALLERY)[shared].max()
+        assert 1 + largest.item() == pytest.approx(6.656854, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("kind", ["none", "binary", "soft"])
+def test_visible_part_distance_equals_a_naive_loop(dtype, normalized, kind):
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(5, 3, 6, generator=generator, dtype=dtype)
+    gallery = torch.randn(7, 3, 6, generator=generator, dtype=dtype)
+    gallery[2] = gallery[1]  # a tie
+    query[4] = 0  # no direction
+    visibility = NONE
+    if kind != "none":
+        scores = [torch.rand(n, 3, generator=generator, dtype=dtype) for n in (5, 7)]
+        visibility = tuple((s > 0.5).to(dtype) for s in scores) if kind == "binary" else tuple(scores)
+        visibility[0][0] = 0  # nothing visible
+        visibility[1][:, 1] = 0  # one part invisible everywhere
+    distances = ours(query, gallery, visibility, normalized=normalized)
+    torch.testing.assert_close(distances, naive(query, gallery, visibility, normalized=normalized))
+    assert distances.dtype == dtype
+    assert torch.equal(distances[:, 1], distances[:, 2]) == (kind == "none")
+
+
+def test_half_precision_embeddings_are_compared_in_full_precision():
+    query = torch.randn(4, 2, 8, generator=torch.Generator().manual_seed(1)).half()
+    with torch.autocast("cpu", torch.bfloat16):
+        distances = ours(query, query, NONE, normalized=True)
+    assert distances.dtype == torch.float32
+    expected = naive(query.float(), query.float(), NONE, normalized=True)
+    torch.testing.assert_close(distances, expected, atol=1e-3, rtol=0)
+
+
+def test_inputs_stay_as_they_were():
+    query, gallery, visibility = QUERY.clone(), GALLERY.clone(), [score.clone() for score in BINARY]
+    ours(query, gallery, visibility, normalized=True)
+    assert torch.equal(query, QUERY)
+    assert torch.equal(gallery, GALLERY)
+    assert all(map(torch.equal, visibility, BINARY))
+
+
+def test_mismatched_arguments_are_refused():
+    with pytest.raises(ValueError, match="give both or neither"):
+        ours(QUERY, GALLERY, (BINARY[0], None), normalized=True)
+    with pytest.raises(ValueError, match="3 and 2 slots"):
+        visible_part_distance(QUERY.unbind(1), GALLERY.unbind(1)[:2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_euclidean_equals_a_naive_loop(dtype):
+    generator = torch.Generator().manual_seed(2)
+    a, b = (torch.randn(2, n, 5, generator=generator, dtype=dtype) for n in (3, 4))
+    b[:, 0] = a[:, 0]  # a zero distance
+    expected = (a[:, :, None] - b[:, None]).square().sum(-1).sqrt()
+    torch.testing.assert_close(
+        euclidean(a, b), expected, atol=2e-3 if dtype == torch.float32 else 1e-6, rtol=1e-5
+    )
+
+
+def test_zero_distance_has_zero_gradient():
+    square = torch.tensor([0.0, -1e-9, 4.0], requires_grad=True)
+    safe_sqrt(square).sum().backward()
+    assert square.grad.tolist() == [0, 0, 0.25]
+    points = torch.ones(3, 2, requires_grad=True)
+    euclidean(points, points).sum().backward()
+    assert points.grad.abs().sum() == 0
+
+
+def test_euclidean_passes_gradcheck():
+    a, b = (torch.randn(n, 3, dtype=torch.float64, requires_grad=True) for n in (2, 3))
+    assert torch.autograd.gradcheck(euclidean, (a, b))
