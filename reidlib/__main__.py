@@ -11,7 +11,11 @@ from reidlib.experiments.config import PRESETS, preset
 from reidlib.experiments.grids import GRIDS
 from reidlib.published import PAPERS
 
-SECONDS_PER_RUN = {"smoke": 4, "cpu": 200, "gpu": 15}  # one core or one GPU; replaced by records where there are some
+SECONDS_PER_RUN = {
+    "smoke": 4,
+    "cpu": 200,
+    "gpu": 15,
+}  # one core or one GPU; replaced by records where there are some
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     run.add_argument("--seeds", type=int, default=1, help="seeds per run (0, 1, ...)")
     run.add_argument("--only", nargs="+", help="names of runs; default: all of the paper's grid")
-    run.add_argument("--budget", type=float, help="stop cleanly after this many seconds; calling again resumes")
+    run.add_argument(
+        "--budget", type=float, help="stop cleanly after this many seconds; calling again resumes"
+    )
     run.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
@@ -31,11 +37,15 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="which printed rows have a record")
     status.add_argument("--paper", choices=PAPERS)
     status.add_argument("--json", action="store_true")
-    status.add_argument("--check", action="store_true", help="recompute behavioural fingerprints (a second per record)")
+    status.add_argument(
+        "--check", action="store_true", help="recompute behavioural fingerprints (a second per record)"
+    )
     synth = commands.add_parser("synth", help="generate the synthetic benchmark")
     synth.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     synth.add_argument("--workers", type=int, default=1)
-    tables = commands.add_parser("tables", help="write results/tables and the README's results from the records")
+    tables = commands.add_parser(
+        "tables", help="write results/tables and the README's results from the records"
+    )
     tables.add_argument("--check", action="store_true", help="only say whether they are up to date")
     return top
 
@@ -74,7 +84,9 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     name = preset(options.preset).name
     minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
-    print(f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True)
+    print(
+        f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
+    )
     runner.prepare(runs[0].data, workers=options.jobs)
     begin, done = time.time(), []
 
@@ -83,7 +95,10 @@ def _run(options: argparse.Namespace) -> int:
         if outcome != "not started":
             spent = time.time() - begin
             left = spent / len(done) * (len(runs) - len(done)) / 60
-            print(f"[{len(done)}/{len(runs)}] {run.stem} {outcome} in {seconds:.0f} s; {left:.0f} min left", flush=True)
+            print(
+                f"[{len(done)}/{len(runs)}] {run.stem} {outcome} in {seconds:.0f} s; {left:.0f} min left",
+                flush=True,
+            )
 
     fresh = options.fresh or options.stale
     outcomes = runner.sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=tell)
@@ -122,7 +137,9 @@ def _status(options: argparse.Namespace) -> int:
             if options.check:
                 queue = [study.run(run) for run in study.grid.runs]
                 found = [(run, records.find(run)) for run in queue]
-                table[paper][name]["stale"] = [r.name for r, record in found if record and runner.stale(record, r)]
+                table[paper][name]["stale"] = [
+                    r.name for r, record in found if record and runner.stale(record, r)
+                ]
     if options.json:
         print(json.dumps(table, indent=1))
         return 0
@@ -131,7 +148,9 @@ def _status(options: argparse.Namespace) -> int:
             minutes = len(entry["missing"]) * SECONDS_PER_RUN[name] / 60
             print(f"{paper:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
             if entry["missing"]:
-                print(f"         missing (about {minutes:.0f} min on one core or GPU): {', '.join(entry['missing'])}")
+                print(
+                    f"         missing (about {minutes:.0f} min on one core or GPU): {', '.join(entry['missing'])}"
+                )
             if entry.get("stale"):
                 print(f"         stale: {', '.join(entry['stale'])}")
     return 0

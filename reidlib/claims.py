@@ -95,13 +95,20 @@ def verdicts(study: Study) -> list[Verdict]:
 def _verdict(study: Study, claim: str, rows) -> Verdict:
     first = rows.iloc[0]
     decided = partial(
-        Verdict, study.paper, claim, first["statement"], first["source"], note=" ".join(n for n in rows["note"] if n)
+        Verdict,
+        study.paper,
+        claim,
+        first["statement"],
+        first["source"],
+        note=" ".join(n for n in rows["note"] if n),
     )
     match first["kind"]:
         case "untestable":
             return decided(Status.UNTESTABLE)
         case "exact":
-            return decided(Status.REPRODUCED if EXACT[f"{study.paper}-{claim}"](study) else Status.CONTRADICTED)
+            return decided(
+                Status.REPRODUCED if EXACT[f"{study.paper}-{claim}"](study) else Status.CONTRADICTED
+            )
         case "contrast":
             outcomes = tuple(outcome(study, contrast) for row in rows.itertuples() for contrast in parse(row))
             return decided(combine([o.status for o in outcomes]), outcomes)
@@ -137,7 +144,9 @@ def find_cell(study: Study, reference: str) -> Cell:
 
 def outcome(study: Study, contrast: Contrast) -> Outcome:
     """Estimate and bootstrap interval of a contrast; names the missing runs instead where there are any."""
-    terms = [(find_cell(study, ref), 1) for ref in contrast.plus] + [(find_cell(study, r), -1) for r in contrast.minus]
+    terms = [(find_cell(study, ref), 1) for ref in contrast.plus] + [
+        (find_cell(study, r), -1) for r in contrast.minus
+    ]
     missing = tuple(sorted({cell.run for cell, _ in terms if study.value(cell, contrast.metric) is None}))
     if missing:
         return Outcome(contrast, missing=missing)
@@ -166,7 +175,9 @@ def bootstrap(
         np.add.at(counts[s], index, known[s])
     generator = np.random.default_rng(0)
     of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)  # [B, S]
-    of_people = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)  # [B, P]
+    of_people = generator.multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=resamples
+    )  # [B, P]
     total = np.einsum("bs,sp,bp->b", of_seeds, sums, of_people)
     number = np.einsum("bs,sp,bp->b", of_seeds, counts, of_people)
     low, high = np.quantile(total / number, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -186,4 +197,3 @@ def _needs_no_masks(study: Study) -> bool:
 
 EXACT: dict[str, Callable[[Study], bool]] = {"bpbreid-17": _needs_no_masks}
 """Claims that a computation decides."""
-

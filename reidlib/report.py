@@ -145,7 +145,9 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     frame = _wide(study, table, baseline=baseline, dataset=dataset)
     if frame.empty:
         raise ValueError(f"{study.paper} {table} has no column {dataset!r}")
-    caption = f"{TITLES[study.paper]} {table}: printed (real data) beside ours ({_data_label(study)}), percent"
+    caption = (
+        f"{TITLES[study.paper]} {table}: printed (real data) beside ours ({_data_label(study)}), percent"
+    )
     return _style(frame).set_caption(caption)
 
 
@@ -153,7 +155,9 @@ def _data_label(study: Study) -> str:
     return f"synthetic data, preset {study.preset_name}"
 
 
-def _wide(study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None) -> pd.DataFrame:
+def _wide(
+    study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None
+) -> pd.DataFrame:
     frame = study.frame(table)
     if dataset:
         frame = frame[frame["dataset"] == dataset]
@@ -165,8 +169,12 @@ def _wide(study: Study, table: str, *, baseline: str | None = None, dataset: str
             line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
             line[f"{metric} ours"] = percent(values.loc[metric, "ours"], std=values.loc[metric, "std"])
             if baseline:
-                base = frame[(frame["row"] == baseline) & (frame["dataset"] == where) & (frame["metric"] == metric)].iloc[0]
-                line[f"{metric} gain printed"] = percent(values.loc[metric, "printed"] - base["printed"], signed=True)
+                base = frame[
+                    (frame["row"] == baseline) & (frame["dataset"] == where) & (frame["metric"] == metric)
+                ].iloc[0]
+                line[f"{metric} gain printed"] = percent(
+                    values.loc[metric, "printed"] - base["printed"], signed=True
+                )
                 line[f"{metric} gain ours"] = percent(values.loc[metric, "ours"] - base["ours"], signed=True)
         line["seeds"] = int(values["seeds"].min())
         lines.append(line)
@@ -177,13 +185,17 @@ def footnotes(study: Study, table: str) -> list[str]:
     """The doubts about printed values that every table showing them must carry."""
     notes = study.frame(table)[["row", "note"]].drop_duplicates()
     grouped = notes[notes["note"] != ""].groupby("note", sort=False)["row"].agg(list)
-    return [f"{', '.join(dict.fromkeys(rows))}: {note.removeprefix('info: ')}" for note, rows in grouped.items()]
+    return [
+        f"{', '.join(dict.fromkeys(rows))}: {note.removeprefix('info: ')}" for note, rows in grouped.items()
+    ]
 
 
 def embedding_widths(study: Study) -> pd.DataFrame:
     """Printed and used width of the embedding and name of the backbone, at the study's preset."""
     used, printed = study.run("k8").model_config, type(study.run("k8").model_config)()
-    return pd.DataFrame({"printed": vars(printed), "used": vars(used)}).loc[["backbone", "width", "embedding", "parts"]]
+    return pd.DataFrame({"printed": vars(printed), "used": vars(used)}).loc[
+        ["backbone", "width", "dim", "parts"]
+    ]
 
 
 def live_check(study: Study, run: RunConfig) -> pd.DataFrame:
@@ -217,7 +229,9 @@ def provenance(study: Study) -> pd.DataFrame:
 
 def _style(frame: pd.DataFrame):
     cells = [{"selector": "td, th", "props": "text-align:left; white-space:normal; vertical-align:top"}]
-    caption = [{"selector": "caption", "props": "caption-side:bottom; text-align:left; font-size:90%; color:#57606a"}]
+    caption = [
+        {"selector": "caption", "props": "caption-side:bottom; text-align:left; font-size:90%; color:#57606a"}
+    ]
     return frame.style.hide(axis="index").set_table_styles(cells + caption)
 
 
@@ -255,7 +269,10 @@ def paper_page(study: Study) -> str:
     """All tables of a paper and their footnotes, as markdown."""
     seeds = {len(study.records(name)) for name in study.grid.runs}
     lines = [f"# {TITLES[study.paper]}: printed and ours", ""]
-    lines += [f"Ours: {_data_label(study)}, {min(seeds)} to {max(seeds)} seeds. Printed: the papers' real datasets. Percent.", ""]
+    lines += [
+        f"Ours: {_data_label(study)}, {min(seeds)} to {max(seeds)} seeds. Printed: the papers' real datasets. Percent.",
+        "",
+    ]
     for table in dict.fromkeys(cell.table for cell in study.grid.cells):
         lines += [f"## {table.capitalize()}", "", _markdown(_wide(study, table)), ""]
         lines += [f"- {note}" for note in footnotes(study, table)] + [""]
@@ -290,7 +307,11 @@ def _results() -> list[str]:
         ]  # fmt: skip
         lines += [_markdown(pd.DataFrame(rows)), ""]
         notes = [f"- C{v.claim}: {v.note}" for v in found if v.note and v.outcomes]
-        lines += ["What the paper itself says against its claims, or leaves open:", "", *notes, ""] if notes else []
+        lines += (
+            ["What the paper itself says against its claims, or leaves open:", "", *notes, ""]
+            if notes
+            else []
+        )
         lines += [*_headline(study), ""]
     return lines
 
@@ -314,10 +335,15 @@ def _markdown(frame: pd.DataFrame) -> str:
     """A GitHub table (pandas would need one more dependency for it)."""
     header = "| " + " | ".join(map(str, frame.columns)) + " |"
     rule = "| " + " | ".join("---" for _ in frame.columns) + " |"
-    rows = ["| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |" for row in frame.itertuples(index=False)]
+    rows = [
+        "| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |"
+        for row in frame.itertuples(index=False)
+    ]
     return "\n".join([header, rule, *rows])
 
 
 def difference(old: str, new: str) -> str:
     """A unified diff, for the message of a test that finds a generated file out of date."""
-    return "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), "tracked", "generated", lineterm=""))
+    return "\n".join(
+        difflib.unified_diff(old.splitlines(), new.splitlines(), "tracked", "generated", lineterm="")
+    )

@@ -37,7 +37,10 @@ def main() -> int:
             name, began, process = entry
             if process.poll() is not None:
                 running.remove(entry)
-                print(f"{name}: {'ok' if process.returncode == 0 else 'FAILED'} in {time.time() - began:.0f} s", flush=True)
+                print(
+                    f"{name}: {'ok' if process.returncode == 0 else 'FAILED'} in {time.time() - began:.0f} s",
+                    flush=True,
+                )
                 if process.returncode:
                     failed.append(name)
                 else:
@@ -47,13 +50,17 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebooks", nargs="*", help="names without suffix; default: all")
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="recompute records")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "rendered")
-    parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
+    )
     return parser.parse_args()
 
 
@@ -79,7 +86,15 @@ def start(name: str, options: argparse.Namespace) -> subprocess.Popen:
         environment["OMP_NUM_THREADS"] = "1"
     target = EXECUTED / f"{name}.ipynb"
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--log-output", "--no-progress-bar"]
-    command += ["--cwd", str(NOTEBOOKS), str(NOTEBOOKS / f"{name}.ipynb"), str(target), "-p", "PRESET", options.preset]
+    command += [
+        "--cwd",
+        str(NOTEBOOKS),
+        str(NOTEBOOKS / f"{name}.ipynb"),
+        str(target),
+        "-p",
+        "PRESET",
+        options.preset,
+    ]
     command += ["-p", "FRESH", "True"] if options.fresh else []
     for parameter, value in options.parameters:
         command += ["-p", parameter, value]

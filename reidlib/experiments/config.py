@@ -32,11 +32,18 @@ class DataConfig:
     width: int
     seed: int = 1  # generator seed of the synthetic benchmark
     train_set: str = "synth-occluded"  # the one training set that serves all test sets
-    test_sets: tuple[str, ...] = ("synth-market", "synth-occluded", "synth-occluded-transfer", "synth-partial")
+    test_sets: tuple[str, ...] = (
+        "synth-market",
+        "synth-occluded",
+        "synth-occluded-transfer",
+        "synth-partial",
+    )
 
     def validation(self) -> "DataConfig":
         """The same benchmark with the held-out training identities as test set, for every choice."""
-        return replace(self, train_set="synth-occluded-val", test_sets=("synth-market-val", "synth-occluded-val"))
+        return replace(
+            self, train_set="synth-occluded-val", test_sets=("synth-market-val", "synth-occluded-val")
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,9 @@ class RunConfig:
         if self.model not in MODELS:
             raise ValueError(f"model {self.model!r} is unknown; expected one of {', '.join(MODELS)}")
         if not is_dataclass(self.model_config):
-            raise ValueError(f"model_config must be the model's Config, got {type(self.model_config).__name__}")
+            raise ValueError(
+                f"model_config must be the model's Config, got {type(self.model_config).__name__}"
+            )
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers, as plain JSON types."""

@@ -83,7 +83,9 @@ def write(record: RunRecord, target: Path) -> None:
         with replacing(target) as handle:
             handle.write((json.dumps(body, indent=1) + "\n").encode())
     except OSError as error:
-        raise OSError(f"cannot write record {target.name}: {error.strerror}; free some space, nothing is lost") from error
+        raise OSError(
+            f"cannot write record {target.name}: {error.strerror}; free some space, nothing is lost"
+        ) from error
 
 
 class replacing:
@@ -118,7 +120,9 @@ def read(source: Path) -> RunRecord:
     except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         raise RecordError(f"record {source.name} is corrupt ({error}); it will be recomputed") from error
     if record.schema != SCHEMA:
-        raise RecordError(f"record {source.name} has schema {record.schema}, this code reads {SCHEMA}; recompute it")
+        raise RecordError(
+            f"record {source.name} has schema {record.schema}, this code reads {SCHEMA}; recompute it"
+        )
     return record
 
 
@@ -134,7 +138,8 @@ def find(run: RunConfig) -> RunRecord | None:
         for other in _same_name(run):
             lines = differences(json.loads(other.read_text()).get("config", {}), run.identity())
             raise RecordError(
-                f"record {other.name} belongs to another config:\n  " + "\n  ".join(lines)
+                f"record {other.name} belongs to another config:\n  "
+                + "\n  ".join(lines)
                 + "\nremedy: python -m reidlib run --replace recomputes it"
             )
         return None
@@ -145,7 +150,9 @@ def find(run: RunConfig) -> RunRecord | None:
         return None
     if record.config != run.identity():
         lines = differences(record.config, run.identity())
-        raise RecordError(f"record {target.name} was edited:\n  " + "\n  ".join(lines) + "\nremedy: run --replace")
+        raise RecordError(
+            f"record {target.name} was edited:\n  " + "\n  ".join(lines) + "\nremedy: run --replace"
+        )
     return record
 
 
@@ -158,4 +165,8 @@ def remove(run: RunConfig) -> None:
 
 def _same_name(run: RunConfig) -> list[Path]:
     prefix = run.stem.removesuffix(run.hash)
-    return [p for p in sorted(folder(run).glob(f"{prefix}*.json")) if len(p.stem) == len(run.stem) and p != path(run)]
+    return [
+        p
+        for p in sorted(folder(run).glob(f"{prefix}*.json"))
+        if len(p.stem) == len(run.stem) and p != path(run)
+    ]

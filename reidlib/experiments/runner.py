@@ -6,13 +6,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
@@ -28,9 +29,9 @@ from reidlib.experiments import records
 from reidlib.experiments.config import MODELS, DataConfig, RunConfig
 from reidlib.experiments.records import RunRecord
 from reidlib.explain import attention_iou, visibility_agreement
-from reidlib.protocol import MARKET
+from reidlib.protocol import Protocol
 from reidlib.published import ROOT
-from reidlib.training import History, Interrupted, extract, fit
+from reidlib.training import History, Interrupted, extract, extract_maps, fit
 from reidlib.types import Features, Metrics
 
 CACHE = ROOT / "results" / "cache"
@@ -91,7 +92,9 @@ def trained(run: RunConfig) -> nn.Module:
     return model.eval()
 
 
-def train(run: RunConfig, *, fresh: bool = False, deadline: float | None = None, progress: bool = True) -> RunRecord:
+def train(
+    run: RunConfig, *, fresh: bool = False, deadline: float | None = None, progress: bool = True
+) -> RunRecord:
     """The record of a run: read if it is there, else trained, scored and written.
 
     A lock stops two processes from computing the same run; a killed one resumes from its last epoch.
@@ -128,12 +131,17 @@ def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True
     model = build(run, identities=int(bank.label.max()) + 1)
     loader = _loader(run, bank)
     history = fit(
-        model, loader, config=run.train, seed=run.seed, checkpoint=checkpoint, deadline=deadline,
+        model,
+        loader,
+        config=run.train,
+        seed=run.seed,
+        checkpoint=checkpoint,
+        deadline=deadline,
         label=run.stem if progress else None,
     )
     weights_path(run).parent.mkdir(parents=True, exist_ok=True)
     with records.replacing(history_path) as handle:
-        torch.save(vars(history), handle)
+        torch.save(asdict(history), handle)
     temporary = weights_path(run).with_suffix(".tmp")
     save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, temporary)
     temporary.replace(weights_path(run))
@@ -146,8 +154,10 @@ def _loader(run: RunConfig, bank: ImageBank) -> Loader:
 
 
 def _groups(run: RunConfig):
-    k = getattr(run.model_config, "parts", None)
-    return groups(k) if k else None
+    """How the part labels are grouped for a run; None for models that read no masks."""
+    if getattr(run.model_config, "attention", "stripes") == "stripes":
+        return None
+    return groups(run.model_config.parts)
 
 
 def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tuple[Features, Features]:
@@ -160,7 +170,11 @@ def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tu
             for bank in (data.query, data.gallery)
         ]
         target.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {f"{side}/{key}": t for side, f in zip(("query", "gallery"), pair) for key, t in _flatten(f).items()}
+        tensors = {
+            f"{side}/{key}": t
+            for side, f in zip(("query", "gallery"), pair)
+            for key, t in _flatten(f).items()
+        }
         temporary = target.with_suffix(".tmp")
         save_file(tensors, temporary)
         temporary.replace(target)
@@ -180,7 +194,9 @@ def _unflatten(tensors: dict[str, Tensor], side: str) -> Features:
         prefix = f"{side}/{kind}/"
         return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
-    return Features(named("embeddings"), named("visibility"), tensors[f"{side}/pid"], tensors[f"{side}/camid"])
+    return Features(
+        named("embeddings"), named("visibility"), tensors[f"{side}/pid"], tensors[f"{side}/camid"]
+    )
 
 
 def _with_truth(found: Features, bank: ImageBank, run: RunConfig, split: Split) -> Features:
@@ -193,8 +209,14 @@ def _with_truth(found: Features, bank: ImageBank, run: RunConfig, split: Split) 
 
 def true_visibility(bank: ImageBank, split: Split, *, k: int) -> np.ndarray:
     """True visible fraction of each part in every image of a bank. ``[N, K]``"""
-    frame = benchmark.ground_truth(split.root).set_index("file").loc[list(bank.names)]
-    return benchmark.part_visibility(frame, groups(k).lookup)
+    frame = truth_of(split, bank.names)
+    return benchmark.part_visibility(frame, groups(k).lookup.numpy())
+
+
+def truth_of(split: Split, names: Sequence[str]) -> pd.DataFrame:
+    """What the generator knows about images, in the order of their file names."""
+    frame = benchmark.ground_truth(split.root)
+    return frame.set_index(frame["file"].str.rsplit("/").str[-1]).loc[list(names)]
 
 
 def score(run: RunConfig, scoring: str, name: str) -> Metrics:
@@ -208,7 +230,7 @@ def score(run: RunConfig, scoring: str, name: str) -> Metrics:
 
 
 def _score(run: RunConfig, scoring: str, query: Features, gallery: Features) -> Metrics:
-    return evaluate(query, gallery, distance=distance(run, scoring), protocol=MARKET)
+    return evaluate(query, gallery, distance=distance(run, scoring), protocol=Protocol.MARKET)
 
 
 def distance(run: RunConfig, scoring: str) -> Callable[[Features, Features], Tensor]:
@@ -217,7 +239,7 @@ def distance(run: RunConfig, scoring: str) -> Callable[[Features, Features], Ten
     Raises:
         ValueError: the model has no such scoring.
     """
-    known = MODELS[run.model].scorings(run.model_config)
+    known = run.model_config.scorings()
     if scoring not in known:
         raise ValueError(f"{run.model} has no scoring {scoring!r} here; expected one of {', '.join(known)}")
     return partial(MODELS[run.model].distance, scoring=known[scoring])
@@ -238,9 +260,19 @@ def _record(run: RunConfig, history: History, *, started: datetime) -> RunRecord
         measures[name] = _measures(run, model, name, query)
     arrays |= figure_maps(run, model)
     return RunRecord(
-        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset=run.preset, seed=run.seed,
-        provenance=_provenance(run, history, started=started), history=history.thinned(), alarms=list(history.alarms),
-        metrics=metrics, measures=measures, behaviour=behaviour(run), arrays=arrays,
+        config=run.identity(),
+        hash=run.hash,
+        name=run.name,
+        paper=run.paper,
+        preset=run.preset,
+        seed=run.seed,
+        provenance=_provenance(run, history, started=started),
+        history=history.thinned(),
+        alarms=list(history.alarms),
+        metrics=metrics,
+        measures=measures,
+        behaviour=behaviour(run),
+        arrays=arrays,
         test_scorings=len(run.scorings) * len(run.data.test_sets),
         parameters=sum(p.numel() for p in model.parameters()),
     )
@@ -254,14 +286,14 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> d
     truth = true_visibility(data.query, data.split, k=run.model_config.parts)
     maps = part_maps(run, model, data.query)
     return {
-        "attention_iou": attention_iou(maps, data.query.masks, lookup=torch.as_tensor(_groups(run).lookup)),
+        "attention_iou": attention_iou(maps, data.query.masks, lookup=_groups(run).lookup),
         **visibility_agreement(query.visibility["soft"].numpy(), truth),
     }
 
 
 def part_maps(run: RunConfig, model: nn.Module, bank: ImageBank) -> Tensor:
     """The model's part maps (background first) for all images of a bank. ``[N, K+1, h, w]``"""
-    return extract(model, bank, groups=_groups(run), maps="parts")
+    return extract_maps(model, bank, name="parts", groups=_groups(run))
 
 
 def figure_maps(run: RunConfig, model: nn.Module) -> dict[str, np.ndarray]:
@@ -289,10 +321,14 @@ def behaviour(run: RunConfig) -> list[float]:
     bank = _toy_bank(run)
     train = replace(run.train, iterations=3, identities=4, images=4, precision="32-true", channels_last=False)
     model = build(run, identities=4)
-    history = fit(model, _loader(replace(run, train=train), bank), config=train, seed=0, label=None, device="cpu")
-    found = extract(model, bank, groups=_groups(run))
+    history = fit(
+        model, _loader(replace(run, train=train), bank), config=train, seed=0, label=None, device="cpu"
+    )
+    found = extract(model, bank, groups=_groups(run), device="cpu")
     if _groups(run):
-        found = replace(found, visibility=found.visibility | {"truth": torch.ones(len(found), run.model_config.parts)})
+        found = replace(
+            found, visibility=found.visibility | {"truth": torch.ones(len(found), run.model_config.parts)}
+        )
     matrix = distance(run, "default")(found[:4], found[4:])
     values = [*np.concatenate([np.ravel(v) for v in history.losses.values()]), *matrix.flatten().tolist()[:8]]
     return [float(f"{value:.6g}") for value in values]
@@ -306,7 +342,10 @@ def _toy_bank(run: RunConfig) -> ImageBank:
     return ImageBank(
         images=torch.randint(0, 256, (16, 3, height, width), generator=generator, dtype=torch.uint8),
         masks=blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)[:, 0],
-        label=label, pid=label + 1, camid=torch.arange(16) % 4, names=tuple(f"toy-{i}" for i in range(16)),
+        label=label,
+        pid=label + 1,
+        camid=torch.arange(16) % 4,
+        names=tuple(f"toy-{i}" for i in range(16)),
     )
 
 
@@ -329,7 +368,9 @@ def _provenance(run: RunConfig, history: History, *, started: datetime) -> dict:
 
 
 def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or "unknown"
 
 
@@ -356,7 +397,11 @@ def _job(run: RunConfig, deadline: float | None, fresh: bool) -> tuple[RunConfig
 
 
 def sweep(
-    runs: Iterable[RunConfig], *, jobs: int = 1, budget: float | None = None, fresh: bool = False,
+    runs: Iterable[RunConfig],
+    *,
+    jobs: int = 1,
+    budget: float | None = None,
+    fresh: bool = False,
     report: Callable[[RunConfig, str, float], None] | None = None,
 ) -> dict[str, int]:
     """Compute missing records, several runs side by side with one thread each.

@@ -84,13 +84,19 @@ class Study:
         """Mean and spread of a cell over its seeds, None where it has no record."""
         return self.scored(cell.run, test_set=cell.test_set, scoring=cell.scoring, metric=metric)
 
-    def scored(self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1") -> Value | None:
+    def scored(
+        self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1"
+    ) -> Value | None:
         """Mean and spread over seeds of a run under a test-time variant on a test set."""
-        rows = [r.metrics[test_set][scoring] for r in self.records(name) if scoring in r.metrics.get(test_set, {})]
+        rows = [
+            r.metrics[test_set][scoring] for r in self.records(name) if scoring in r.metrics.get(test_set, {})
+        ]
         if not rows:
             return None
         values = np.array([row[metric] for row in rows])
-        return Value(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values))
+        return Value(
+            float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values)
+        )
 
     def frame(self, table: str | None = None) -> pd.DataFrame:
         """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""

@@ -63,7 +63,9 @@ class Grid:
             if (cell.table, cell.row, cell.dataset) == (table, row, dataset):
                 return cell
         rows = sorted({c.row for c in self.cells if c.table == table})
-        raise ValueError(f"{self.paper} {table} has no row {row!r} for {dataset}; its rows are {', '.join(rows)}")
+        raise ValueError(
+            f"{self.paper} {table} has no row {row!r} for {dataset}; its rows are {', '.join(rows)}"
+        )
 
     def queue(self, *, preset_name: str, seeds: int) -> list[RunConfig]:
         """All runs for this many seeds, in the order in which they should be computed.

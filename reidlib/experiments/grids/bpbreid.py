@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from reidlib.experiments.config import MODELS, Preset, RunConfig
+from reidlib.experiments.config import Preset, RunConfig
 from reidlib.experiments.grids import Cell, Grid
+from reidlib.models import MODELS
 from reidlib.models.bpbreid import GILT_GRID, Config
 from reidlib.published import printed
 
+STRIPES = 6  # of the PCB architecture
 PARTS = (2, 3, 4, 5, 6, 8, 11)
 BACKBONES = {"bpbreid-rn": "resnet50", "bpbreid-ri": "resnet50-ibn", "bpbreid-hr": "hrnet-w32"}
 VISIBILITY = ("default", "no-visibility", "threshold", "soft", "truth")
@@ -18,9 +20,16 @@ STRIPE_OBJECTIVES = tuple(name for name in OBJECTIVES if name not in ("idx7", "i
 
 
 def _run(
-    preset: Preset, *, name: str, config: Config, model: str = "bpbreid", scorings: tuple[str, ...] = ("default", "parts")
+    preset: Preset,
+    *,
+    name: str,
+    config: Config,
+    model: str = "bpbreid",
+    scorings: tuple[str, ...] = ("default", "parts"),
 ) -> RunConfig:
-    return RunConfig("bpbreid", name, model, config, preset.data, preset.train, preset.name, scorings=scorings)
+    return RunConfig(
+        "bpbreid", name, model, config, preset.data, preset.train, preset.name, scorings=scorings
+    )
 
 
 def _scaled(preset: Preset, *, backbone: str = "resnet50") -> Config:
@@ -29,11 +38,13 @@ def _scaled(preset: Preset, *, backbone: str = "resnet50") -> Config:
         base,
         backbone=preset.backbones[backbone],
         width=preset.width,
-        embedding=base.embedding // preset.embedding_divisor,
+        dim=base.dim // preset.embedding_divisor,
     )
 
 
-def _variant(preset: Preset, *, name: str, scorings: tuple[str, ...], change: Callable[[Config], Config]) -> RunConfig:
+def _variant(
+    preset: Preset, *, name: str, scorings: tuple[str, ...], change: Callable[[Config], Config]
+) -> RunConfig:
     return _run(preset, name=name, config=change(_scaled(preset)), scorings=scorings)
 
 
@@ -45,7 +56,12 @@ def _parts(preset: Preset, *, k: int) -> RunConfig:
 
 def _backbone(preset: Preset, *, row: str) -> RunConfig:
     config = _scaled(preset, backbone=BACKBONES[row])
-    return _run(preset, name=row.removeprefix("bpbreid-"), config=config, scorings=("default", "no-visibility", "parts"))
+    return _run(
+        preset,
+        name=row.removeprefix("bpbreid-"),
+        config=config,
+        scorings=("default", "no-visibility", "parts"),
+    )
 
 
 def _objective(preset: Preset, *, name: str) -> RunConfig:
@@ -54,7 +70,7 @@ def _objective(preset: Preset, *, name: str) -> RunConfig:
 
 
 def _stripes(preset: Preset, *, name: str) -> RunConfig:
-    config = Config.stripes(_scaled(preset), objective=GILT_GRID[name])
+    config = replace(_scaled(preset), attention="stripes", parts=STRIPES, objective=GILT_GRID[name])
     return _run(preset, name=f"stripes-{name}", config=config, scorings=("default",))
 
 
@@ -67,11 +83,15 @@ def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
     runs = {"k8": partial(_parts, k=8)}
     runs |= {model: partial(_baseline, model=model) for model in ("bot", "pcb")}
     runs["fixed-attention"] = partial(
-        _variant, name="fixed-attention", scorings=("default", "no-visibility", "parts"),
+        _variant,
+        name="fixed-attention",
+        scorings=("default", "no-visibility", "parts"),
         change=lambda config: replace(config, attention="fixed"),
     )
     runs["per-part-triplet"] = partial(
-        _variant, name="per-part-triplet", scorings=("default", "parts"),
+        _variant,
+        name="per-part-triplet",
+        scorings=("default", "parts"),
         change=lambda config: replace(config, triplet="per-part"),
     )
     runs["stripes-gilt"] = partial(_stripes, name="gilt")
@@ -80,10 +100,14 @@ def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
     runs |= {f"k{k}": partial(_parts, k=k) for k in PARTS if k not in (6, 8)}
     runs |= {f"stripes-{name}": partial(_stripes, name=name) for name in STRIPE_OBJECTIVES if name != "gilt"}
     runs["visible-triplet"] = partial(
-        _variant, name="visible-triplet", scorings=("default", "parts"),
+        _variant,
+        name="visible-triplet",
+        scorings=("default", "parts"),
         change=lambda config: replace(config, visible_triplet=True),
     )
-    runs |= {row.removeprefix("bpbreid-"): partial(_backbone, row=row) for row in BACKBONES if row != "bpbreid-rn"}
+    runs |= {
+        row.removeprefix("bpbreid-"): partial(_backbone, row=row) for row in BACKBONES if row != "bpbreid-rn"
+    }
     return runs
 
 
@@ -101,9 +125,17 @@ def _cells() -> tuple[Cell, ...]:
         "visibility-in-training": ("visible-triplet", "default"),  # section 4.4.1, text only
     }
     cells += [Cell("table2", row, "occluded-duke", *run) for row, run in components.items()]
-    singles = {"f-g": "global", "f-f": "foreground", "f-c": "concat", "f-parts": "parts", "f-f+parts": "default"}
+    singles = {
+        "f-g": "global",
+        "f-f": "foreground",
+        "f-c": "concat",
+        "f-parts": "parts",
+        "f-f+parts": "default",
+    }
     # the paper's order is right arm (label 4 of the grouping) before left arm (label 3)
-    singles |= {f"f-{row}": f"part-{label}" for row, label in zip(range(1, 7), (1, 2, 4, 3, 5, 6), strict=True)}
+    singles |= {
+        f"f-{row}": f"part-{label}" for row, label in zip(range(1, 7), (1, 2, 4, 3, 5, 6), strict=True)
+    }
     cells += [Cell("table3", row, "occluded-duke", "k6", scoring) for row, scoring in singles.items()]
     learned = {name: "k8" if name == "gilt" else f"objective-{name}" for name in OBJECTIVES}
     cells += [Cell("table4", name, "occluded-duke", run) for name, run in learned.items()]

@@ -1,0 +1,174 @@
+"""Arrays for figures: images, ranked galleries, maps and break-downs of one run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from reidlib.data.masks import groups
+from reidlib.data.records import ImageRecord
+from reidlib.evaluation import ranking
+from reidlib.experiments import runner
+from reidlib.experiments.config import RunConfig
+from reidlib.experiments.study import Study
+from reidlib.protocol import Protocol
+
+
+def pictures(images: Sequence[ImageRecord]) -> np.ndarray:
+    """The images as stored, at the size of the first. ``[N, H, W, 3]`` uint8 RGB"""
+    read = [cv2.cvtColor(cv2.imread(str(image.path)), cv2.COLOR_BGR2RGB) for image in images]
+    height, width = read[0].shape[:2]
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in read])
+
+
+def labels(images: Sequence[ImageRecord], *, k: int | None = None) -> np.ndarray:
+    """The true part labels of images, grouped into K parts if asked. ``[N, H, W]`` uint8"""
+    maps = np.stack([cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE) for image in images])
+    return maps if k is None else groups(k).lookup.numpy()[maps]
+
+
+def contact_sheet(run: RunConfig, *, people: int = 8, per_person: int = 4) -> tuple[np.ndarray, list[str]]:
+    """Some identities' queries in every test set, and the titles of the columns. ``[people, columns, H, W, 3]``"""
+    columns, titles = [], []
+    sets = [name for name in run.data.test_sets if "transfer" not in name]
+    for name in sets:
+        query = runner.test_set(run.data, name).split.query
+        pids = sorted({record.pid for record in query})[:people]
+        chosen = [[r for r in query if r.pid == pid][:per_person] for pid in pids]
+        count = min(map(len, chosen))
+        grid = [[resized(record) for record in row[:count]] for row in chosen]
+        columns.append(np.array(grid))
+        titles += [name.removeprefix("synth-")] * count
+    return np.concatenate(columns, 1), titles
+
+
+def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> np.ndarray:
+    """One image at a common size. ``[H, W, 3]``"""
+    image = cv2.cvtColor(cv2.imread(str(record.path)), cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+@dataclass(frozen=True)
+class AttentionView:
+    """What a model attends to on some images, beside the truth."""
+
+    images: np.ndarray  # [N, H, W, 3]
+    maps: np.ndarray  # [N, K, h, w], background left out
+    visibility: np.ndarray  # [N, K] predicted by the argmax rule
+    truth: np.ndarray  # [N, K] true visible fraction
+    names: tuple[str, ...]
+
+
+def attention(run: RunConfig, test_set: str, *, queries: Tensor | None = None) -> AttentionView:
+    """Part maps and visibility of the fixed figure queries (or of those given)."""
+    data = runner.test_set(run.data, test_set)
+    index = runner.figure_queries(len(data.query)) if queries is None else queries
+    model, bank, k = runner.trained(run), data.query[index], run.model_config.parts
+    maps = runner.part_maps(run, model, bank)[:, 1:]
+    query, _ = runner.features(run, test_set)
+    return AttentionView(
+        images=pictures([data.split.query[i] for i in index]),
+        maps=maps.numpy(),
+        visibility=query.visibility["argmax"][index].numpy(),
+        truth=runner.true_visibility(bank, data.split, k=k),
+        names=groups(k).names,
+    )
+
+
+@dataclass(frozen=True)
+class RankedView:
+    """One query's ranked gallery under several distances."""
+
+    query: np.ndarray  # [H, W, 3]
+    gallery: np.ndarray  # [rows, top, H, W, 3]
+    correct: np.ndarray  # [rows, top]
+    distances: np.ndarray  # [rows, top]
+    titles: tuple[str, ...]
+
+
+def ranked(
+    run: RunConfig, test_set: str, query: int, *, scorings: Sequence[str], titles: Sequence[str], top: int = 8
+):
+    """The nearest gallery images of a query under several test-time variants, one row each."""
+    data = runner.test_set(run.data, test_set)
+    one, gallery = runner.features(run, test_set)
+    one = one[torch.tensor([query])]
+    images, correct, distances = [], [], []
+    for scoring in scorings:
+        distance = runner.distance(run, scoring)
+        index, hit = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=top)
+        images.append(pictures([data.split.gallery[i] for i in index[0]]))
+        correct.append(np.asarray(hit[0]))
+        distances.append(distance(one, gallery)[0, torch.as_tensor(index[0])].numpy())
+    return RankedView(
+        pictures([data.split.query[query]])[0],
+        np.stack(images),
+        np.stack(correct),
+        np.stack(distances),
+        tuple(titles),
+    )
+
+
+def by_occlusion(
+    study: Study, runs: dict[str, tuple[str, str]], *, by: str, test_set: str = "synth-occluded"
+):
+    """Rank-1 of several models for groups of occluded queries, averaged over seeds.
+
+    Args:
+        runs: legend -> (run, scoring).
+        by: ``occluder`` for the kind of thing in front, ``visible_share`` for how much is left.
+
+    Returns:
+        A frame with the columns model, group, rank1, error (standard error over queries), queries.
+    """
+    first = study.run(next(iter(runs.values()))[0])
+    split = runner.test_set(first.data, test_set).split
+    truth = runner.truth_of(split, [record.path.name for record in split.query])
+    groups_ = truth[by] if by == "occluder" else pd.cut(truth[by], [0, 0.4, 0.5, 0.6, 0.8]).astype(str)
+    lines = []
+    for model, (name, scoring) in runs.items():
+        rows = [r.per_query(test_set, scoring, "rank1") for r in study.records(name)]
+        if not rows:
+            continue
+        hits = pd.Series(np.mean(rows, 0), index=groups_.to_numpy()).dropna()
+        table = hits.groupby(level=0).agg(["mean", "std", "count"])
+        lines += [
+            {
+                "model": model,
+                "group": group,
+                "rank1": r["mean"],
+                "error": r["std"] / np.sqrt(r["count"]),
+                "queries": int(r["count"]),
+            }
+            for group, r in table.iterrows()
+        ]
+    return pd.DataFrame(lines, columns=["model", "group", "rank1", "error", "queries"])
+
+
+def hardest(run: RunConfig, test_set: str, *, count: int = 6, scoring: str = "default") -> list[int]:
+    """The queries with the lowest average precision, at most one per person."""
+    metrics = runner.score(run, scoring, test_set)
+    pids = [record.pid for record in runner.test_set(run.data, test_set).split.query]
+    chosen: dict[int, int] = {}
+    for index in np.argsort(np.nan_to_num(metrics.ap, nan=2.0), kind="stable"):
+        chosen.setdefault(pids[index], int(index))
+    return list(chosen.values())[:count]
+
+
+def sweep_curve(
+    study: Study, table: str, rows: Sequence[str], *, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Printed values ``[x]`` and ours ``[seeds, x]`` along a table's rows; NaN where nothing is recorded."""
+    frame = (
+        study.frame(table).query("metric == @metric").drop_duplicates("row").set_index("row").loc[list(rows)]
+    )
+    most = max(int(frame["seeds"].max()), 1)
+    ours = np.full((most, len(rows)), np.nan)
+    for column, line in enumerate(frame.itertuples()):
+        for row, record in enumerate(study.records(line.run)[:most]):
+            ours[row, column] = record.metrics[line.test_set][line.scoring][metric]
+    return frame["printed"].to_numpy(float), ours

@@ -1,0 +1,92 @@
+"""Verdicts: the bootstrap against simulation, the parser, and how contrasts combine."""
+
+import numpy as np
+import pytest
+
+from reidlib import published
+from reidlib.claims import Contrast, Outcome, Status, bootstrap, combine, find_cell, parse
+from reidlib.experiments.study import Study
+
+CONTRAST = Contrast("rank1", ("table2/bpbreid-rn",), ("table2/bot",), ">")
+
+
+def test_bootstrap_interval_matches_the_normal_approximation():
+    difference = np.random.default_rng(0).normal(0.1, 0.5, size=(1, 900))
+    people = np.repeat(np.arange(300), 3)
+    estimate, low, high = bootstrap(difference, people)
+    assert estimate == pytest.approx(difference.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / 30, rel=0.15)
+
+
+def test_bootstrap_is_wider_when_the_queries_of_a_person_agree():
+    person = np.random.default_rng(1).normal(size=100)
+    difference = np.repeat(person, 6)[None]
+    alone = bootstrap(difference, np.arange(600))
+    together = bootstrap(difference, np.repeat(np.arange(100), 6))
+    assert together[2] - together[1] > 2 * (alone[2] - alone[1])
+
+
+def test_bootstrap_spread_between_seeds_counts():
+    people = np.arange(200)
+    same = np.zeros((3, 200))
+    apart = same + np.array([[-0.1], [0.0], [0.1]])
+    assert np.ptp(bootstrap(same, people)[1:]) == 0
+    assert np.ptp(bootstrap(apart, people)[1:]) > 0.05
+
+
+def test_bootstrap_leaves_out_queries_without_a_match():
+    difference = np.array([[1.0, np.nan, 0.0, np.nan]])
+    assert bootstrap(difference, np.arange(4))[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sign", "low", "high", "status"),
+    [
+        (">", 0.01, 0.05, Status.REPRODUCED),
+        (">", -0.01, 0.05, Status.INCONCLUSIVE),
+        (">", -0.05, -0.01, Status.CONTRADICTED),
+        ("<", -0.05, -0.01, Status.REPRODUCED),
+        ("<", 0.01, 0.05, Status.CONTRADICTED),
+    ],
+)
+def test_status_of_one_contrast(sign, low, high, status):
+    contrast = Contrast("mAP", ("a",), ("b",), sign)
+    assert Outcome(contrast, (low + high) / 2, low, high, 1).status == status
+
+
+def test_one_contradicted_contrast_contradicts_the_claim():
+    assert combine([Status.REPRODUCED, Status.CONTRADICTED, Status.NOT_TESTED]) == Status.CONTRADICTED
+    assert combine([Status.REPRODUCED, Status.NOT_TESTED]) == Status.NOT_TESTED
+    assert combine([Status.REPRODUCED, Status.INCONCLUSIVE]) == Status.INCONCLUSIVE
+    assert combine([Status.REPRODUCED]) == Status.REPRODUCED
+
+
+def test_every_contrast_in_the_csv_names_cells_that_exist():
+    frame = published.claims().query("kind == 'contrast'")
+    for row in frame.itertuples():
+        study = Study(row.paper, "cpu")
+        for contrast in parse(row):
+            for reference in (*contrast.plus, *contrast.minus):
+                find_cell(study, reference)
+
+
+def test_bpbreid_has_its_eighteen_claims():
+    assert published.claims().query("paper == 'bpbreid'")["claim"].nunique() == 18
+
+
+def test_the_paper_itself_passes_the_contrasts_it_prints():
+    """The direction of every contrast agrees with the printed numbers, where both cells are printed."""
+    frame = published.printed("bpbreid").set_index(["table", "row", "dataset", "metric"])["value"]
+    study, checked = Study("bpbreid", "cpu"), 0
+    for row in published.claims().query("paper == 'bpbreid' and kind == 'contrast'").itertuples():
+        for contrast in parse(row):
+            cells = [(find_cell(study, r), 1) for r in contrast.plus] + [
+                (find_cell(study, r), -1) for r in contrast.minus
+            ]
+            keys = [(c.table, c.row, c.dataset, contrast.metric) for c, _ in cells]
+            if not all(key in frame.index for key in keys):
+                continue
+            total = sum(sign * frame[key] for key, (_, sign) in zip(keys, cells, strict=True))
+            assert total > contrast.margin if contrast.sign == ">" else total < contrast.margin, contrast
+            checked += 1
+    assert checked > 60
