@@ -282,7 +282,7 @@ class Loader:
         groups = None if self.groups is None else self.groups.to(device)
         return replace(self, bank=self.bank.to(device), groups=groups, device=torch.device(device))
 
-    def order(self, epoch: int) -> Int[Tensor, "batches P*M"]:
+    def order(self, epoch: int) -> Int[Tensor, "batches {self.config.identities*self.config.images}"]:
         """Which images make the batches of an epoch."""
         return self._order(_stream(self.seed, epoch))
 

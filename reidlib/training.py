@@ -1,0 +1,461 @@
+"""The one training loop, and feature extraction.
+
+``fit`` knows nothing of its model but ``forward(images, masks)`` and ``loss(output, labels, masks=)``.
+Devices, precision and back-propagation go through Lightning Fabric. Schedules of BPBreID (section 5 of
+its supplementary material; released code and text differ in the warm-up).
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from reidlib.data.feeding import BatchConfig, ImageBank, Loader, batches
+from reidlib.data.masks import PartGroups
+from reidlib.data.transforms import Augment
+from reidlib.types import Features, ReIDOutput
+
+logger = logging.getLogger(__name__)
+
+MARGIN = 0.3
+"""Margin of the triplet losses, where a collapsed embedding leaves them."""
+
+_DECAYS = (40, 70)  # epochs at which the step schedules divide the rate by 10
+_WARM_EPOCHS = 10  # of the step schedules
+_WARM_START = {"step-released": 0.01, "step-paper": 0.1}
+_WARM_SHARE, _COSINE_END = 0.1, 0.01  # of the cosine schedule
+
+
+class Interrupted(Exception):
+    """The deadline came before training was done; the same call resumes from the checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(BatchConfig):
+    """The recipe: batches, optimiser, schedule, precision."""
+
+    iterations: int | None = 600  # stop after so many steps
+    epochs: int | None = None  # stop after so many epochs, if that comes first
+    lr: float = 2e-3  # peak learning rate of Adam
+    schedule: Literal["cosine", "step-released", "step-paper"] = "cosine"  # see learning_rate
+    weight_decay: float = 5e-4  # L2, added to the gradient, on all parameters
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the forward pass; losses are always float32
+    channels_last: bool = False  # memory layout of images and weights
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lengths = [length for length in (self.iterations, self.epochs) if length is not None]
+        if not lengths or min(lengths) < 1:
+            raise ValueError(
+                f"iterations = {self.iterations}, epochs = {self.epochs}; at least one must be positive"
+            )
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"lr = {self.lr}, weight_decay = {self.weight_decay}; expected lr > 0, weight_decay >= 0"
+            )
+
+    @classmethod
+    def smoke(cls) -> "TrainConfig":
+        """Ten steps that prove that everything runs."""
+        return cls(iterations=10, identities=8)
+
+    @classmethod
+    def cpu(cls) -> "TrainConfig":
+        """From scratch on the small synthetic set: 600 steps of 16 x 4 images."""
+        return cls()
+
+    @classmethod
+    def gpu(cls) -> "TrainConfig":
+        """From scratch on the full synthetic set: about 45,000 images in batches of 32 x 4."""
+        return cls(iterations=350, identities=32, lr=1e-3, precision="bf16-mixed", channels_last=True)
+
+    @classmethod
+    def released(cls) -> "TrainConfig":
+        """BPBreID's released recipe on the real data sets."""
+        return cls(
+            iterations=None, epochs=120, lr=3.5e-4, schedule="step-released", augment=Augment(flip=0.0)
+        )
+
+    @classmethod
+    def paper(cls) -> "TrainConfig":
+        """BPBreID's recipe as printed: the warm-up starts ten times higher."""
+        return replace(cls.released(), schedule="step-paper")
+
+
+@dataclass
+class History:
+    """What happened in training, in plain lists."""
+
+    losses: dict[str, list[float]] = field(default_factory=dict)  # weighted term -> value per step
+    lr: list[float] = field(default_factory=list)  # per step
+    epoch_seconds: list[float] = field(default_factory=list)  # per epoch
+    epoch_images: list[int] = field(default_factory=list)  # per epoch
+    alarms: list[str] = field(default_factory=list)  # signs of collapse
+
+    @property
+    def steps(self) -> int:
+        return len(self.lr)
+
+    @property
+    def total(self) -> list[float]:
+        """Sum of the terms per step."""
+        return [math.fsum(terms) for terms in zip(*self.losses.values())]
+
+    @property
+    def seconds(self) -> float:
+        return math.fsum(self.epoch_seconds)
+
+    @property
+    def throughput(self) -> float:
+        """Images per second, over all epochs."""
+        return sum(self.epoch_images) / self.seconds if self.seconds else 0.0
+
+    def thinned(self, points: int = 100) -> dict[str, list[float]]:
+        """Each term and the learning rate averaged over at most ``points`` stretches of equal length."""
+        curves = self.losses | {"lr": self.lr}
+        edges = np.linspace(0, self.steps, min(points, self.steps) + 1).round().astype(int)
+        stretches = list(zip(edges[:-1], edges[1:]))
+        return {
+            name: [float(f"{np.mean(values[a:b]):.5g}") for a, b in stretches]
+            for name, values in curves.items()
+        }
+
+
+def learning_rate(config: TrainConfig, *, step: int, epoch: int, steps: int) -> float:
+    """The learning rate of a step.
+
+    ``cosine`` warms up over the first 10 % of all steps and ends at 1 % of the peak. The step schedules go
+    by epochs: ten of linear warm-up, a tenth from epoch 40 and a hundredth from epoch 70 on.
+
+    Args:
+        step: 0, 1, ... over the whole training.
+        epoch: 0, 1, ...
+        steps: of the whole training.
+
+    Source: BPBreID, released code (first epoch at 1 % of the rate) and text (at 10 %).
+    """
+    if config.schedule == "cosine":
+        warm = max(1, round(_WARM_SHARE * steps))
+        if step < warm:
+            return config.lr * (step + 1) / warm
+        progress = (step - warm + 1) / max(1, steps - warm)
+        return config.lr * (_COSINE_END + (1 - _COSINE_END) * (1 + math.cos(math.pi * progress)) / 2)
+    warmed = min(1.0, epoch / _WARM_EPOCHS)
+    factor = _WARM_START[config.schedule] * (1 - warmed) + warmed
+    return config.lr * factor * 0.1 ** sum(epoch >= decay for decay in _DECAYS)
+
+
+def fit(
+    model: nn.Module,
+    loader: Loader,
+    *,
+    config: TrainConfig,
+    seed: int,
+    checkpoint: Path | None = None,
+    deadline: float | None = None,
+    device: str | None = None,
+    label: str | None = None,
+) -> History:
+    """Train a model in place.
+
+    After every epoch all state is written to ``checkpoint``; called again, training goes on from there and
+    ends with the weights and losses of an unbroken run.
+
+    Args:
+        model: has ``forward(images, masks)``, ``loss(output, labels, masks=)`` and, if some parameters shall
+            have no weight decay, ``no_weight_decay()`` naming them.
+        loader: training batches.
+        config: the recipe.
+        seed: of the model's own randomness (dropout).
+        checkpoint: file for the state, None to keep none.
+        deadline: ``time.time()`` after which to stop at the end of an epoch.
+        device: default: CUDA if there is any.
+        label: shows a progress bar of that name, None shows none.
+
+    Raises:
+        Interrupted: the deadline came first.
+        ValueError: a loss is not finite, or the checkpoint belongs to another recipe.
+    """
+    job = _Job(model, loader.to(_device(device)), config=config, seed=seed)
+    if checkpoint is not None:
+        job.resume(checkpoint)
+    with tqdm(
+        total=job.steps,
+        initial=job.history.steps,
+        desc=label,
+        unit="step",
+        disable=label is None,
+        mininterval=_beat(),
+    ) as bar:
+        while job.history.steps < job.steps:
+            if deadline is not None and time.time() > deadline:
+                raise Interrupted(
+                    f"stopped after {job.history.steps} of {job.steps} steps; run again to resume"
+                )
+            job.epoch(bar)
+            if checkpoint is not None:
+                job.save(checkpoint)
+    job.history.alarms[:] = _alarms(job.history)
+    return job.history
+
+
+def _device(name: str | None) -> torch.device:
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _beat() -> float:
+    """Seconds between two redraws: live on a terminal, once per epoch in a log file."""
+    return 0.2 if os.isatty(2) else math.inf
+
+
+class _Objective(nn.Module):
+    """Forward pass and losses as one module, so that Fabric can wrap both; losses in float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> dict[str, Tensor]:
+        output = self.model(images, masks)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.model.loss(_float32(output), labels, masks=masks)
+
+
+def _float32(output: ReIDOutput) -> ReIDOutput:
+    parts = (output.embeddings, output.visibility, output.logits, output.maps)
+    return ReIDOutput(*({name: tensor.float() for name, tensor in part.items()} for part in parts))
+
+
+class _Job:
+    """A training under way."""
+
+    def __init__(self, model: nn.Module, loader: Loader, *, config: TrainConfig, seed: int) -> None:
+        from lightning_fabric import Fabric
+
+        self.model, self.loader, self.config, self.seed = model, loader, config, seed
+        index = [loader.device.index or 0] if loader.device.type == "cuda" else 1
+        self.fabric = Fabric(accelerator=loader.device.type, devices=index, precision=config.precision)
+        model.to(loader.device, memory_format=self.layout).train()
+        optimiser = _adam(model, config=config, fused=loader.device.type == "cuda")
+        self.objective, self.optimiser = self.fabric.setup(_Objective(model), optimiser)
+        self.history = History()
+        self.steps = _steps(loader, config)
+
+    @property
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last if self.config.channels_last else torch.contiguous_format
+
+    def epoch(self, bar: tqdm) -> None:
+        """One epoch; the losses stay on the device until its end, so that no step waits for them."""
+        number, first = len(self.history.epoch_seconds), self.history.steps
+        started, losses, images = time.perf_counter(), [], 0
+        with _seeded(self.seed, number, self.loader.device):
+            for step, batch in enumerate(self.loader.epoch(number), start=first):
+                rate = learning_rate(self.config, step=step, epoch=number, steps=self.steps)
+                losses.append(self.step(*batch, rate=rate))
+                images += len(batch.labels)
+                bar.update()
+                if step + 1 == self.steps:
+                    break
+        self.record(losses, first=first)
+        self.history.epoch_images.append(images)
+        self.history.epoch_seconds.append(time.perf_counter() - started)
+        bar.set_postfix_str(f"loss {self.history.total[-1]:.3f}, {self.history.throughput:.0f} img/s")
+
+    def step(self, images: Tensor, labels: Tensor, masks: Tensor | None, *, rate: float) -> dict[str, Tensor]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.history.lr.append(rate)
+        terms = self.objective(images.contiguous(memory_format=self.layout), labels, masks)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(torch.stack(list(terms.values())).sum())
+        self.optimiser.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def record(self, losses: list[dict[str, Tensor]], *, first: int) -> None:
+        """Fetch an epoch's losses."""
+        names = list(losses[0])
+        table = torch.stack([torch.stack([terms[name] for name in names]) for terms in losses]).double().cpu()
+        if not table.isfinite().all():
+            row, column = (~table.isfinite()).nonzero()[0].tolist()
+            raise ValueError(
+                f"loss {names[column]!r} is {table[row, column].item()} at step {first + row}; "
+                f"lower lr (now {self.config.lr}) or use precision 32-true"
+            )
+        for name, column in zip(names, table.unbind(1)):
+            self.history.losses.setdefault(name, []).extend(column.tolist())
+
+    def save(self, path: Path) -> None:
+        state = {
+            "recipe": self.recipe,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": asdict(self.history),
+        }
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.save(state, temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint, if there is one."""
+        if not path.exists():
+            return
+        state = _load(path, self.loader.device)
+        if state["recipe"] != self.recipe:
+            raise ValueError(
+                f"checkpoint {path} belongs to another recipe, seed or data; delete it to start afresh"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.history = History(**state["history"])
+        logger.info("resuming %s at step %d of %d", path, self.history.steps, self.steps)
+
+    @property
+    def recipe(self) -> str:
+        loader = (len(self.loader.bank), self.loader.bank.size, self.loader.seed, self.loader.config)
+        return f"{self.config} seed={self.seed} loader={loader}"
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises whatever its reader stumbles over
+        raise ValueError(f"checkpoint {path} cannot be read ({error}); delete it to start afresh") from error
+
+
+def _adam(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.Adam:
+    """Adam with coupled weight decay, but for the parameters that the model exempts."""
+    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    decayed = {
+        "params": [p for name, p in named.items() if name not in exempt],
+        "weight_decay": config.weight_decay,
+    }
+    free = {"params": [p for name, p in named.items() if name in exempt], "weight_decay": 0.0}
+    return torch.optim.Adam(
+        [group for group in (decayed, free) if group["params"]], lr=config.lr, fused=fused
+    )
+
+
+def _steps(loader: Loader, config: TrainConfig) -> int:
+    if config.epochs is None:
+        return config.iterations
+    limit = config.iterations or math.inf
+    return int(min(limit, sum(len(loader.order(epoch)) for epoch in range(config.epochs))))
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Torch's own random state (dropout) set by (seed, epoch) inside, restored outside."""
+    state = np.random.SeedSequence((seed, epoch, 1)).generate_state(1, np.uint64)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(state[0]) >> 1)
+        yield
+
+
+def _alarms(history: History) -> list[str]:
+    """Triplet terms that ended at their margin: all embeddings have become one."""
+    last = max(1, history.steps // 20)
+    ends = {
+        name: float(np.mean(values[-last:])) for name, values in history.losses.items() if "triplet" in name
+    }
+    alarms = [
+        f"{name} ended at {end:.3f}, its margin: the embeddings have collapsed"
+        for name, end in ends.items()
+        if abs(end - MARGIN) <= 0.02 * MARGIN
+    ]
+    for alarm in alarms:
+        logger.warning(alarm)
+    return alarms
+
+
+@torch.no_grad()
+def extract(
+    model: nn.Module,
+    bank: ImageBank,
+    *,
+    groups: PartGroups | None = None,
+    embeddings: set[str] | None = None,
+    device: str | None = None,
+    batch: int = 256,
+) -> Features:
+    """Embeddings and visibility of all images of a bank, in float32 on the CPU.
+
+    Args:
+        groups: gives the model part targets beside the images (for true visibility), if the bank has them.
+        embeddings: names to keep, None for all.
+        device: default: CUDA if there is any.
+        batch: images per forward pass.
+
+    Raises:
+        ValueError: a name that the model does not return, or an embedding that is not finite.
+    """
+    outputs = [
+        (_kept(output.embeddings, embeddings), _kept(output.visibility, None))
+        for output in _outputs(model, bank, groups=groups, device=device, batch=batch)
+    ]
+    named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
+    for name, tensor in (named[0] | named[1]).items():
+        finite = tensor.isfinite().flatten(1).all(1)
+        if not finite.all():
+            first = bank.names[int((~finite).nonzero()[0])]
+            raise ValueError(
+                f"{name!r} is not finite for {int((~finite).sum())} images, the first is {first}; train again"
+            )
+    return Features(named[0], named[1], bank.pid, bank.camid)
+
+
+@torch.no_grad()
+def extract_maps(
+    model: nn.Module,
+    bank: ImageBank,
+    *,
+    name: str,
+    groups: PartGroups | None = None,
+    device: str | None = None,
+    batch: int = 256,
+) -> Float[Tensor, "N M h w"]:
+    """One of a model's attention maps for all images of a bank, in float32 on the CPU.
+
+    Raises:
+        ValueError: the model returns no map of that name.
+    """
+    outputs = _outputs(model, bank, groups=groups, device=device, batch=batch)
+    return torch.cat([_kept(output.maps, {name})[name] for output in outputs])
+
+
+def _outputs(
+    model: nn.Module, bank: ImageBank, *, groups: PartGroups | None, device: str | None, batch: int
+) -> Iterator[ReIDOutput]:
+    if not len(bank):
+        raise ValueError("bank is empty; there is nothing to extract")
+    target = _device(device)
+    training = model.training
+    model.to(target).eval()
+    try:
+        for images, masks in batches(bank, size=batch, groups=groups, device=target):
+            yield model(images, masks)
+    finally:
+        model.train(training)
+
+
+def _kept(tensors: dict[str, Tensor], names: set[str] | None) -> dict[str, Tensor]:
+    unknown = (names or set()) - tensors.keys()
+    if unknown:
+        raise ValueError(f"the model returns no {sorted(unknown)}; expected some of {sorted(tensors)}")
+    return {name: tensor.float().cpu() for name, tensor in tensors.items() if names is None or name in names}

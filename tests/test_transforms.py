@@ -1,0 +1,95 @@
+"""Augmentation: equal to a naive loop, and image and part map move together."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reidlib.data.masks import flip_labels
+from reidlib.data.transforms import ERASED, MEAN, STD, Augment, apply, draw, normalise
+
+SIZE = (24, 12)
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def naive(image, labels, row):
+    """Mirror, pad, crop, normalise, erase: one image, one step after the other."""
+    down, right, flip, top, left, height, width = row.tolist()
+    _, h, w = image.shape
+    if flip:
+        image, labels = image.flip(-1), flip_labels(labels[None])[0]
+    out, out_labels = torch.zeros_like(image), torch.zeros_like(labels)
+    for y in range(h):
+        for x in range(w):
+            if 0 <= y + down < h and 0 <= x + right < w:
+                out[:, y, x] = image[:, y + down, x + right]
+                out_labels[y, x] = labels[y + down, x + right]
+    result = (out / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    result[:, top : top + height, left : left + width] = torch.tensor(ERASED).view(3, 1, 1)
+    out_labels[top : top + height, left : left + width] = 0
+    return result, out_labels
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 999), st.floats(0, 1), st.floats(0, 0.5), st.floats(0, 1))
+def test_equals_naive_loop(seed, flip, pad, erase):
+    images = torch.randint(0, 256, (4, 3, *SIZE), generator=generator(seed), dtype=torch.uint8)
+    labels = torch.randint(0, 12, (4, *SIZE), generator=generator(seed), dtype=torch.uint8)
+    augment = Augment(flip=flip, pad=pad, erase=erase)
+    draws = draw(4, size=SIZE, augment=augment, generator=generator(seed))
+    before = images.clone(), labels.clone()
+    found, found_labels = apply(images, labels, draws=draws)
+    assert torch.equal(images, before[0])
+    assert torch.equal(labels, before[1])
+    torch.testing.assert_close(apply(images, None, draws=draws)[0], found)
+    for i in range(4):
+        expected, expected_labels = naive(images[i], labels[i], draws[i])
+        torch.testing.assert_close(found[i], expected)
+        assert torch.equal(found_labels[i], expected_labels)
+
+
+def test_image_and_part_map_move_together():
+    """The red of every pixel tells its label; after augmentation it still must."""
+    labels = torch.randint(0, 4, (32, *SIZE), generator=generator(0), dtype=torch.uint8)
+    images = torch.zeros(32, 3, *SIZE, dtype=torch.uint8)
+    images[:, 0] = labels * 60
+    draws = draw(32, size=SIZE, augment=Augment(pad=0.3), generator=generator(1))
+    moved, moved_labels = apply(images, labels, draws=draws)
+    red = ((moved[:, 0] * STD[0] + MEAN[0]) * 255 / 60).round()
+    erased = (moved[:, 1] - ERASED[1]).abs() < 1e-6
+    assert erased.any()
+    assert (moved_labels[erased] == 0).all()
+    assert torch.equal(red[~erased], moved_labels[~erased].float())
+
+
+def test_draws_stay_in_range():
+    draws = draw(20_000, size=(256, 128), augment=Augment(), generator=generator(0))
+    down, right, flip, top, left, height, width = draws.unbind(1)
+    assert (down.min(), down.max(), right.min(), right.max()) == (-10, 10, -10, 10)
+    erased = height > 0
+    assert torch.equal(erased, width > 0)
+    assert (height[erased].min(), height.max()) == (38, 166)
+    assert (width[erased].min(), width.max()) == (19, 83)
+    assert ((top >= 0) & (top + height <= 256)).all()
+    assert ((left >= 0) & (left + width <= 128)).all()
+    for share in (flip.double().mean(), erased.double().mean()):
+        assert share.item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_every_image_has_its_own_draw():
+    draws = draw(64, size=(64, 32), augment=Augment(), generator=generator(0))
+    assert len(draws.unique(dim=0)) > 40
+
+
+def test_nothing_to_do_is_the_test_transform():
+    images = torch.randint(0, 256, (2, 3, *SIZE), generator=generator(0), dtype=torch.uint8)
+    draws = draw(2, size=SIZE, augment=Augment(flip=0.0, pad=0.0, erase=0.0), generator=generator(0))
+    assert torch.equal(apply(images, None, draws=draws)[0], normalise(images))
+
+
+def test_refuses_impossible_chances():
+    with pytest.raises(ValueError, match=r"flip = 1\.5"):
+        Augment(flip=1.5)
