@@ -1,10 +1,10 @@
 """Retrieval metrics: CMC, mAP and mINP per query, exact, with the memory of one block of distances.
 
-Only the correct gallery images are ranked. A block of distances is sorted by value, without indices,
-which vector units do several times faster than an argsort, and the rank of a correct image is read off
-by bisection. Ties are resolved by gallery order, as a stable sort does: of two gallery images at the
-same distance the one that comes first in the gallery ranks first. Infinite distances (pairs that cannot
-be compared) are legal and tie with each other; NaN is an error.
+Only the correct gallery images are ranked. Of a block of distances, those up to the farthest correct one
+are sorted by value, without indices, which vector units do several times faster than an argsort, and the
+rank of a correct image is read off by bisection. Ties are resolved by gallery order, as a stable sort
+does: of two gallery images at the same distance the one that comes first in the gallery ranks first.
+Infinite distances (pairs that cannot be compared) are legal and tie with each other; NaN is an error.
 
 Source: the single-query protocol of Market-1501 (Zheng et al., ICCV 2015); mINP from Ye et al., "Deep
 learning for person re-identification: a survey and outlook" (TPAMI 2021), Eq. 4.
@@ -51,19 +51,15 @@ def evaluate(
         ValueError: query or gallery is empty, the gallery holds junk, no query has a match, or a
             distance is NaN.
     """
-    index = _Index.of(query, gallery, protocol=protocol)
-    index.require_matches()
-    threads = torch.get_num_threads()
-    ranks: list[np.ndarray] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for start, distances in _blocks(query, gallery, distance=distance, block=block):
-            rows = np.array_split(np.arange(len(distances)), threads)
-            jobs = [pool.submit(_rank_rows, distances, part, index=index, start=start) for part in rows]
-            ranks += [row for job in jobs for row in job.result()]
-            del distances, jobs  # or two blocks would be alive while the next is computed
-    scores = [_score(row, trapezoid=trapezoid) for row in ranks]
-    rank, ap, inp = (np.array(column) for column in zip(*scores))
-    return Metrics(rank, ap, inp)
+    same = _SameIdentity.of(query, gallery, protocol=protocol)
+    same.require_hits(len(gallery))
+    scores = []
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for rows, distances in _blocks(query, gallery, distance=distance, block=block):
+            hit, rank = _ranks(distances, same[rows], pool=pool)
+            scores.append(_score(hit, rank, trapezoid=trapezoid))
+            del distances  # or two blocks would be alive while the next is computed
+    return Metrics(*(np.concatenate(column) for column in zip(*scores)))
 
 
 def ranking(
@@ -91,124 +87,146 @@ def ranking(
     Raises:
         ValueError: as in `evaluate`, but a query without a match is fine.
     """
-    index = _Index.of(query, gallery, protocol=protocol)
+    same = _SameIdentity.of(query, gallery, protocol=protocol)
     nearest = np.full((len(query), top), -1)
     correct = np.zeros((len(query), top), dtype=bool)
-    for start, distances in _blocks(query, gallery, distance=distance, block=block):
-        for offset, row in enumerate(distances):
-            hits, dropped = index[start + offset]
-            found = _nearest(_without(row, dropped), count=min(top, len(row) - len(dropped)))
-            nearest[start + offset, : len(found)] = found
-            correct[start + offset, : len(found)] = np.isin(found, hits)
+    for rows, distances in _blocks(query, gallery, distance=distance, block=block):
+        for number, row in zip(range(len(query))[rows], distances):
+            hits, dropped = (same.position[number][mask[number]] for mask in (same.hit, same.dropped))
+            found = _nearest(row, dropped, count=top)
+            nearest[number, : len(found)] = found
+            correct[number, : len(found)] = np.isin(found, hits)
     return nearest, correct
 
 
 @dataclass(frozen=True)
-class _Index:
-    """Where each query's identity sits in the gallery: one slice of ``order`` per identity."""
+class _SameIdentity:
+    """The gallery images that share each query's identity, at most W, in gallery order."""
 
-    protocol: Protocol
-    query: Int[np.ndarray, "Q 2"]  # identity and camera
-    order: Int[np.ndarray, " G"]  # gallery positions by identity, then by gallery order
-    pid: Int[np.ndarray, " G"]  # identity and camera in that order
-    camid: Int[np.ndarray, " G"]
+    position: Int[np.ndarray, "Q W"]  # in the gallery; arbitrary where neither hit nor dropped
+    hit: Bool[np.ndarray, "Q W"]  # matches the query
+    dropped: Bool[np.ndarray, "Q W"]  # does not count for the query
 
     @classmethod
-    def of(cls, query: Features, gallery: Features, *, protocol: Protocol) -> "_Index":
+    def of(cls, query: Features, gallery: Features, *, protocol: Protocol) -> "_SameIdentity":
         for name, features in (("query", query), ("gallery", gallery)):
             if len(features) == 0:
                 raise ValueError(f"{name} is empty; expected at least one image: check the data set's folder")
-        pid, camid = gallery.pid.cpu().numpy(), gallery.camid.cpu().numpy()
+        pid, camid, asked_pid, asked_camid = (
+            tensor.cpu().numpy() for tensor in (gallery.pid, gallery.camid, query.pid, query.camid)
+        )
         if pid.min() < DISTRACTOR:
             raise ValueError(f"gallery holds junk (pid {pid.min()}); drop negative identities when loading")
         order = np.argsort(pid, kind="stable")
-        asked = torch.stack([query.pid, query.camid], dim=1).cpu().numpy()
-        return cls(protocol, asked, order, pid[order], camid[order])
+        first, last = (np.searchsorted(pid[order], asked_pid, side=side) for side in ("left", "right"))
+        last = np.where(asked_pid == DISTRACTOR, first, last)
+        slot = first[:, None] + np.arange((last - first).max())  # [Q, W]
+        known = slot < last[:, None]
+        position = order[np.minimum(slot, len(order) - 1)]
+        left_out = protocol.left_out(asked_camid[:, None], camid[position])
+        return cls(position, known & ~left_out, known & left_out)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gallery positions that match the query, and those that do not count for it."""
-        pid, camid = self.query[number]
-        same = slice(*np.searchsorted(self.pid, [pid, pid + (pid != DISTRACTOR)]))
-        left_out = self.protocol.left_out(int(camid), self.camid[same])
-        return self.order[same][~left_out], self.order[same][left_out]
+    def __getitem__(self, rows: slice) -> "_SameIdentity":
+        return _SameIdentity(self.position[rows], self.hit[rows], self.dropped[rows])
 
-    def require_matches(self) -> None:
-        if not any(len(self[number][0]) for number in range(len(self.query))):
+    def require_hits(self, gallery: int) -> None:
+        if not self.hit.any():
             raise ValueError(
-                f"gallery: none of {len(self.order)} images matches any of the {len(self.query)} queries; "
-                "check that both come from the same data set and, under protocol 'market', that identities "
-                "are seen by a second camera"
+                f"gallery: none of its {gallery} images matches any of the {len(self.hit)} queries; check "
+                "that both come from the same data set and, under protocol 'market', that identities are "
+                "seen by a second camera"
             )
 
 
 def _blocks(
     query: Features, gallery: Features, *, distance: Distance, block: int
-) -> Iterator[tuple[int, Float[np.ndarray, "q G"]]]:
-    """Checked distances of a block of queries, with the number of its first query."""
+) -> Iterator[tuple[slice, Float[np.ndarray, "q G"]]]:
+    """Checked distances of a block of queries, with the block's place among the queries."""
     if block < 1:
         raise ValueError(f"block is {block}; expected at least one query")
     for start in range(0, len(query), block):
-        part = query[start : start + block]
-        distances = distance(part, gallery).detach().cpu().numpy()
-        if distances.shape != (len(part), len(gallery)):
-            raise ValueError(
-                f"distance returned shape {distances.shape}; expected {(len(part), len(gallery))}"
-            )
-        broken = np.isnan(distances.max(axis=1))  # a maximum passes NaN on
+        rows = slice(start, start + block)
+        distances = distance(query[rows], gallery).detach()
+        if (shape := tuple(distances.shape)) != (expected := (len(query[rows]), len(gallery))):
+            raise ValueError(f"distance returned shape {shape}; expected one row per query, {expected}")
+        broken = distances.amax(dim=1).isnan()  # a maximum passes NaN on
         if broken.any():
             raise ValueError(
-                f"distance is NaN for query {start + broken.argmax()}; expected numbers or +inf: "
+                f"distance is NaN for query {start + int(broken.nonzero()[0])}; expected numbers or +inf: "
                 "look for embeddings that are not finite or a division by zero visibility"
             )
-        yield start, distances
+        yield rows, distances.cpu().numpy()
 
 
-def _rank_rows(distances: np.ndarray, rows: np.ndarray, *, index: _Index, start: int) -> list[np.ndarray]:
-    return [_ranks(distances[row], *index[start + row]) for row in rows]
+def _ranks(
+    distances: Float[np.ndarray, "q G"], same: _SameIdentity, *, pool: ThreadPoolExecutor
+) -> tuple[Bool[np.ndarray, "q W"], Int[np.ndarray, "q W"]]:
+    """1-based ranks of the images of the same identity, nearest first, and which of them are hits."""
+    wanted = np.take_along_axis(distances, same.position, axis=1)
+    limit = np.where(same.hit, wanted, -np.inf).max(axis=1, initial=-np.inf)
+    nearer, as_near = _count(distances, wanted, limit=limit, pool=pool)
+    for row, column in np.argwhere((as_near > 1) & same.hit):
+        before = distances[row, : same.position[row, column]]
+        nearer[row, column] += np.count_nonzero(before == wanted[row, column])
+    order = np.argsort(np.where(same.hit | same.dropped, wanted, np.inf), axis=1, kind="stable")
+    hit, dropped, nearer = (np.take_along_axis(a, order, axis=1) for a in (same.hit, same.dropped, nearer))
+    return hit, nearer + 1 - dropped.cumsum(axis=1)
 
 
-def _ranks(row: Float[np.ndarray, " G"], hits: np.ndarray, dropped: np.ndarray) -> Int[np.ndarray, " hits"]:
-    """Increasing 1-based ranks of the gallery positions ``hits``, as if ``dropped`` were not there."""
-    if len(hits) == 0:
-        return np.zeros(0, dtype=int)
-    wanted = row[hits]
-    nearer, as_near = np.zeros((2, len(hits)), dtype=int)
-    for chunk in range(0, len(row), CHUNK):
-        ordered = np.sort(row[chunk : chunk + CHUNK])
-        below = np.searchsorted(ordered, wanted, side="left")
-        nearer += below
-        as_near += np.searchsorted(ordered, wanted, side="right") - below
-    for tied in np.flatnonzero(as_near > 1):
-        nearer[tied] += np.count_nonzero(row[: hits[tied]] == wanted[tied])
-    if len(dropped):
-        value = row[dropped]
-        first = (value == wanted[:, None]) & (dropped < hits[:, None])
-        nearer -= ((value < wanted[:, None]) | first).sum(axis=1)
-    return np.sort(nearer) + 1
+def _count(
+    distances: Float[np.ndarray, "q G"],
+    wanted: Float[np.ndarray, "q W"],
+    *,
+    limit: Float[np.ndarray, " q"],
+    pool: ThreadPoolExecutor,
+) -> tuple[Int[np.ndarray, "q W"], Int[np.ndarray, "q W"]]:
+    """How many distances of its row are below each wanted value, and how many equal it, up to a limit."""
+    below, upto = np.zeros((2, *wanted.shape), dtype=np.int64)
+
+    def split(rows: np.ndarray) -> list[np.ndarray]:
+        return np.array_split(rows, torch.get_num_threads())  # views
+
+    for start in range(0, distances.shape[1], CHUNK):
+        ordered = pool.map(_ordered, split(distances[:, start : start + CHUNK]), split(limit))
+        for rows, values, left, right in zip(ordered, split(wanted), split(below), split(upto)):
+            rows, values = torch.from_numpy(rows), torch.from_numpy(values)
+            left += torch.searchsorted(rows, values).numpy()
+            right += torch.searchsorted(rows, values, right=True).numpy()
+    return below, upto - below
 
 
-def _without(row: Float[np.ndarray, " G"], dropped: np.ndarray) -> Float[np.ndarray, " G"]:
-    """A copy in which ``dropped`` is NaN: sorted last, and near to nothing."""
-    row = row.copy()
-    row[dropped] = np.nan
-    return row
+def _ordered(rows: Float[np.ndarray, "q G"], limit: Float[np.ndarray, " q"]) -> Float[np.ndarray, "q n"]:
+    """Rows in increasing order; where few values are within the limit, only those, padded by +inf."""
+    within = rows <= limit[:, None]
+    if np.count_nonzero(within) * 4 > within.size:
+        return np.sort(rows, axis=1)
+    counts = within.sum(axis=1)
+    few = np.full((len(rows), counts.max(initial=0)), np.inf, dtype=rows.dtype)
+    few[np.arange(few.shape[1]) < counts[:, None]] = rows[within]
+    return np.sort(few, axis=1)
 
 
-def _score(ranks: Int[np.ndarray, " n"], *, trapezoid: bool) -> tuple[int, float, float]:
-    """Rank of the first hit, average precision, and inverse negative penalty."""
-    if len(ranks) == 0:
-        return 0, np.nan, np.nan
-    hits = np.arange(1, len(ranks) + 1)
-    precision = hits / ranks
+def _score(
+    hit: Bool[np.ndarray, "q W"], rank: Int[np.ndarray, "q W"], *, trapezoid: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank of the first hit, average precision, and inverse negative penalty of every query."""
+    found = hit.cumsum(axis=1)
+    hits = hit.sum(axis=1)
+    precision = found / np.maximum(rank, 1)
     if trapezoid:  # the precision just before each hit counts as much; it is 1 before the first image
-        before = np.where(ranks > 1, (hits - 1) / np.maximum(ranks - 1, 1), 1.0)
+        before = np.where(rank > 1, (found - 1) / np.maximum(rank - 1, 1), 1.0)
         precision = (precision + before) / 2
-    return int(ranks[0]), float(precision.mean()), len(ranks) / int(ranks[-1])
+    first = np.where(hit, rank, np.iinfo(rank.dtype).max).min(axis=1, initial=np.iinfo(rank.dtype).max)
+    last = np.where(hit, rank, 0).max(axis=1, initial=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 = NaN marks a query without a match
+        return np.where(hits > 0, first, 0), (precision * hit).sum(axis=1) / hits, hits / last
 
 
-def _nearest(row: Float[np.ndarray, " G"], *, count: int) -> Int[np.ndarray, " count"]:
+def _nearest(row: Float[np.ndarray, " G"], dropped: np.ndarray, *, count: int) -> Int[np.ndarray, " n"]:
     """Positions of the smallest values, in the order of a stable sort, without sorting the row."""
-    if count == 0:
-        return np.zeros(0, dtype=int)
-    candidates = np.flatnonzero(row <= np.partition(row, count - 1)[count - 1])
-    return candidates[np.argsort(row[candidates], kind="stable")][:count]
+    kept = np.delete(np.arange(len(row)), dropped)
+    values = row[kept]
+    if count < len(kept):
+        candidates = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
+        kept, values = kept[candidates], values[candidates]
+    return kept[np.argsort(values, kind="stable")][:count]

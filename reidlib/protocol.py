@@ -21,15 +21,17 @@ class Protocol(StrEnum):
     NO_CAMERA = "no-camera"
     """Every gallery image counts: Occluded-REID, Partial-REID and Partial-iLIDS tell no cameras apart."""
 
-    def left_out(self, camid: int, cameras: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-        """Which gallery images of the query's own identity do not count.
+    def left_out(
+        self, camid: Int[np.ndarray, "Q 1"], cameras: Int[np.ndarray, "Q W"]
+    ) -> Bool[np.ndarray, "Q W"]:
+        """Which gallery images of a query's own identity do not count.
 
         Args:
             camid: the query's camera.
-            cameras: cameras of the gallery images with the query's identity.
+            cameras: cameras of the W gallery images with the query's identity.
         """
         match self:
             case Protocol.MARKET:
                 return cameras == camid
             case Protocol.NO_CAMERA:
-                return np.zeros(len(cameras), dtype=bool)
+                return np.zeros_like(cameras, dtype=bool)

@@ -1,0 +1,196 @@
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+
+from reidlib import evaluation
+from reidlib.evaluation import evaluate, ranking
+from reidlib.protocol import Protocol
+from reidlib.types import Features, Metrics
+
+PROTOCOLS = pytest.mark.parametrize("protocol", list(Protocol))
+
+
+def features(pid, camid) -> Features:
+    """Features whose only embedding is the image's number, so that a given matrix can be looked up."""
+    number = torch.arange(len(pid), dtype=torch.float64)[:, None]
+    return Features({"number": number}, {}, torch.as_tensor(pid), torch.as_tensor(camid))
+
+
+def lookup(matrix: torch.Tensor):
+    def distance(query: Features, gallery: Features) -> torch.Tensor:
+        rows = query.embeddings["number"][:, 0].long()
+        return matrix[rows][:, gallery.embeddings["number"][:, 0].long()]
+
+    return distance
+
+
+def naive_order(row, query, gallery, protocol) -> list[int]:
+    """Gallery indices that count for a query (pid, camid), nearest first, ties in gallery order."""
+    pid, camid = query
+    counts = [
+        index
+        for index, (other, camera) in enumerate(gallery)
+        if not (protocol == "market" and other == pid and camera == camid and pid != 0)
+    ]
+    return sorted(counts, key=lambda index: (row[index], index))
+
+
+def naive(row, query, gallery, protocol, trapezoid=False) -> tuple[int, float, float]:
+    """Rank, AP and INP of one query, by walking down its ranking."""
+    found, first, last, total = 0, 0, 0, 0.0
+    for rank, index in enumerate(naive_order(row, query, gallery, protocol), start=1):
+        if gallery[index][0] == query[0] != 0:
+            before = found / (rank - 1) if rank > 1 else 1.0
+            found += 1
+            first, last = first or rank, rank
+            total += (found / rank + before) / 2 if trapezoid else found / rank
+    return (first, total / found, found / last) if found else (0, math.nan, math.nan)
+
+
+def check(metrics: Metrics, matrix, query, gallery, protocol, *, trapezoid=False) -> None:
+    pairs = list(zip(gallery.pid.tolist(), gallery.camid.tolist()))
+    expected = [
+        naive(row, asked, pairs, protocol, trapezoid)
+        for row, asked in zip(matrix.tolist(), zip(query.pid.tolist(), query.camid.tolist()))
+    ]
+    for found, wanted in zip((metrics.rank, metrics.ap, metrics.inp), zip(*expected)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def case(seed=0, queries=23, images=150, people=7, cameras=3, levels=None, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda high, count: torch.randint(high, (count,), generator=generator)  # noqa: E731
+    query = features(draw(people, queries) + 1, draw(cameras, queries))
+    gallery = features(draw(people + 1, images), draw(cameras, images))  # 0 is a distractor
+    matrix = torch.rand(queries, images, generator=generator, dtype=dtype)
+    return query, gallery, (matrix * levels).floor() if levels else matrix
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("levels", [None, 5, 1])
+@pytest.mark.parametrize("trapezoid", [False, True])
+def test_equals_a_naive_loop(protocol, dtype, levels, trapezoid):
+    query, gallery, matrix = case(levels=levels, dtype=dtype)
+    options = {"distance": lookup(matrix), "protocol": protocol, "trapezoid": trapezoid}
+    check(evaluate(query, gallery, **options), matrix, query, gallery, protocol, trapezoid=trapezoid)
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("levels", [None, 40])
+def test_equals_a_naive_loop_when_matches_are_near(protocol, levels):
+    query, gallery, matrix = case(images=400, people=40, levels=levels)
+    matrix = torch.where(query.pid[:, None] == gallery.pid, matrix / 8, matrix)
+    metrics = evaluate(query, gallery, distance=lookup(matrix), protocol=protocol)
+    check(metrics, matrix, query, gallery, protocol)
+
+
+def test_result_does_not_depend_on_block_chunk_or_threads(monkeypatch):
+    query, gallery, matrix = case(levels=20)
+    options = {"distance": lookup(matrix), "protocol": Protocol.MARKET}
+    whole = evaluate(query, gallery, **options)
+    threads = torch.get_num_threads()
+    try:
+        for block, chunk, count in [(1, 7, 1), (5, 64, 3), (22, 150, 2), (1000, 1, 2)]:
+            monkeypatch.setattr(evaluation, "CHUNK", chunk)
+            torch.set_num_threads(count)
+            part = evaluate(query, gallery, **options, block=block)
+            for name in ("rank", "ap", "inp"):
+                np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
+    finally:
+        torch.set_num_threads(threads)
+
+
+LEVELS = st.sampled_from([0.0, 0.5, np.nextafter(np.float32(0.5), np.float32(1)).item(), 3.0, math.inf])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_hostile_input(data):
+    queries, images = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 12))
+    whole = lambda low, high, count: data.draw(arrays(np.int64, count, elements=st.integers(low, high)))  # noqa: E731
+    query = features(whole(0, 2, queries), whole(0, 1, queries))
+    gallery = features(whole(0, 2, images), whole(0, 1, images))
+    matrix = torch.from_numpy(data.draw(arrays(np.float32, (queries, images), elements=LEVELS)))
+    protocol = data.draw(st.sampled_from(Protocol))
+    options = {"distance": lookup(matrix), "protocol": protocol, "block": data.draw(st.integers(1, 6))}
+    pairs = list(zip(gallery.pid.tolist(), gallery.camid.tolist()))
+    asked = list(zip(query.pid.tolist(), query.camid.tolist()))
+
+    nearest, correct = ranking(query, gallery, top=4, distance=lookup(matrix), protocol=protocol)
+    for found, right, row, one in zip(nearest, correct, matrix.tolist(), asked):
+        order = naive_order(row, one, pairs, protocol)[:4]
+        assert found.tolist() == order + [-1] * (4 - len(order))
+        assert right.tolist() == [i >= 0 and pairs[i][0] == one[0] != 0 for i in found.tolist()]
+
+    if all(naive(row, one, pairs, protocol)[0] == 0 for row, one in zip(matrix.tolist(), asked)):
+        with pytest.raises(ValueError, match="same data set"):
+            evaluate(query, gallery, **options)
+    else:
+        check(evaluate(query, gallery, **options), matrix, query, gallery, protocol)
+
+
+def test_by_hand():
+    """Correct images at ranks 2, 3 and 6 of seven; the nearest image is the query's own camera's."""
+    query = features([4], [0])
+    gallery = features([4, 0, 4, 4, 9, 9, 4, 9], [0, 0, 1, 2, 1, 1, 1, 1])
+    matrix = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]])
+    options = {"distance": lookup(matrix), "protocol": Protocol.MARKET}
+    metrics = evaluate(query, gallery, **options)
+    assert metrics.rank.tolist() == [2]
+    assert metrics.mAP == pytest.approx((1 / 2 + 2 / 3 + 3 / 6) / 3)
+    assert metrics.mINP == pytest.approx(3 / 6)
+    trapezoid = evaluate(query, gallery, **options, trapezoid=True)
+    assert trapezoid.mAP == pytest.approx((0 + 1 / 2 + 1 / 2 + 2 / 3 + 2 / 5 + 3 / 6) / 6)
+    assert evaluate(query, gallery, distance=lookup(matrix), protocol=Protocol.NO_CAMERA).rank.tolist() == [1]
+
+
+def test_ties_follow_gallery_order():
+    query, gallery = features([1], [0]), features([2, 1, 2, 1], [1, 1, 1, 1])
+    for value in (0.25, math.inf):
+        options = {"distance": lookup(torch.full((1, 4), value)), "protocol": Protocol.MARKET}
+        assert evaluate(query, gallery, **options).rank.tolist() == [2]
+        assert ranking(query, gallery, **options, top=3)[0].tolist() == [[0, 1, 2]]
+
+
+def test_query_without_match_is_skipped_and_counted():
+    query, gallery = features([1, 2, 0], [0, 0, 0]), features([1, 1, 2, 0], [0, 1, 0, 1])
+    metrics = evaluate(query, gallery, distance=lookup(torch.zeros(3, 4)), protocol=Protocol.MARKET)
+    assert metrics.skipped == 2  # the only image of identity 2 is the query's camera's; 0 never matches
+    assert metrics.rank.tolist() == [1, 0, 0]
+    assert np.isnan(metrics.ap).tolist() == np.isnan(metrics.inp).tolist() == [False, True, True]
+    assert metrics.summary()["mAP"] == 1.0
+
+
+def test_errors_name_the_argument_and_the_remedy():
+    query, gallery, matrix = case()
+    options = {"distance": lookup(matrix), "protocol": Protocol.MARKET}
+    with pytest.raises(ValueError, match="query is empty"):
+        evaluate(query[:0], gallery, **options)
+    with pytest.raises(ValueError, match="gallery is empty"):
+        ranking(query, gallery[:0], **options)
+    with pytest.raises(ValueError, match="holds junk"):
+        evaluate(query, features([-1, 1], [0, 1]), **options)
+    with pytest.raises(ValueError, match="second camera"):
+        evaluate(features([1], [0]), features([1], [0]), **options)
+    with pytest.raises(ValueError, match=r"shape \(23, 3\)"):
+        evaluate(query, gallery, distance=lambda q, g: torch.zeros(len(q), 3), protocol=Protocol.MARKET)
+    with pytest.raises(ValueError, match="block is 0"):
+        evaluate(query, gallery, **options, block=0)
+    matrix[9, 3] = math.nan
+    with pytest.raises(ValueError, match="NaN for query 9"):
+        evaluate(query, gallery, **options, block=4)
+
+
+def test_distances_are_not_changed():
+    query, gallery, matrix = case()
+    before = matrix.clone()
+    rows = lambda q, g: matrix[: len(q)]  # a view  # noqa: E731
+    evaluate(query, gallery, distance=rows, protocol=Protocol.MARKET)
+    ranking(query, gallery, distance=rows, protocol=Protocol.MARKET)
+    assert torch.equal(matrix, before)
