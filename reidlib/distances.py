@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+CHUNK = 1000  # gallery images at a time, so that a block of distances stays in the processor's cache
+
 
 def full_precision(tensor: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """The tensor in at least 32 bits: distances cancel badly in half precision."""
@@ -71,31 +73,29 @@ def visible_part_distance(
         raise ValueError(
             f"query and gallery have {len(query)} and {len(gallery)} slots; expected equal, >= 1"
         )
-    total = 0.0
-    for slot, (a, b) in enumerate(zip(query, gallery)):
-        rows = _lift(a, None if query_visibility is None else query_visibility[:, slot], normalized)
-        columns = _lift(b, None if gallery_visibility is None else gallery_visibility[:, slot], normalized)
-        columns = torch.cat([columns[:, 1:2], columns[:, :1], -2 * columns[:, 2:]], dim=1)  # [G, D+2]
-        total = _product(rows, columns).clamp_min_(0).sqrt_().add_(total)  # [Q, G], plus w_s d_s
+    query_slots = [_prepare(slot, normalized) for slot in query]
+    total = query_slots[0].new_zeros(len(query[0]), len(gallery[0]))  # [Q, G]
+    for start in range(0, len(gallery[0]), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        for s, rows in enumerate(query_slots):
+            distances = _block_distance(rows, _prepare(gallery[s][chunk], normalized))  # [Q, chunk]
+            if query_visibility is not None:
+                distances.mul_(gallery_visibility[chunk, s].sqrt()).mul_(query_visibility[:, s, None].sqrt())
+            total[:, chunk].add_(distances)
     if query_visibility is None:
         return total.div_(len(query))
-    weights = _product(full_precision(query_visibility).sqrt(), full_precision(gallery_visibility).sqrt())
+    weights = torch.einsum("qs,gs->qg", query_visibility.sqrt(), gallery_visibility.sqrt())
     return total.div_(weights).masked_fill_(weights == 0, torch.inf)  # Eq. 9
 
 
-def _lift(
-    embedding: Float[Tensor, "N D"], visibility: Float[Tensor, " N"] | None, normalized: bool
-) -> Float[Tensor, "N D+2"]:
-    """v (|x|^2, 1, x): its product with v (1, |y|^2, -2y) is the squared distance, already weighted."""
+def _prepare(embedding: Float[Tensor, "N D"], normalized: bool) -> Float[Tensor, "N D"]:
     embedding = full_precision(embedding)
-    if normalized:
-        embedding = normalize(embedding, dim=-1)
-    square = embedding.square().sum(-1, keepdim=True)
-    lifted = torch.cat([square, torch.ones_like(square), embedding], dim=1)  # [N, D+2]
-    return lifted if visibility is None else lifted.mul_(full_precision(visibility)[:, None])
+    return normalize(embedding, dim=-1) if normalized else embedding
 
 
-def _product(rows: Float[Tensor, "Q D"], columns: Float[Tensor, "G D"]) -> Float[Tensor, "Q G"]:
-    """Inner products, whatever precision autocast would choose."""
-    with torch.autocast(rows.device.type, enabled=False):
-        return rows @ columns.mT
+def _block_distance(query: Float[Tensor, "Q D"], gallery: Float[Tensor, "G D"]) -> Float[Tensor, "Q G"]:
+    """Euclidean distances, in place and without a gradient: ``euclidean`` at half its cost."""
+    rows, columns = (torch.linalg.vector_norm(x, dim=-1).square_() for x in (query, gallery))
+    with torch.autocast(query.device.type, enabled=False):
+        squares = torch.addmm(columns, query, gallery.mT, alpha=-2).add_(rows[:, None])
+    return squares.clamp_min_(0).sqrt_()

@@ -18,6 +18,19 @@ def stripe_pool(features: Float[Tensor, "N C h w"], *, stripes: int) -> Float[Te
     return adaptive_avg_pool2d(features, (stripes, 1)).squeeze(-1).mT  # [N, K, C]
 
 
+def stripe_maps(features: Float[Tensor, "N C h w"], *, stripes: int) -> Float[Tensor, "N M h w"]:
+    """K horizontal stripes as attention maps that do not overlap, behind an empty background map.
+
+    The rows are those of BPBreID's released code, which cuts a map four times as high and samples it
+    with aligned corners: 3, 3, 2, 3, 2, 3 of 16 rows for six stripes.
+    """
+    n, _, h, w = features.shape
+    fine = (4 * h - 1) * torch.arange(h, device=features.device) // max(h - 1, 1)
+    numbers = torch.arange(stripes + 1, device=features.device)[:, None]
+    maps = (1 + stripes * fine // (4 * h) == numbers).to(features.dtype)  # [K+1, h]
+    return maps[None, :, :, None].expand(n, -1, -1, w)
+
+
 def weighted_pool(
     features: Float[Tensor, "N C h w"],
     maps: Float[Tensor, "N K h w"],

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from reidlib.backbones import build_backbone
-from reidlib.distances import euclidean
+from reidlib.distances import euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, global_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
 from reidlib.types import Features, ReIDOutput
@@ -77,5 +76,4 @@ class BoT(nn.Module):
     @staticmethod
     def distance(query: Features, gallery: Features, *, scoring: Scoring) -> Float[Tensor, "Q G"]:
         """Euclidean distance of the unit-length embeddings after the neck (ranks like the cosine)."""
-        name = "global_bn"
-        return euclidean(normalize(query.embeddings[name]), normalize(gallery.embeddings[name]))
+        return visible_part_distance([query.embeddings["global_bn"]], [gallery.embeddings["global_bn"]])

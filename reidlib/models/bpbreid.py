@@ -9,8 +9,8 @@ row tells apart: foreground pooling and the visibility rule. Named only: embeddi
 backbone, a part classifier without batch norm and bias, Eq. 2 as a sum, an un-necked foreground at test.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
 
 import torch
 from einops import rearrange
@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate, normalize
 
 from reidlib.backbones import build_backbone
 from reidlib.distances import euclidean, part_euclidean, visible_part_distance
-from reidlib.heads import IdentityHead, Reduction, global_pool, weighted_pool
+from reidlib.heads import IdentityHead, Reduction, global_pool, stripe_maps, weighted_pool
 from reidlib.losses import (
     attention_loss,
     batch_hard_triplet,
@@ -33,6 +33,8 @@ from reidlib.types import Features, ReIDOutput
 
 G, F, C, P = "global", "foreground", "concat", "parts"
 THRESHOLD = 0.4  # of the printed visibility rule, Eq. 4
+Masks = Float[Tensor, "N M _ _"] | None  # soft part maps of any size, background first
+Terms = dict[str, Float[Tensor, ""]]
 SHARPNESS = 15.0  # of the softmax that turns given masks into attention (released code)
 
 
@@ -120,6 +122,10 @@ class Config:
     smoothing: float = 0.1  # epsilon of both cross-entropies
 
     def __post_init__(self):
+        for option in fields(self):
+            choices, value = get_args(option.type), getattr(self, option.name)
+            if get_origin(option.type) is Literal and value not in choices:
+                raise ValueError(f"{option.name} = {value!r}; expected one of {choices}")
         if self.parts < 1 or self.dim < 1:
             raise ValueError(f"parts = {self.parts}, dim = {self.dim}; expected both >= 1")
         if self.attention == "stripes" and self.visible_triplet:
@@ -143,15 +149,12 @@ class Config:
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with, the default first."""
         if self.attention == "stripes":
-            whole = {name: SCORINGS[name] for name in (G, C)}
-            return {
-                "default": Scoring("concat", ()),
-                "parts-no-visibility": SCORINGS["parts-no-visibility"],
-            } | whole
-        valid = {
-            n: s for n, s in SCORINGS.items() if s.parts == "all" or max(s.parts, default=0) <= self.parts
-        }
-        return valid | {"default": Scoring(visibility=self.visibility)}
+            default, names = Scoring("concat", ()), ["parts-no-visibility", G, C]
+        else:
+            default = Scoring(visibility=self.visibility)
+            missing = {f"part-{k}" for k in range(self.parts + 1, 12)}
+            names = [name for name in SCORINGS if name not in {"default", *missing}]
+        return {"default": default} | {name: SCORINGS[name] for name in names}
 
 
 class PartHead(nn.Module):
@@ -175,9 +178,7 @@ class PartHead(nn.Module):
             nn.init.zeros_(convolution.bias)
             self.classify_pixels = nn.Sequential(nn.BatchNorm2d(channels), convolution)
 
-    def forward(
-        self, features: Float[Tensor, "N C h w"], masks: Float[Tensor, "N M _ _"] | None = None
-    ) -> ReIDOutput:
+    def forward(self, features: Float[Tensor, "N C h w"], masks: Masks = None) -> ReIDOutput:
         """Attend, pool and embed; the output is described at ``BPBreID``."""
         logits, maps = self._attend(features, masks)  # [N, K+1, h, w]
         parts = weighted_pool(features, maps[:, 1:])  # [N, K, C], Eq. 3
@@ -197,18 +198,14 @@ class PartHead(nn.Module):
             logits[P] = torch.stack(scores, dim=1)  # [N, K, I]
         return ReIDOutput(embeddings | necked | {P: parts}, self._visibility(maps), logits, {P: maps})
 
-    def loss(
-        self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Float[Tensor, "N M _ _"] | None = None
-    ) -> dict[str, Float[Tensor, ""]]:
+    def loss(self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Masks = None) -> Terms:
         """Weighted loss terms of the objective (Eq. 5); their sum is the total."""
-        config, available = self.config, (*self.config.holistic, P)
-        terms = {
-            f"id_{name}": identity_loss(output.logits[name], labels, smoothing=config.smoothing)
-            for name in config.objective.identity
-            if name in available
-        }
+        config, terms, absent = self.config, {}, {F} - {*self.config.holistic}
+        for name in config.objective.identity:
+            if name not in absent:
+                terms[f"id_{name}"] = identity_loss(output.logits[name], labels, smoothing=config.smoothing)
         for name in config.objective.triplet:
-            if name in available:
+            if name not in absent:
                 terms[f"triplet_{name}"] = self._triplet(output, labels, name=name)
         if config.attention == "learned":
             targets = pixel_targets(self._checked(masks), output.logits["pixel"].shape[-2:])
@@ -217,18 +214,18 @@ class PartHead(nn.Module):
         return terms
 
     def _attend(
-        self, features: Float[Tensor, "N C h w"], masks: Float[Tensor, "N M _ _"] | None
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "N K+1 h w"]]:
+        self, features: Float[Tensor, "N C h w"], masks: Masks
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "N M h w"]]:
         """Pixel logits, if learned, and the K+1 attention maps."""
         if self.config.attention == "learned":
             logits = self.classify_pixels(features)  # [N, K+1, h, w]
             return {"pixel": logits}, logits.softmax(1)  # Eq. 1
         if self.config.attention == "stripes":
-            return {}, stripes(features, self.config.parts)
+            return {}, stripe_maps(features, stripes=self.config.parts)
         sharp = (SHARPNESS * self._checked(masks)).softmax(1)
         return {}, interpolate(sharp, size=features.shape[-2:], mode="bilinear", align_corners=True)
 
-    def _visibility(self, maps: Float[Tensor, "N K+1 h w"]) -> dict[str, Float[Tensor, "N K"]]:
+    def _visibility(self, maps: Float[Tensor, "N M h w"]) -> dict[str, Float[Tensor, "N K"]]:
         if self.config.attention == "stripes":
             return {}
         maps = maps.detach()
@@ -254,7 +251,7 @@ class PartHead(nn.Module):
         if masks is None or masks.shape[1] != expected:
             found = "None" if masks is None else f"{masks.shape[1]} channels"
             raise ValueError(
-                f"masks: {found}; expected {expected}, background first: group the labels into K parts"
+                f"masks: {found}; expected {expected}, background first; group labels into K parts"
             )
         return masks
 
@@ -278,14 +275,10 @@ class BPBreID(nn.Module):
         self.backbone = build_backbone(config.backbone, width=config.width, weights=config.weights)
         self.head = PartHead(config, channels=self.backbone.channels, identities=identities)
 
-    def forward(
-        self, images: Float[Tensor, "N 3 H W"], masks: Float[Tensor, "N M _ _"] | None = None
-    ) -> ReIDOutput:
+    def forward(self, images: Float[Tensor, "N 3 H W"], masks: Masks = None) -> ReIDOutput:
         return self.head(self.backbone(images), masks)
 
-    def loss(
-        self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Float[Tensor, "N M _ _"] | None = None
-    ) -> dict[str, Float[Tensor, ""]]:
+    def loss(self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Masks = None) -> Terms:
         """Weighted loss terms; their sum is the total."""
         return self.head.loss(output, labels, masks=masks)
 
@@ -309,20 +302,6 @@ def part_distances(query: Features, gallery: Features, *, scoring: Scoring) -> F
         return distances
     shared = rows.mT[:, :, None] * columns.mT[:, None, :] > 0  # [S, Q, G]
     return distances.masked_fill(~shared, torch.inf)
-
-
-def stripes(features: Float[Tensor, "N C h w"], count: int) -> Float[Tensor, "N K+1 h w"]:
-    """Attention of PCB: ``count`` horizontal stripes and an empty background.
-
-    The rows are those of the released code, which cuts a map four times as high and samples it with
-    aligned corners: 3, 3, 2, 3, 2, 3 of 16 rows for six stripes.
-    """
-    n, _, h, w = features.shape
-    row = torch.arange(h, device=features.device)
-    fine = (4 * h - 1) * row // max(h - 1, 1)
-    numbers = torch.arange(count + 1, device=features.device)[:, None]
-    masks = (1 + count * fine // (4 * h) == numbers).to(features.dtype)  # [K+1, h]
-    return masks[None, :, :, None].expand(n, -1, -1, w)
 
 
 def _slots(features: Features, scoring: Scoring) -> tuple[Float[Tensor, "N _"], ...]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reidlib.backbones import build_backbone
-from reidlib.distances import euclidean
+from reidlib.distances import visible_part_distance
 from reidlib.heads import stripe_pool
 from reidlib.losses import identity_loss
 from reidlib.types import Features, ReIDOutput
@@ -37,6 +37,10 @@ class Config:
     weights: str | None = None  # None, "imagenet" or a file
     stripes: int = 6  # K
     dim: int = 256  # width of a stripe before its classifier
+
+    def __post_init__(self):
+        if self.stripes < 1 or self.dim < 1:
+            raise ValueError(f"stripes = {self.stripes}, dim = {self.dim}; expected both >= 1")
 
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with."""
@@ -90,8 +94,8 @@ class PCB(nn.Module):
     @staticmethod
     def distance(query: Features, gallery: Features, *, scoring: Scoring) -> Float[Tensor, "Q G"]:
         """Euclidean distance of the unit-length stripes, concatenated."""
-        return euclidean(_concatenated(query), _concatenated(gallery))
+        return visible_part_distance([_concatenated(query)], [_concatenated(gallery)], normalized=False)
 
 
-def _concatenated(features: Features) -> Float[Tensor, "N K*C"]:
+def _concatenated(features: Features) -> Float[Tensor, "N _"]:
     return rearrange(normalize(features.embeddings["parts"], dim=-1), "n k c -> n (k c)")
