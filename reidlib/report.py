@@ -7,6 +7,8 @@ import difflib
 import inspect
 import os
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ import torch
 
 from reidlib import claims
 from reidlib.claims import Outcome, Status, Verdict
+from reidlib.data.records import Split
 from reidlib.experiments import runner
 from reidlib.experiments.config import PRESETS, RunConfig
 from reidlib.experiments.grids import GRIDS
-from reidlib.experiments.records import RESULTS
+from reidlib.experiments.records import RESULTS, RunRecord
 from reidlib.experiments.study import METRICS, Study
 from reidlib.published import ROOT
+from reidlib.training import TrainConfig
 
 MARKS = {
     Status.REPRODUCED: "✔",
@@ -190,12 +194,66 @@ def footnotes(study: Study, table: str) -> list[str]:
     ]
 
 
-def embedding_widths(study: Study) -> pd.DataFrame:
-    """Printed and used width of the embedding and name of the backbone, at the study's preset."""
-    used, printed = study.run("k8").model_config, type(study.run("k8").model_config)()
-    return pd.DataFrame({"printed": vars(printed), "used": vars(used)}).loc[
-        ["backbone", "width", "dim", "parts"]
+def split_table(splits: dict[str, Split]) -> pd.DataFrame:
+    """Images, identities, cameras and distractors of every split of every data set."""
+    lines = [
+        {"data set": name, "split": side, **numbers}
+        for name, split in splits.items()
+        for side, numbers in split.counts().items()
+        if numbers["images"]
     ]
+    return pd.DataFrame(lines)
+
+
+def recipe(run: RunConfig) -> pd.DataFrame:
+    """The recipe used beside the paper's own."""
+    used, paper = asdict(run.train), asdict(TrainConfig.released())
+    keys = [key for key in used if used[key] != paper[key]]
+    lines = [{"field": key, "paper (released code)": str(paper[key]), "here": str(used[key])} for key in keys]
+    size = f"{run.data.height}x{run.data.width}"
+    return pd.DataFrame([{"field": "image size", "paper (released code)": "256x128", "here": size}, *lines])
+
+
+def trace(run: RunConfig) -> pd.DataFrame:
+    """Every module of the run's model, its output shape on one image, and its parameters."""
+    model, rows = runner.build(run, identities=160).eval(), []
+
+    def note(name: str):
+        def hook(module, _, output) -> None:
+            shape = str(tuple(output.shape)) if isinstance(output, torch.Tensor) else ""
+            count = sum(parameter.numel() for parameter in module.parameters())
+            rows.append({"module": name, "output": shape, "parameters": f"{count:,}"})
+
+        return hook
+
+    named = {"backbone": model.backbone} | {
+        f"head.{n}": m for n, m in model.head.named_modules() if n.count(".") == 1
+    }
+    hooks = [module.register_forward_hook(note(name)) for name, module in named.items()]
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, run.data.height, run.data.width))
+    for hook in hooks:
+        hook.remove()
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return pd.DataFrame([*rows, {"module": "total", "output": "", "parameters": f"{total:,}"}])
+
+
+def scores(record: RunRecord, *, scorings: Sequence[str]) -> pd.DataFrame:
+    """A record's accuracy on every test set, in percent."""
+    return pd.DataFrame(
+        [
+            {"test set": name, "scoring": scoring} | {m: percent(table[scoring][m]) for m in METRICS}
+            for name, table in record.metrics.items()
+            for scoring in scorings
+        ]
+    )
+
+
+def footnotes_of(study: Study, table: str) -> "Markdown":  # noqa: F821
+    """A table's footnotes for a notebook."""
+    from IPython.display import Markdown
+
+    return Markdown("\n".join(f"- {note}" for note in footnotes(study, table)))
 
 
 def live_check(study: Study, run: RunConfig) -> pd.DataFrame:
@@ -318,8 +376,13 @@ def _results() -> list[str]:
 
 def _headline(study: Study) -> list[str]:
     """Accuracy of the main models on the holistic and on the occluded twin."""
-    models = [("BoT", "bot", "default"), ("PCB", "pcb", "default"), ("BPBreID", "k8", "default"),
-              ("BPBreID, visibility off", "k8", "no-visibility"), ("BPBreID, true visibility", "k8", "truth")]  # fmt: skip
+    models = (
+        ("BoT", "bot", "default"),
+        ("PCB", "pcb", "default"),
+        ("BPBreID", "k8", "default"),
+        ("BPBreID, visibility off", "k8", "no-visibility"),
+        ("BPBreID, true visibility", "k8", "truth"),
+    )
     rows = []
     for title, run, scoring in models:
         row = {"model": title}

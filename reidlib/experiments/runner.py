@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from reidlib.data.datasets import load
 from reidlib.data.feeding import ImageBank, Loader, load_bank
-from reidlib.data.masks import groups
+from reidlib.data.masks import PartGroups, groups
 from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
 from reidlib.evaluation import evaluate
@@ -83,13 +84,38 @@ def weights_path(run: RunConfig) -> Path:
     return CACHE / "weights" / f"{run.stem}.safetensors"
 
 
-def trained(run: RunConfig) -> nn.Module:
+def trained(run: RunConfig, *, fresh: bool = False) -> nn.Module:
     """The run's trained model in evaluation mode, trained now if its weights are not cached."""
+    if fresh:
+        forget(run)
     if not weights_path(run).exists():
         _fit(run)
     model = build(run, identities=len(prepare(run.data)[run.data.train_set].labels))
     model.load_state_dict(load_file(weights_path(run)))
     return model.eval()
+
+
+def history(run: RunConfig) -> History:
+    """What happened when the run was trained on this machine; trains if its weights are not cached."""
+    return _fit(run)
+
+
+def forget(run: RunConfig) -> None:
+    """Drop the cached weights and features of a run; its record stays."""
+    weights_path(run).unlink(missing_ok=True)
+    for name in run.data.test_sets:
+        features_path(run, name).unlink(missing_ok=True)
+
+
+def live(run: RunConfig, config: Any, *, name: str) -> RunRecord:
+    """The record of a variation that no table names, trained now or read from the cache.
+
+    Args:
+        run: what to vary.
+        config: the varied config of the run's model.
+        name: readable part of the cached file's name.
+    """
+    return train(replace(run, paper="live", name=name, model_config=config))
 
 
 def train(
@@ -115,9 +141,9 @@ def train(
             return record
         started = datetime.now(UTC)
         if fresh:
-            weights_path(run).unlink(missing_ok=True)
-        history = _fit(run, deadline=deadline, progress=progress)
-        record = _record(run, history, started=started)
+            forget(run)
+        found = _fit(run, deadline=deadline, progress=progress)
+        record = _record(run, found, started=started)
         records.write(record, records.path(run))
     return record
 
@@ -129,10 +155,9 @@ def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True
         return History(**torch.load(history_path, weights_only=True))
     bank = training_bank(run)
     model = build(run, identities=int(bank.label.max()) + 1)
-    loader = _loader(run, bank)
-    history = fit(
+    found = fit(
         model,
-        loader,
+        loader(run, bank),
         config=run.train,
         seed=run.seed,
         checkpoint=checkpoint,
@@ -141,28 +166,33 @@ def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True
     )
     weights_path(run).parent.mkdir(parents=True, exist_ok=True)
     with records.replacing(history_path) as handle:
-        torch.save(asdict(history), handle)
+        torch.save(asdict(found), handle)
     temporary = weights_path(run).with_suffix(".tmp")
     save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, temporary)
     temporary.replace(weights_path(run))
     checkpoint.unlink(missing_ok=True)
-    return history
+    return found
 
 
-def _loader(run: RunConfig, bank: ImageBank) -> Loader:
+def loader(run: RunConfig, bank: ImageBank) -> Loader:
+    """The run's training batches."""
     return Loader(bank, config=run.train, seed=run.seed, groups=_groups(run))
 
 
-def _groups(run: RunConfig):
+def _groups(run: RunConfig) -> PartGroups | None:
     """How the part labels are grouped for a run; None for models that read no masks."""
     if getattr(run.model_config, "attention", "stripes") == "stripes":
         return None
     return groups(run.model_config.parts)
 
 
+def features_path(run: RunConfig, name: str) -> Path:
+    return CACHE / "features" / run.stem / f"{name}.safetensors"
+
+
 def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tuple[Features, Features]:
     """Query and gallery embeddings of a test set, extracted once and cached."""
-    data, target = test_set(run.data, name), CACHE / "features" / run.stem / f"{name}.safetensors"
+    data, target = test_set(run.data, name), features_path(run, name)
     if not target.exists():
         model = model or trained(run)
         pair = [
@@ -322,7 +352,7 @@ def behaviour(run: RunConfig) -> list[float]:
     train = replace(run.train, iterations=3, identities=4, images=4, precision="32-true", channels_last=False)
     model = build(run, identities=4)
     history = fit(
-        model, _loader(replace(run, train=train), bank), config=train, seed=0, label=None, device="cpu"
+        model, loader(replace(run, train=train), bank), config=train, seed=0, label=None, device="cpu"
     )
     found = extract(model, bank, groups=_groups(run), device="cpu")
     if _groups(run):

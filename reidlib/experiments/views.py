@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from reidlib.data.masks import groups
@@ -16,6 +17,7 @@ from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
 from reidlib.protocol import Protocol
+from reidlib.types import Features
 
 
 def pictures(images: Sequence[ImageRecord]) -> np.ndarray:
@@ -50,6 +52,34 @@ def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> np.nda
     """One image at a common size. ``[H, W, 3]``"""
     image = cv2.cvtColor(cv2.imread(str(record.path)), cv2.COLOR_BGR2RGB)
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def part_names(k: int) -> tuple[str, ...]:
+    """Names of the parts of the paper's grouping into k."""
+    return groups(k).names
+
+
+def training_batch(run: RunConfig) -> np.ndarray:
+    """The first training batch as the network sees it, one row per four people. ``[P/4, 4*M, H, W, 3]``"""
+    loader = runner.loader(run, runner.training_bank(run))
+    images = denormalise(next(iter(loader.epoch(0))).images)
+    pixels = (images.clamp(0, 1) * 255).byte()
+    return rearrange(pixels, "(r c) rgb h w -> r c h w rgb", c=4 * run.train.images).numpy()
+
+
+def small_batch(run: RunConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Eight training images, two each of four people: images, part targets, labels 0..3."""
+    batch = next(iter(runner.loader(run, runner.training_bank(run)).epoch(0)))
+    rows = torch.tensor([m + run.train.images * p for p in range(4) for m in range(2)])
+    return batch.images[rows], batch.masks[rows], torch.arange(4).repeat_interleave(2)
+
+
+def features_of(model: torch.nn.Module, images: Tensor) -> Features:
+    """Embeddings and visibility of a small batch, in evaluation mode."""
+    with torch.inference_mode():
+        output = model.eval()(images)
+    nothing = torch.zeros(len(images), dtype=torch.long)
+    return Features(output.embeddings, output.visibility, nothing, nothing)
 
 
 @dataclass(frozen=True)
@@ -92,7 +122,7 @@ class RankedView:
 
 def ranked(
     run: RunConfig, test_set: str, query: int, *, scorings: Sequence[str], titles: Sequence[str], top: int = 8
-):
+) -> RankedView:
     """The nearest gallery images of a query under several test-time variants, one row each."""
     data = runner.test_set(run.data, test_set)
     one, gallery = runner.features(run, test_set)
@@ -102,20 +132,44 @@ def ranked(
         distance = runner.distance(run, scoring)
         index, hit = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=top)
         images.append(pictures([data.split.gallery[i] for i in index[0]]))
-        correct.append(np.asarray(hit[0]))
-        distances.append(distance(one, gallery)[0, torch.as_tensor(index[0])].numpy())
-    return RankedView(
-        pictures([data.split.query[query]])[0],
-        np.stack(images),
-        np.stack(correct),
-        np.stack(distances),
+        correct.append(hit[0])
+        distances.append(distance(one, gallery)[0, torch.from_numpy(index[0])].numpy())
+    picture = pictures([data.split.query[query]])[0]
+    return RankedView(picture, np.stack(images), np.stack(correct), np.stack(distances), tuple(titles))
+
+
+@dataclass(frozen=True)
+class FailureView:
+    """Several queries, each with its nearest gallery images."""
+
+    queries: np.ndarray  # [rows, H, W, 3]
+    gallery: np.ndarray  # [rows, top, H, W, 3]
+    correct: np.ndarray  # [rows, top]
+    titles: tuple[str, ...]
+
+
+def failures(run: RunConfig, test_set: str, *, count: int = 6, top: int = 8) -> FailureView:
+    """The queries of lowest average precision, one per person, and what the generator put in front."""
+    metrics = runner.score(run, "default", test_set)
+    split = runner.test_set(run.data, test_set).split
+    worst: dict[int, int] = {}
+    for index in np.argsort(np.nan_to_num(metrics.ap, nan=2.0), kind="stable"):
+        worst.setdefault(split.query[index].pid, int(index))
+    chosen = list(worst.values())[:count]
+    truth = runner.truth_of(split, [split.query[i].path.name for i in chosen])
+    views = [ranked(run, test_set, i, scorings=("default",), titles=("",), top=top) for i in chosen]
+    titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in truth.itertuples()]
+    return FailureView(
+        np.stack([view.query for view in views]),
+        np.concatenate([view.gallery for view in views]),
+        np.concatenate([view.correct for view in views]),
         tuple(titles),
     )
 
 
 def by_occlusion(
     study: Study, runs: dict[str, tuple[str, str]], *, by: str, test_set: str = "synth-occluded"
-):
+) -> pd.DataFrame:
     """Rank-1 of several models for groups of occluded queries, averaged over seeds.
 
     Args:
@@ -125,38 +179,27 @@ def by_occlusion(
     Returns:
         A frame with the columns model, group, rank1, error (standard error over queries), queries.
     """
-    first = study.run(next(iter(runs.values()))[0])
-    split = runner.test_set(first.data, test_set).split
+    split = runner.test_set(study.run("k8").data, test_set).split
     truth = runner.truth_of(split, [record.path.name for record in split.query])
-    groups_ = truth[by] if by == "occluder" else pd.cut(truth[by], [0, 0.4, 0.5, 0.6, 0.8]).astype(str)
+    share = pd.cut(
+        truth["visible_share"], [0, 0.4, 0.5, 0.6, 1], labels=["<40 %", "40-50 %", "50-60 %", ">60 %"]
+    )
+    keys = (truth["occluder"] if by == "occluder" else share).astype(str).to_numpy()
     lines = []
     for model, (name, scoring) in runs.items():
-        rows = [r.per_query(test_set, scoring, "rank1") for r in study.records(name)]
+        rows = [record.per_query(test_set, scoring, "rank1") for record in study.records(name)]
         if not rows:
             continue
-        hits = pd.Series(np.mean(rows, 0), index=groups_.to_numpy()).dropna()
-        table = hits.groupby(level=0).agg(["mean", "std", "count"])
+        table = pd.Series(np.mean(rows, 0)).groupby(keys).agg(["mean", "sem", "count"])
+        table = (
+            table.reindex(share.cat.categories).dropna()
+            if by != "occluder"
+            else table.sort_values("count")[::-1]
+        )
         lines += [
-            {
-                "model": model,
-                "group": group,
-                "rank1": r["mean"],
-                "error": r["std"] / np.sqrt(r["count"]),
-                "queries": int(r["count"]),
-            }
-            for group, r in table.iterrows()
+            (model, group, row["mean"], row["sem"], int(row["count"])) for group, row in table.iterrows()
         ]
     return pd.DataFrame(lines, columns=["model", "group", "rank1", "error", "queries"])
-
-
-def hardest(run: RunConfig, test_set: str, *, count: int = 6, scoring: str = "default") -> list[int]:
-    """The queries with the lowest average precision, at most one per person."""
-    metrics = runner.score(run, scoring, test_set)
-    pids = [record.pid for record in runner.test_set(run.data, test_set).split.query]
-    chosen: dict[int, int] = {}
-    for index in np.argsort(np.nan_to_num(metrics.ap, nan=2.0), kind="stable"):
-        chosen.setdefault(pids[index], int(index))
-    return list(chosen.values())[:count]
 
 
 def sweep_curve(
@@ -172,3 +215,18 @@ def sweep_curve(
         for row, record in enumerate(study.records(line.run)[:most]):
             ours[row, column] = record.metrics[line.test_set][line.scoring][metric]
     return frame["printed"].to_numpy(float), ours
+
+
+def measure(study: Study, name: str, key: str, *, test_set: str = "synth-occluded") -> np.ndarray:
+    """A ground-truth measure of a run, one row per seed; one row of NaN where nothing is recorded."""
+    rows = [record.measures.get(test_set, {}).get(key, np.nan) for record in study.records(name)]
+    return np.array(rows or [np.nan], dtype=float)
+
+
+def visibility_pairs(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted soft visibility and true visible fraction of every part of every query. ``[Q, K]`` twice"""
+    data = runner.test_set(run.data, test_set)
+    query, _ = runner.features(run, test_set)
+    return query.visibility["soft"].numpy(), runner.true_visibility(
+        data.query, data.split, k=run.model_config.parts
+    )
