@@ -108,7 +108,7 @@ def flip_labels(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
 
 def swap_sides(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
     """Exchange left and right labels, pixels staying where they are."""
-    return torch.where(labels > 3, labels ^ 1, labels)  # limbs come in pairs (4, 5), (6, 7), ...
+    return labels ^ (labels > 3)  # limbs come in pairs (4, 5), (6, 7), ...
 
 
 def part_targets(
@@ -135,7 +135,7 @@ def part_targets(
     height, width = labels.shape[-2:]
     if height % stride or width % stride:
         raise ValueError(f"labels of size {height}x{width}: stride {stride} must divide both")
-    parts = torch.take(groups.lookup, labels.long()).long()
+    parts = groups.lookup.index_select(0, labels.flatten().int()).view(labels.shape).long()
     cells = rearrange(parts, "n (h s) (w t) -> n h w (s t)", s=stride, t=stride)
     shares = torch.zeros(*cells.shape[:-1], len(groups) + 1, device=labels.device)  # [N, h, w, K+1]
     shares.scatter_add_(-1, cells, shares.new_full((1, 1, 1, 1), stride**-2).expand(cells.shape))

@@ -78,12 +78,15 @@ def apply(
     y = torch.arange(height, device=draws.device)[None]
     x = torch.arange(width, device=draws.device)[None]
     moved = _gather(layers, y + shift_y, torch.where(flip > 0, width - 1 - (x + shift_x), x + shift_x))
-    erased = _inside(y, top, rows)[:, :, None] & _inside(x, left, columns)[:, None, :]  # [N, H, W]
-    pictures = torch.where(erased[:, None], _channels(ERASED, images.device), normalise(moved[:, :3]))
-    if labels is None:
-        return pictures, None
-    moved = torch.where(flip[:, :, None] > 0, swap_sides(moved[:, 3]), moved[:, 3])
-    return pictures, moved.masked_fill(erased, 0)
+    kept = ~(_inside(y, top, rows)[:, :, None] & _inside(x, left, columns)[:, None, :])  # [N, H, W]
+    share, fill = kept[:, None].float(), _channels(ERASED, images.device)
+    pictures = normalise(moved[:, :3]).mul_(share).add_(fill * (1 - share))
+    return pictures, None if labels is None else _turned(moved[:, 3], flip) * kept
+
+
+def _turned(labels: UInt8[Tensor, "N H W"], flip: Int[Tensor, "N 1"]) -> UInt8[Tensor, "N H W"]:
+    """Left and right exchanged where the image was mirrored."""
+    return torch.where(flip[:, :, None] > 0, swap_sides(labels), labels)
 
 
 def _gather(
