@@ -59,9 +59,10 @@ def build_backbone(
         block, depths = DEPTHS[name]
         backbone = ResNet(block, depths, last_stride=last_stride, ibn=name.endswith("ibn"))
     elif name == "hrnet-w32":
-        backbone = HRNet(32, stem=64, blocks=4, modules=(1, 4, 3))
+        backbone = HRNet(32, stem=64, blocks=4, modules=(1, 4, 3), head=128)
     elif name == "small-hrnet":
-        backbone = HRNet(round(32 * width), stem=round(32 * width), blocks=1, modules=(1, 1, 1))
+        narrow = round(32 * width)
+        backbone = HRNet(narrow, stem=narrow, blocks=1, modules=(1, 1, 1), head=narrow)
     else:
         backbone = SmallResNet(width=width, last_stride=last_stride, ibn=name.endswith("ibn"))
     if weights is not None:
@@ -131,13 +132,18 @@ class HRNet(timm.models.hrnet.HighResolutionNet):
     Source: Wang et al., Deep High-Resolution Representation Learning, TPAMI 2020 (HRNetV2).
     """
 
-    def __init__(self, width: int, *, stem: int, blocks: int, modules: tuple[int, int, int]):
+    def __init__(self, width: int, *, stem: int, blocks: int, modules: tuple[int, int, int], head: int):
         config = {"stem_width": stem, "stage1": _hrnet_stage(1, "BOTTLENECK", [stem], blocks)}
         for branches, count in enumerate(modules, start=2):
             widths = [width * 2**branch for branch in range(branches)]
             config[f"stage{branches}"] = _hrnet_stage(count, "BASIC", widths, blocks)
         super().__init__(config, head="incre")
-        self.channels = sum(4 * channels for channels in self.head_channels)
+        heads = [head * 2**branch for branch in range(4)]  # timm's own are always as wide as 128 to 1024
+        self.incre_modules = nn.ModuleList(
+            nn.Sequential(_bottleneck(before, after)) for before, after in zip(widths, heads)
+        )
+        self.init_weights()
+        self.channels = sum(heads)
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
         branches = [widen(branch) for widen, branch in zip(self.incre_modules, self.forward_features(images))]
@@ -182,6 +188,11 @@ def _basic_block(before: int, after: int, *, stride: int) -> nn.Module:
         return BasicBlock(before, after)
     shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
     return BasicBlock(before, after, stride, shortcut)
+
+
+def _bottleneck(before: int, after: int) -> nn.Module:
+    shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+    return Bottleneck(before, after // 4, downsample=shortcut)
 
 
 def _hrnet_stage(modules: int, block: str, widths: list[int], blocks: int) -> dict:

@@ -1,6 +1,7 @@
 """Backbones: parameter counts of the papers, map sizes, strides, IBN-a, and weight files."""
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -57,6 +58,15 @@ def test_hrnet_pieces():
     ]
     stages = [net.stage2, net.stage3, net.stage4, net.incre_modules]
     assert [size(p) for p in stages] == [390_848, 6_821_632, 21_177_216, 1_576_320]
+
+
+def test_hrnet_keeps_the_names_and_shapes_of_published_weights():
+    ours = on_meta("hrnet-w32").state_dict()
+    with torch.device("meta"):
+        published = timm.create_model("hrnet_w32", pretrained=False).state_dict()
+    extra = {name.split(".")[0] for name in published.keys() - ours.keys()}
+    assert extra == {"downsamp_modules", "final_layer", "classifier"}
+    assert all(value.shape == published[name].shape for name, value in ours.items())
 
 
 def test_ibn_sits_in_every_first_norm_of_stages_one_to_three():
