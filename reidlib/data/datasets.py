@@ -22,7 +22,7 @@ DATASETS = {
 }
 """Folder names under which each data set is looked for."""
 
-TEST_ONLY = ("synth-occluded-transfer", "synth-partial")
+TEST_ONLY = ("synth-occluded-transfer", "synth-partial", "synth-market-val")  # may lack training images
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 JUNK, DISTRACTOR = -1, 0
