@@ -58,7 +58,7 @@ def evaluate(
         for rows, distances in _blocks(query, gallery, distance=distance, block=block):
             hit, rank = _ranks(distances, same[rows], pool=pool)
             scores.append(_score(hit, rank, trapezoid=trapezoid))
-            del distances  # or two blocks would be alive while the next is computed
+            del distances  # here and in _blocks, or two blocks would be alive at a time
     return Metrics(*(np.concatenate(column) for column in zip(*scores)))
 
 
@@ -156,6 +156,7 @@ def _blocks(
                 "look for embeddings that are not finite or a division by zero visibility"
             )
         yield rows, distances.cpu().numpy()
+        del distances  # or two blocks would be alive while the next is computed
 
 
 def _ranks(
