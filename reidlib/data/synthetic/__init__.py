@@ -1,0 +1,1 @@
+"""The embedded synthetic benchmark: drawn people in street scenes, with ground truth for parts and occlusion."""

@@ -1,0 +1,607 @@
+"""The person of the embedded benchmark: five identity slots, a skeleton, its drawing and its part labels.
+
+Lengths are in body heights (x lateral, y down from the hips, z forward); colours are RGB in 0..255. A figure
+is drawn in two steps: `outline` writes ONE map of primitive numbers by painter's order (cheap: enough for
+part labels and visible shares), and `paint` colours it, with garment textures in cylinder coordinates (the
+surface angle around the body), so that logos show from the front only and stripes turn with the person.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SLOTS = ("top", "bottom", "shoe", "head", "bag")
+WARDROBE_SIZES = (36, 14, 7, 12, 8)
+PART_COUNT = 11
+"""1 head, 2 upper torso, 3 lower torso, 4/5 right/left upper arm, 6/7 right/left lower arm, 8/9 leg, 10/11 foot."""
+
+# primitive -> (part label, shading group); "r"/"l" primitives add 0/1 to both
+_MIDDLE = {
+    "head": (1, 1), "neck": (1, 2), "mane": (1, 3), "brim": (1, 1), "tail": (1, 4),
+    "chest": (2, 5), "belly": (3, 5), "hips": (3, 5), "pack": (2, 6), "satchel": (0, 7), "handbag": (0, 8),
+}  # fmt: skip
+_SIDED = {
+    "sleeve": (4, 10), "cuff": (6, 10), "upper arm": (4, 10), "forearm": (6, 10), "hand": (6, 12),
+    "thigh": (8, 14), "shin": (8, 14), "bare thigh": (8, 14), "bare shin": (8, 14), "flap": (8, 5),
+    "skirt": (8, 18), "shoe": (10, 16), "sole": (10, 16),
+}  # fmt: skip
+_TABLE = [(name, *value) for name, value in _MIDDLE.items()] + [
+    (f"{name} {side}", part + one, group + one * (9 < group < 18))
+    for name, (part, group) in _SIDED.items()
+    for one, side in enumerate("rl")
+]
+ID = {name: number for number, (name, _, _) in enumerate(_TABLE, start=1)}
+PART_OF = np.array([0, *(part for _, part, _ in _TABLE)], np.uint8)
+_GROUP_OF = np.array([0, *(group for _, _, group in _TABLE)], np.uint8)
+
+
+def stream(seed: int, *key: str | int | bool) -> np.random.Generator:
+    """Random generator that is a pure function of the seed and a key."""
+    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+# ---------------------------------------------------------------- wardrobe and identities
+
+_TOP_COLOURS = np.array([
+    (32, 32, 36), (232, 231, 226), (128, 130, 134), (30, 40, 74), (180, 34, 40), (36, 92, 170), (28, 110, 70),
+    (226, 184, 52), (226, 116, 40), (112, 56, 132), (222, 142, 164), (122, 176, 214), (118, 30, 44), (102, 76, 52),
+    (206, 186, 150), (94, 102, 56), (30, 132, 138), (70, 76, 84),
+])  # fmt: skip
+_TOP_WEIGHTS = np.array([3, 2.6, 2.2, 2.2] + [1] * 14)
+_BOTTOM_COLOURS = np.array([
+    (34, 34, 38), (40, 52, 86), (72, 96, 138), (126, 150, 182), (100, 102, 106), (176, 158, 126), (92, 70, 50),
+    (226, 222, 212), (84, 90, 54), (126, 36, 44), (60, 62, 70),
+])  # fmt: skip
+_SHOES = np.array([
+    (28, 28, 30), (236, 234, 230), (122, 78, 46), (172, 36, 40), (42, 76, 150), (140, 142, 146), (222, 190, 70)
+])  # fmt: skip
+_SKIN = np.array(
+    [(244, 208, 182), (232, 188, 156), (214, 164, 126), (182, 128, 92), (134, 88, 60), (92, 60, 44)]
+)
+_HAIR = np.array([(30, 25, 24), (62, 42, 30), (108, 72, 42), (186, 146, 88), (140, 62, 34), (164, 162, 160)])
+_BAG_COLOURS = np.array([
+    (36, 36, 40), (146, 38, 42), (42, 70, 124), (122, 86, 54), (84, 94, 60), (204, 176, 126), (118, 122, 128)
+])  # fmt: skip
+_PATTERNS = ("plain", "stripes", "pinstripes", "checks", "logo", "block", "jacket", "band")
+_STYLES = ("short", "long", "bald", "tail", "cap", "beanie", "hood", "afro")
+
+
+class Top(NamedTuple):
+    colour: int
+    pattern: str
+    sleeve: str
+    hem: str
+    second: int
+    contrast: bool
+    frequency: float
+
+
+class Bottom(NamedTuple):
+    colour: int
+    kind: str
+    stripe: bool
+    width: float
+
+
+class Head(NamedTuple):
+    skin: int
+    hair: int
+    style: str
+    beard: bool
+    hat: int
+
+
+class Bag(NamedTuple):
+    kind: str
+    colour: int
+    side: int
+
+
+def _pick(rng: np.random.Generator, options, weights) -> object:
+    weights = np.asarray(weights, float)
+    return options[int(rng.choice(len(options), p=weights / weights.sum()))]
+
+
+def _top(rng: np.random.Generator) -> Top:
+    colour = _pick(rng, range(18), _TOP_WEIGHTS)
+    contrast = np.abs(_TOP_COLOURS - _TOP_COLOURS[colour]).sum(1) > 150
+    return Top(
+        colour,
+        _pick(rng, _PATTERNS, (0.34, 0.10, 0.07, 0.08, 0.11, 0.12, 0.10, 0.08)),
+        _pick(rng, ("none", "short", "long"), (0.07, 0.41, 0.52)),
+        _pick(rng, ("normal", "long", "coat"), (0.55, 0.30, 0.15)),
+        _pick(rng, range(18), _TOP_WEIGHTS * contrast),
+        bool(rng.random() < 0.18),
+        float(rng.uniform(5, 8)),
+    )
+
+
+def _bottom(rng: np.random.Generator) -> Bottom:
+    kind = _pick(rng, ("long", "shorts", "skirt", "cropped"), (0.60, 0.20, 0.14, 0.06))
+    return Bottom(int(rng.integers(11)), kind, bool(rng.random() < 0.18), float(rng.uniform(0.85, 1.3)))
+
+
+def _head(rng: np.random.Generator) -> Head:
+    style = str(rng.choice(_STYLES))
+    return Head(
+        int(rng.integers(6)), int(rng.integers(6)), style, bool(rng.random() < 0.25), int(rng.integers(18))
+    )
+
+
+def _bag(rng: np.random.Generator) -> Bag:
+    kind = _pick(rng, ("pack", "satchel", "handbag"), (0.5, 0.3, 0.2))
+    return Bag(kind, int(rng.integers(7)), int(rng.choice((-1, 1))))
+
+
+def _distinct(seed: int, slot: str, draw, *, size: int, look: int) -> list:
+    """Draw garments until `size` of them differ in their first `look` fields."""
+    found, attempt = {}, 0
+    while len(found) < size:
+        garment = draw(stream(seed, "wardrobe", slot, attempt))
+        found.setdefault(garment[:look], garment)
+        attempt += 1
+    return list(found.values())
+
+
+def wardrobe(seed: int) -> dict[str, list]:
+    """The garments that all identities of one seed share, by slot; low numbers are worn more often."""
+    order = stream(seed, "wardrobe", "shoe").permutation(7)
+    return {
+        "top": _distinct(seed, "top", _top, size=36, look=4),
+        "bottom": _distinct(seed, "bottom", _bottom, size=14, look=2),
+        "shoe": [int(number) for number in order],
+        "head": _distinct(seed, "head", _head, size=12, look=3),
+        "bag": [None, None, None, *_distinct(seed, "bag", _bag, size=5, look=2)],
+    }
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Five slot values (what re-identification can rely on) and a continuous body shape."""
+
+    slots: tuple[int, int, int, int, int]
+    top: Top
+    bottom: Bottom
+    shoe: int
+    head: Head
+    bag: Bag | None
+    body: dict[str, float]  # factors of the mean body
+    tint: np.ndarray  # [3], RGB offset of all garments
+
+
+def draw_slots(rng: np.random.Generator) -> tuple[int, ...]:
+    """Slot values with weights 1 / sqrt(rank), so that popular garments are shared."""
+    weights = [1 / np.sqrt(np.arange(1, size + 1)) for size in WARDROBE_SIZES]
+    slots = [int(rng.choice(len(w), p=w / w.sum())) for w in weights]
+    slots[4] = max(slots[4] - 2, 0) + 2 if slots[4] > 2 else 0  # the first three bags are "none"
+    return tuple(slots)
+
+
+def identity(seed: int, person: int, *, slots: tuple[int, ...], clothes: dict[str, list]) -> Identity:
+    """Dress a person: garments by slot value, body shape from the person's own stream."""
+    rng = stream(seed, "body", person)
+    spread = {
+        "shoulder": 0.07,
+        "hip": 0.08,
+        "leg": 0.03,
+        "belly": 0.12,
+        "head": 0.04,
+        "limb": 0.10,
+        "height": 0.03,
+    }
+    body = {name: float(1 + sd * np.clip(rng.normal(), -2, 2)) for name, sd in spread.items()}
+    worn = [clothes[slot][value] for slot, value in zip(SLOTS, slots)]
+    return Identity(slots, *worn, body, rng.normal(0, 5, 3))
+
+
+# ---------------------------------------------------------------- pose and skeleton
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Angles in radians; arms are (swing, abduction, elbow bend) of the right and the left arm."""
+
+    yaw: float
+    head_yaw: float
+    lean: float
+    hips: tuple[float, float]
+    knees: tuple[float, float]
+    arms: tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def draw_pose(rng: np.random.Generator, *, camera_yaw: float) -> Pose:
+    """A walking (75 %) or standing pose, seen from the camera's direction of walking or its opposite."""
+    yaw = camera_yaw + np.pi * rng.integers(2) + rng.normal(0, 0.66)
+    walking, swing, bend = rng.random() < 0.75, rng.uniform(0.25, 0.5), rng.uniform(0.4, 0.9)
+    phase = np.sin(rng.uniform(0, 2 * np.pi))
+    stride = swing * phase if walking else rng.normal(0, 0.04)
+    lift = [
+        bend * max(0.12, -sign * phase) * 0.8 if walking else abs(rng.normal(0, 0.05)) for sign in (1, -1)
+    ]
+    arms = []
+    for sign in (1, -1):
+        swing_arm, abduct, elbow = -0.9 * sign * stride, rng.uniform(0.06, 0.2), rng.uniform(0.12, 0.5)
+        special = int(rng.integers(3)) if rng.random() < 0.09 else None
+        gesture = {0: (0.5, 0.25, 2.1), 1: (0.15, 0.12, 1.5), 2: (-0.35, 0.3, 0.75)}
+        arms.append(gesture.get(special, (swing_arm, abduct, elbow)))
+    head_yaw = yaw + rng.normal(0, 0.25)
+    return Pose(
+        yaw, head_yaw, 0.05 * walking + rng.normal(0, 0.02), (stride, -stride), tuple(lift), tuple(arms)
+    )
+
+
+def _direction(swing: float, abduct: float) -> np.ndarray:
+    return np.array([np.sin(abduct), np.cos(abduct) * np.cos(swing), np.cos(abduct) * np.sin(swing)])
+
+
+def _skeleton(body: dict[str, float], pose: Pose) -> dict[str, np.ndarray]:
+    """Joints [3] in body heights, hips at the origin, then moved so that the lower foot stands at y = 0."""
+    joints = {"hips": np.zeros(3), "neck": np.array([0, -0.33, 0.33 * pose.lean])}
+    joints["head"] = joints["neck"] + (0, -0.095, 0.012)
+    for one, (side, sign) in enumerate((("r", -1), ("l", 1))):
+        hip = np.array([0.048 * body["hip"] * sign, 0.0, 0.0])
+        knee = hip + 0.245 * body["leg"] * _direction(pose.hips[one], 0.02 * sign)
+        ankle = knee + 0.225 * body["leg"] * _direction(pose.hips[one] - pose.knees[one], 0.01 * sign)
+        toe_lift = -0.35 * max(0.0, pose.knees[one] - 0.3)
+        toe = ankle + 0.085 * np.array([0.18 * sign, 0.26 - toe_lift, 1.0])
+        shoulder = joints["neck"] + np.array([0.112 * body["shoulder"] * sign, 0.035, 0])
+        swing, abduct, bend = pose.arms[one]
+        elbow = shoulder + 0.165 * _direction(swing, abduct * sign)
+        wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * sign)
+        hand = wrist + 0.045 * _direction(swing + bend, 0)
+        names = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist", "hand")
+        joints |= {
+            f"{n} {side}": p for n, p in zip(names, (hip, knee, ankle, toe, shoulder, elbow, wrist, hand))
+        }
+    ground = max(joints[f"ankle {side}"][1] for side in "rl") + 0.04
+    return {name: point - (0, ground, 0) for name, point in joints.items()}
+
+
+# ---------------------------------------------------------------- outline: the map of primitives
+
+_PITCH = 0.10  # the cameras look down a little: what is in front appears lower
+# torso half widths at height v (0 neck, 1 crotch): lateral and in depth
+_V = np.array([0, 0.04, 0.10, 0.17, 0.30, 0.55, 0.80, 1.0, 1.5])
+_LATERAL = np.array([0.040, 0.072, 0.108, 0.122, 0.113, 0.096, 0.103, 0.104, 0.118])
+_DEPTH = np.array([0.036, 0.050, 0.064, 0.075, 0.084, 0.078, 0.084, 0.082, 0.100])
+_HEM = {"normal": 0.86, "long": 1.06, "coat": 1.50}
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A figure's outline: primitive numbers per pixel, and the axes that textures are laid along."""
+
+    ids: np.ndarray  # [H, W] uint8
+    who: Identity
+    pose: Pose
+    height: float  # pixels
+    neck: np.ndarray  # [2] pixels
+    crotch: np.ndarray  # [2] pixels
+    head: tuple[float, float, float, float]  # centre x, centre y, half width, half height in pixels
+
+    @property
+    def parts(self) -> np.ndarray:
+        return PART_OF[self.ids]
+
+
+class _Pen:
+    """Collects polygons with a layer and a depth, and fills them far to near."""
+
+    def __init__(self, pose: Pose, feet: tuple[float, float], height: float):
+        self.cos, self.sin = np.cos(pose.yaw), np.sin(pose.yaw)
+        self.feet, self.height, self.shapes = np.asarray(feet), height, []
+
+    def depth(self, point: np.ndarray) -> float:
+        return point[2] * self.cos - point[0] * self.sin
+
+    def at(self, point: np.ndarray) -> np.ndarray:
+        x = point[0] * self.cos + point[2] * self.sin
+        return self.feet + self.height * np.array([x, point[1] + _PITCH * self.depth(point)])
+
+    def polygon(self, name: str, points: np.ndarray, *, layer: float, depth: float = 0.0) -> None:
+        self.shapes.append((layer, depth, len(self.shapes), ID[name], np.rint(points * 16).astype(np.int32)))
+
+    def limb(self, name: str, start, end, *, radii: tuple[float, float], layer: float) -> None:
+        """A tapered capsule between two joints."""
+        p, q = self.at(start), self.at(end)
+        angle = np.arctan2(*(q - p)[::-1])
+        bend = np.linspace(np.pi / 2, 3 * np.pi / 2, 9) + angle
+        arc = np.stack([np.cos(bend), np.sin(bend)], 1) * self.height
+        points = np.concatenate([p + radii[0] * arc, q - radii[1] * arc])
+        self.polygon(name, points, layer=layer, depth=(self.depth(start) + self.depth(end)) / 2)
+
+    def ellipse(
+        self, name: str, centre: np.ndarray, axes: tuple[float, float], *, layer: float, power=1.0
+    ) -> None:
+        turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+        wave = np.stack([np.cos(turn), np.sin(turn)], 1)
+        wave = np.sign(wave) * np.abs(wave) ** power
+        self.polygon(name, centre + wave * axes, layer=layer)
+
+    def fill(self, shape: tuple[int, int]) -> np.ndarray:
+        ids = np.zeros(shape, np.uint8)
+        for *_, number, points in sorted(self.shapes, key=lambda s: s[:3]):
+            cv2.fillPoly(ids, [points], number, cv2.LINE_8, 4)
+        return ids
+
+
+def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray:
+    lateral = np.interp(v, _V, _LATERAL) * np.interp(
+        v, (0, 0.3, 0.6), (body["shoulder"],) * 2 + (body["hip"],)
+    )
+    depth = np.interp(v, _V, _DEPTH) * np.interp(v, (0.1, 0.55), (1, body["belly"]))
+    return np.hypot(lateral * np.cos(yaw), depth * np.sin(yaw))
+
+
+def outline(
+    who: Identity, pose: Pose, *, feet: tuple[float, float], height: float, shape: tuple[int, int]
+) -> Sketch:
+    """Draw a person's primitive map.
+
+    Args:
+        who: the identity.
+        pose: the pose, with the direction it is seen from.
+        feet: x and y of the ground point below the hips, pixels.
+        height: body height, pixels.
+        shape: rows and columns of the map.
+    """
+    height = height * (1 + 0.5 * (who.body["height"] - 1))
+    joints, pen = _skeleton(who.body, pose), _Pen(pose, feet, height)
+    for _one, side in enumerate("rl"):
+        _draw_leg(pen, joints, who, side)
+        _draw_arm(pen, joints, who, side)
+    neck, crotch = pen.at(joints["neck"]), pen.at(joints["hips"] + (0, 0.035, 0))
+    _draw_torso(pen, neck, crotch, who, pose)
+    head = _draw_head(pen, joints, who, pose)
+    _draw_bag(pen, joints, who, pose)
+    return Sketch(pen.fill(shape), who, pose, height, neck, crotch, head)
+
+
+def _draw_leg(pen: _Pen, joints, who: Identity, side: str) -> None:
+    hip, knee, ankle, toe = (joints[f"{name} {side}"] for name in ("hip", "knee", "ankle", "toe"))
+    limb, wide = who.body["limb"], who.bottom.width
+    kind = who.bottom.kind
+    bare = ("bare thigh", "bare shin")
+    pen.limb(f"{bare[0]} {side}", hip, knee, radii=(0.056 * limb, 0.037 * limb), layer=1)
+    pen.limb(f"{bare[1]} {side}", knee, ankle, radii=(0.037 * limb, 0.021 * limb), layer=1)
+    if kind != "skirt":
+        end = knee + 0.04 * (ankle - knee) if kind == "shorts" else knee
+        loose = (1 + 0.25 * (wide - 1)) * limb
+        cuff = 0.048 * wide if kind == "shorts" else 0.040 * loose
+        pen.limb(f"thigh {side}", hip, end, radii=(0.058 * loose, max(cuff, 0.041)), layer=1.05)
+    if kind in ("long", "cropped"):
+        end = knee + (0.93 if kind == "long" else 0.6) * (ankle - knee)
+        pen.limb(f"shin {side}", knee, end, radii=(0.040 * limb, 0.029 * wide), layer=1.05)
+    sole = np.array([0, 0.012, 0])
+    heel = ankle + (0, 0.018, -0.015)
+    pen.limb(f"sole {side}", heel + sole, toe + sole, radii=(0.020, 0.017), layer=0.95)
+    pen.limb(f"shoe {side}", heel, toe, radii=(0.023, 0.019), layer=1.1)
+
+
+def _draw_arm(pen: _Pen, joints, who: Identity, side: str) -> None:
+    shoulder, elbow, wrist, hand = (
+        joints[f"{name} {side}"] for name in ("shoulder", "elbow", "wrist", "hand")
+    )
+    limb, sleeve = who.body["limb"], who.top.sleeve
+    layer = 0 if pen.depth(elbow) < -0.045 else 5
+    pen.limb(f"hand {side}", wrist, hand, radii=(0.016, 0.013), layer=layer)
+    pen.limb(f"forearm {side}", elbow, wrist, radii=(0.025 * limb, 0.017 * limb), layer=layer)
+    pen.limb(f"upper arm {side}", shoulder, elbow, radii=(0.033 * limb, 0.026 * limb), layer=layer)
+    if sleeve == "long":
+        pen.limb(f"cuff {side}", elbow, wrist, radii=(0.030 * limb, 0.023 * limb), layer=layer + 0.1)
+    if sleeve != "none":
+        end = elbow if sleeve == "long" else shoulder + 0.62 * (elbow - shoulder)
+        pen.limb(f"sleeve {side}", shoulder, end, radii=(0.038 * limb, 0.032 * limb), layer=layer + 0.2)
+
+
+def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
+    hem = _HEM[who.top.hem]
+
+    def slab(start: float, end: float, *, half: tuple[int, int] = (-1, 1), flare: float = 0) -> np.ndarray:
+        v = np.linspace(start, end, 10)
+        width = _half_width(v, who.body, pose.yaw) * (1 + flare * (v - start)) * pen.height
+        axis = neck + v[:, None] * (crotch - neck)
+        left, right = ((axis + np.stack([side * width, 0 * v], 1)) for side in half)
+        return np.concatenate([left, right[::-1]])
+
+    halves = {"r": (-1, 0), "l": (0, 1)} if np.cos(pose.yaw) > 0 else {"r": (0, 1), "l": (-1, 0)}
+    pen.polygon("hips", slab(0.7, 1.0), layer=2)
+    if who.bottom.kind == "skirt":
+        for side, half in halves.items():
+            pen.polygon(f"skirt {side}", slab(0.98, 1.62, half=half, flare=0.35), layer=2)
+    pen.polygon("chest", slab(0, 0.52), layer=3)
+    pen.polygon("belly", slab(0.5, min(hem, 1.0)), layer=3)
+    if hem > 1:
+        for side, half in halves.items():
+            pen.polygon(f"flap {side}", slab(0.98, hem, half=half, flare=0.2), layer=3)
+
+
+def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> tuple[float, float, float, float]:
+    size = who.body["head"] * pen.height
+    centre, style = pen.at(joints["head"]), who.head.style
+    turn = np.array([np.sin(pose.head_yaw), np.cos(pose.head_yaw)])  # where the face points: x, towards us
+    wide = np.hypot(0.043 * turn[1], 0.053 * turn[0]) * (1.18 if style in ("hood", "afro") else 1.0)
+    tall = 0.064 * {"hood": 1.1, "afro": 1.14}.get(style, 1.0)
+    pen.limb("neck", joints["neck"] + (0, 0.012, 0), joints["head"], radii=(0.030, 0.027), layer=3.5)
+    pen.ellipse("head", centre, (wide * size, tall * size), layer=4)
+    behind = 4.5 if turn[1] < 0 else 3.2
+    if style == "long":
+        drop = centre + np.array([-0.012 * turn[0], 0.045]) * size
+        pen.ellipse("mane", drop, (0.052 * size, 0.088 * size), layer=behind, power=0.8)
+    if style == "tail":
+        root = centre + np.array([-0.055 * turn[0], 0.028]) * size
+        pen.ellipse("tail", root, (0.018 * size, 0.052 * size), layer=behind)
+    if style == "cap" and turn[1] > -0.35:
+        peak = centre + np.array([0.052 * turn[0], -0.014]) * size
+        pen.ellipse("brim", peak, ((0.032 + 0.012 * abs(turn[0])) * size, 0.011 * size), layer=4.2)
+    return (*centre, wide * size, tall * size)
+
+
+def _draw_bag(pen: _Pen, joints, who: Identity, pose: Pose) -> None:
+    if who.bag is None:
+        return
+    turned = abs(np.sin(pose.yaw)), abs(np.cos(pose.yaw))
+    side = "l" if who.bag.side > 0 else "r"
+    if who.bag.kind == "pack":
+        centre = joints["neck"] + (0, 0.15, -0.105)
+        axes = np.array([np.hypot(0.088 * turned[1], 0.058 * turned[0]), 0.115])
+        layer = 6 if pen.depth(centre) > joints["neck"][2] else -1
+    elif who.bag.kind == "satchel":
+        centre = joints["hips"] + (0.125 * who.bag.side, 0.01, 0.01)
+        axes, layer = np.array([0.032 + 0.035 * turned[0], 0.055]), 4.8
+        layer = layer if pen.depth(centre) > -0.04 else -1
+    else:
+        centre = joints[f"hand {side}"] + (0, 0.075, 0)
+        axes = np.array([0.030 + 0.045 * turned[0], 0.052])
+        layer = 4.9 if pen.depth(centre) > -0.045 else -1
+    pen.ellipse(who.bag.kind, pen.at(centre), tuple(axes * pen.height), layer=layer, power=0.45)
+
+
+# ---------------------------------------------------------------- paint: colours, textures, shading
+
+
+def _colours(who: Identity) -> np.ndarray:
+    """Colour of every primitive, [P, 3] float32."""
+    top = _TOP_COLOURS[who.top.colour] + who.tint
+    second = _TOP_COLOURS[who.top.second] + who.tint
+    bottom, shoe = _BOTTOM_COLOURS[who.bottom.colour] + who.tint, _SHOES[who.shoe]
+    skin, hair = _SKIN[who.head.skin], _HAIR[who.head.hair]
+    bag = _BAG_COLOURS[who.bag.colour] if who.bag else skin
+    sleeve = second if who.top.contrast else top
+    light_sole = np.array((206, 204, 198)) if who.shoe != 0 else np.array((70, 68, 66))
+    by_name = {
+        "head": skin, "neck": skin * 0.9, "mane": hair, "tail": hair, "brim": _TOP_COLOURS[who.head.hat] * 0.85,
+        "chest": top, "belly": top, "hips": bottom, "pack": bag, "satchel": bag, "handbag": bag, "sleeve": sleeve,
+        "cuff": sleeve, "upper arm": skin, "forearm": skin, "hand": skin, "thigh": bottom, "shin": bottom,
+        "bare thigh": skin, "bare shin": skin, "flap": top, "skirt": bottom, "shoe": shoe, "sole": light_sole,
+    }  # fmt: skip
+    table = np.zeros((len(_TABLE) + 1, 3), np.float32)
+    for name, number in ID.items():
+        table[number] = by_name[name.removesuffix(" r").removesuffix(" l")]
+    return table.clip(8, 250)
+
+
+def _pattern(top: Top, theta: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Where the second colour of a top shows; theta is the surface angle (0 = front), v the height."""
+    beat = 2 * np.pi * top.frequency
+    rings, bars = np.sin(beat * v), np.sin(2.2 * top.frequency * theta)
+    return {
+        "plain": lambda: (np.abs(theta) < 0.28) & (v < 0.07),
+        "stripes": lambda: rings > 0.1,
+        "pinstripes": lambda: bars > 0.45,
+        "checks": lambda: (rings > 0) ^ (bars > 0),
+        "logo": lambda: (theta / 0.42) ** 2 + ((v - 0.32) / 0.11) ** 2 < 1,
+        "block": lambda: v > 0.44,
+        "jacket": lambda: np.abs(theta) < 0.30 - 0.1 * v,
+        "band": lambda: (v > 0.24) & (v < 0.40),
+    }[top.pattern]()
+
+
+def _dress(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int, int]) -> None:
+    """Lay the top's pattern, bag straps and trouser stripes on the flat colours, in place."""
+    who, pose = sketch.who, sketch.pose
+    axis = sketch.crotch - sketch.neck
+    rows = np.arange(ids.shape[0]) + origin[0]
+    v = (rows - sketch.neck[1]) / axis[1]  # [H]
+    width = _half_width(v, who.body, pose.yaw) * sketch.height
+    across = (np.arange(ids.shape[1]) + origin[1] - (sketch.neck[0] + v * axis[0])[:, None]) / width[:, None]
+    theta = np.arcsin(across.clip(-1, 1)) - pose.yaw
+    theta = (theta + np.pi) % (2 * np.pi) - np.pi
+    v = np.broadcast_to(v[:, None], theta.shape)
+    torso = np.isin(ids, [ID[n] for n in ("chest", "belly", "flap r", "flap l")])
+    sleeves = np.isin(ids, [ID[f"{n} {s}"] for n in ("sleeve", "cuff") for s in "rl"])
+    cloth = (
+        torso | sleeves
+        if who.top.pattern in ("stripes", "checks", "block") and not who.top.contrast
+        else torso
+    )
+    shown = _pattern(who.top, theta, v) & cloth
+    second = _TOP_COLOURS[who.top.second] + who.tint
+    if who.top.pattern == "plain":
+        second = _SKIN[who.head.skin] if who.top.hem == "normal" else 0.8 * _TOP_COLOURS[who.top.colour]
+    colour[shown] = np.clip(second, 8, 250)
+    if who.top.hem == "coat":
+        colour[torso & (np.abs(theta) < 0.05)] *= 0.6
+    colour[(ids == ID["hips"]) & (v < _HEM["normal"] + 0.05)] *= 0.7  # the belt
+    if who.bag and who.bag.kind != "handbag":
+        if who.bag.kind == "pack":
+            strap = (np.abs(np.abs(theta) - 0.55) < 0.11) & (v < 0.46)
+        else:
+            strap = np.abs(np.sin(theta) * who.bag.side - (1.7 * v - 0.75)) < 0.09
+            strap &= v < 0.92
+        colour[strap & torso] = 0.72 * _BAG_COLOURS[who.bag.colour]
+    if who.bottom.stripe:
+        legs = np.isin(ids, [ID[f"{n} {s}"] for n in ("thigh", "shin", "skirt") for s in "rl"])
+        side = np.abs(np.abs(theta) - np.pi / 2) < 0.28
+        colour[legs & side] = (
+            (225, 222, 214) if _BOTTOM_COLOURS[who.bottom.colour].mean() < 140 else (52, 50, 56)
+        )
+
+
+def _groom(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int, int]) -> None:
+    """Hair, hat, beard and face in sphere coordinates of the head, in place."""
+    x, y, wide, tall = sketch.head
+    head, style = sketch.who.head, sketch.who.head.style
+    up = ((np.arange(ids.shape[0]) + origin[0] - y) / tall)[:, None].clip(-1, 1)  # -1 crown, 1 chin
+    across = (np.arange(ids.shape[1]) + origin[1] - x)[None] / (wide * np.sqrt(1 - 0.8 * up**2))
+    theta = np.arcsin(across.clip(-1, 1)) - sketch.pose.head_yaw
+    theta = np.abs((theta + np.pi) % (2 * np.pi) - np.pi)
+    on, skin = ids == ID["head"], _SKIN[head.skin].astype(np.float32)
+    front = -0.52 + 0.18 * np.minimum(theta, 1.2)
+    hair = on & ((up < front) | ((theta > 1.25) & (up < 0.42)))
+    hair |= on & (theta > {"long": 0.95, "hood": 0.85, "afro": 1.05}.get(style, 9.0))
+    colour[on & (up > 0.38) & (theta < 1.3) & head.beard & (style != "long")] = (
+        0.55 * _HAIR[head.hair] + 0.35 * skin
+    )
+    colour[on & (np.hypot((theta - 0.42) / 0.17, (up - 0.02) / 0.10) < 1)] = (46, 34, 30)
+    colour[on & (np.abs(up - 0.50) < 0.06) & (theta < 0.32)] = skin * (0.72, 0.52, 0.50)
+    colour[on & (theta < 0.14) & (np.abs(up - 0.22) < 0.1)] = skin * 0.86
+    if style == "bald":
+        hair &= (theta > 1.35) & (up > -0.35) & (up < 0.3)
+    colour[hair] = _HAIR[head.hair]
+    hat = {"cap": up < -0.22, "beanie": up < -0.16, "hood": (theta > 0.85) | (up < -0.5)}.get(style)
+    if hat is not None:
+        colour[on & hat] = _TOP_COLOURS[head.hat].clip(20, 240)
+
+
+def _shade(ids: np.ndarray, height: float, light: float) -> np.ndarray:
+    """Brightness factor [H, W]: every limb is rounded and lit from one side and from above."""
+    group = _GROUP_OF[ids]
+    kernel = np.ones((3, 3), np.uint8)
+    inside = (cv2.erode(group, kernel) == cv2.dilate(group, kernel)).astype(np.uint8)
+    inside &= (group > 0).astype(np.uint8)
+    distance = np.minimum(cv2.distanceTransform(inside, cv2.DIST_L2, 3) / (0.045 * height), 1)
+    round_ = cv2.blur(np.sqrt(1 - (1 - distance) ** 2), (3, 3))
+    slope = cv2.blur(cv2.Scharr(round_, cv2.CV_32F, 1, 0), (3, 3)) / 16
+    fall = cv2.blur(cv2.Scharr(round_, cv2.CV_32F, 0, 1), (3, 3)) / 16
+    lit = np.clip((light * slope + 0.5 * fall) * (0.045 * height) * 0.35, -0.22, 0.22)
+    return 0.74 + 0.28 * round_ + lit
+
+
+def paint(sketch: Sketch, *, light: float, folds: np.ndarray) -> np.ndarray:
+    """Colour a sketch.
+
+    Args:
+        sketch: the outline.
+        light: -1 (light from the left) to 1 (from the right).
+        folds: noise around 0 of the same shape as the sketch; wrinkles of the garments.
+
+    Returns:
+        The figure, [H, W, 3] uint8 RGB; pixels off the figure are 0.
+    """
+    image = np.zeros((*sketch.ids.shape, 3), np.uint8)
+    x, y, w, h = cv2.boundingRect(sketch.ids)
+    if not w:
+        return image
+    ids = sketch.ids[y : y + h, x : x + w]
+    colour = _colours(sketch.who)[ids]
+    _dress(colour, ids, sketch, (y, x))
+    _groom(colour, ids, sketch, (y, x))
+    shade = _shade(ids, sketch.height, light) + 0.05 * folds[y : y + h, x : x + w] * (PART_OF[ids] != 1)
+    image[y : y + h, x : x + w] = (colour * shade[..., None]).clip(0, 255)
+    image[y : y + h, x : x + w][ids == 0] = 0
+    return image
