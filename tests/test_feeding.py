@@ -22,10 +22,8 @@ SIZE = (16, 8)
 def records(tmp_path):
     """Eight persons of four images: plain colours, and part maps whose upper half is the head."""
     made = []
-    for folder in ("query", "masks"):
-        (tmp_path / folder).mkdir()
     for number in range(32):
-        path, mask = tmp_path / "query" / f"{number:04d}.jpg", tmp_path / "masks" / f"{number:04d}.png"
+        path, mask = tmp_path / f"{number:04d}.jpg", tmp_path / f"{number:04d}.png"
         cv2.imwrite(str(path), np.full((32, 16, 3), (number, 100, 200), np.uint8))
         labels = np.zeros((32, 16), np.uint8)
         labels[:16] = 1
@@ -51,7 +49,7 @@ def bank(records, cache):
 def test_bank_holds_what_the_files_show(bank, records):
     assert bank.size == SIZE
     assert len(bank) == 32
-    assert bank.names[5] == "query/0005.jpg"
+    assert bank.names[5] == "0005.jpg"
     assert bank.label.tolist() == [i // 4 for i in range(32)]
     assert bank.camid.tolist() == [i % 4 for i in range(32)]
     blue_last = bank.images.float().mean((2, 3))
@@ -60,7 +58,7 @@ def test_bank_holds_what_the_files_show(bank, records):
     assert bank.masks[:, :8].eq(1).all()
     assert bank.masks[:, 8:].eq(0).all()
     part = bank[torch.tensor([3, 1])]
-    assert part.names == ("query/0003.jpg", "query/0001.jpg")
+    assert part.names == ("0003.jpg", "0001.jpg")
     assert torch.equal(part.images[0], bank.images[3])
 
 

@@ -38,7 +38,7 @@ class ImageBank:
         label: training label 0..I-1, -1 where there is none.
         pid: the data set's person.
         camid: camera.
-        names: ``folder/file``, for messages and joins.
+        names: file names, for messages and joins.
     """
 
     images: UInt8[Tensor, "N 3 H W"]
@@ -110,7 +110,7 @@ def load_bank(
         label=torch.tensor([-1 if labels is None else labels[record.pid] for record in records]),
         pid=torch.tensor([record.pid for record in records]),
         camid=torch.tensor([record.camid for record in records]),
-        names=tuple(f"{record.path.parent.name}/{record.path.name}" for record in records),
+        names=tuple(record.path.name for record in records),
     )
 
 
