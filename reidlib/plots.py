@@ -5,7 +5,10 @@ share one colormap and print its range. Metrics arrive as fractions and are draw
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -16,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 QUERY, CORRECT, WRONG = "#2f6db3", "#2e9e5b", "#d1495b"
 PRINTED, OURS, FAINT, INK = "#8d949b", QUERY, "#d9dce0", "#26292e"
@@ -38,6 +42,7 @@ STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": PRINTED,
@@ -53,8 +58,10 @@ STYLE = {
     "savefig.dpi": 120,
     "figure.constrained_layout.use": True,
 }
+AREA = 24  # square inches that a sheet of pictures may take; keeps its file small
 GAP = 0.08  # between pictures, in widths of one picture
 
+Number = float | int
 Pictures = UInt8[np.ndarray, "N H W 3"]
 Sheet = UInt8[np.ndarray, "R C H W 3"]
 
@@ -69,18 +76,24 @@ def image_grid(
     """A contact sheet; equal titles of neighbouring columns are written once, over all of them."""
     rows, columns, height, width = images.shape[:4]
     step, pitch = 1 + GAP, height / width + GAP
-    left, top = 1.2 * bool(row_titles), 0.35 * bool(column_titles)
-    fig, ax = _sheet((-left, columns * step), (-top, rows * pitch), title=title)
+    margins = Margins(left=_inches(row_titles), top=0.25 * bool(column_titles))
+    fig, ax = _sheet(columns * step - GAP, rows * pitch - GAP, title=title, margins=margins)
     for row, column in np.ndindex(rows, columns):
         _picture(ax, images[row, column], x=column * step, y=row * pitch)
     for row, text in enumerate(row_titles):
-        ax.text(-0.1, (row + 0.5) * pitch, text, ha="right", va="center")
+        _label(ax, text, x=0, y=row * pitch + height / width / 2, side="left")
     start = 0
     for text, same in groupby(column_titles):
         stop = start + len(list(same))
-        ax.text((start + stop) / 2 * step - GAP / 2, -0.12, text, ha="center")
+        _label(ax, text, x=(start + stop) / 2 * step - GAP / 2, y=0, side="top")
         if stop - start > 1:
-            ax.plot([start * step, stop * step - GAP], [-0.06, -0.06], color=PRINTED, lw=1)
+            ax.plot(
+                [start * step + 0.1, stop * step - GAP - 0.1],
+                [-0.05, -0.05],
+                color=PRINTED,
+                lw=1,
+                clip_on=False,
+            )
         start = stop
     return _done(fig)
 
@@ -91,18 +104,18 @@ def label_overlay(
 ) -> Figure:
     """Images above, and below them their part labels (0 is background) in one colour per part."""
     count, height, width = images.shape[:3]
-    pitch = height / width + GAP
+    step, pitch = 1 + GAP, height / width + GAP
+    margins = Margins(right=_inches(names) + 0.35)
+    fig, ax = _sheet(count * step - GAP, 2 * pitch - GAP, title=title, margins=margins)
     colours = ListedColormap([(0, 0, 0, 0), *(to_rgba(c, 0.75) for c in PARTS[: len(names)])])
-    fig, ax = _sheet((0, count * (1 + GAP) + 1.8), (0, 2 * pitch), title=title)
     for number, (image, label) in enumerate(zip(images, labels)):
-        x = number * (1 + GAP)
+        x = number * step
         _picture(ax, image, x=x, y=0)
         _picture(ax, _grey(image), x=x, y=pitch)
         extent = (x, x + 1, 2 * pitch - GAP, pitch)
         ax.imshow(label, cmap=colours, vmin=0, vmax=len(names), extent=extent, interpolation="nearest")
     patches = [Patch(color=colour, label=name) for colour, name in zip(PARTS, names)]
-    ax.legend(handles=patches, loc="center right", fontsize=8, handlelength=1)
-    _limits(ax, (0, count * (1 + GAP) + 1.8), (0, 2 * pitch))
+    ax.legend(handles=patches, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)
     return _done(fig)
 
 
@@ -127,34 +140,25 @@ def attention(
     """
     count, parts = maps.shape[:2]
     tall = images.shape[1] / images.shape[2]
-    pitch = tall + GAP + 0.24 * ((visibility is not None) + (truth is not None))
-    x_limits, y_limits = (-0.1, (parts + 1) * (1 + GAP) + 0.9), (-0.3, count * pitch)
-    fig, ax = _sheet(x_limits, y_limits, title=title)
+    known = {name: v for name, v in (("pred", visibility), ("true", truth)) if v is not None}
+    step, pitch = 1 + GAP, tall + GAP + 0.26 * len(known)
+    margins = Margins(right=0.75, top=0.32)
+    fig, ax = _sheet((parts + 1) * step - GAP, count * pitch - GAP, title=title, margins=margins)
     for column, name in enumerate(("input", *names)):
-        ax.text(column * (1 + GAP) + 0.5, -0.08, name, ha="center", fontsize=7.5)
-    for row, column in np.ndindex(count, parts + 1):
-        x, y = column * (1 + GAP), row * pitch
-        _picture(ax, images[row] if column == 0 else _grey(images[row]), x=x, y=y)
-        if column == 0:
-            continue
-        seen = visibility is None or visibility[row, column - 1] >= 0.5
-        _heat(ax, maps[row, column - 1], extent=(x, x + 1, y + tall, y))
-        if not seen:
-            ax.add_patch(Rectangle((x, y), 1, tall, facecolor="white", alpha=0.72, lw=0, zorder=3))
-        texts = [
-            f"{label} {values[row, column - 1]:.2f}"
-            for label, values in (("pred", visibility), ("true", truth))
-            if values is not None
-        ]
-        ax.text(
-            x + 0.5, y + tall + 0.05, "\n".join(texts), ha="center", va="top",
-            fontsize=6, color=INK if seen else PRINTED, linespacing=1.05,
-        )  # fmt: skip
-    bar = ax.inset_axes(((parts + 1) * (1 + GAP) + 0.2, 0, 0.16, tall), transform=ax.transData)
+        _label(ax, name.replace(" ", "\n"), x=column * step + 0.5, y=0, side="top", size=7.5)
+    for row in range(count):
+        y = row * pitch
+        _picture(ax, images[row], x=0, y=y)
+        for part in range(parts):
+            x, faded = (part + 1) * step, visibility is not None and bool(visibility[row, part] < 0.5)
+            _picture(ax, _grey(images[row]), x=x, y=y)
+            _heat(ax, maps[row, part], extent=(x, x + 1, y + tall, y), faded=faded)
+            text = "\n".join(f"{name} {values[row, part]:.2f}" for name, values in known.items())
+            _label(ax, text, x=x + 0.5, y=y + tall, side="bottom", size=6, color=PRINTED if faded else INK)
+    bar = ax.inset_axes(((parts + 1) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
     fig.colorbar(mpl.cm.ScalarMappable(Normalize(0, 1), HEAT), cax=bar, ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=7)
-    bar.set_title("attention", fontsize=7, fontweight="normal")
-    _limits(ax, x_limits, y_limits)
+    bar.set_ylabel("attention, 0 to 1", fontsize=7)
     return _done(fig)
 
 
@@ -197,57 +201,97 @@ def _ranked(
 ) -> Figure:
     rows, top = gallery.shape[:2]
     tall = queries.shape[1] / queries.shape[2]
-    step, pitch = 1.14, tall + 0.2 + 0.2 * (distances is not None)
-    longest = max((len(text) for text in titles), default=0)
-    x_limits, y_limits = (-0.1 - 0.115 * longest, (top + 1) * step + 0.3), (-0.35, rows * pitch)
-    fig, ax = _sheet(x_limits, y_limits, title=title)
-    for column, text in enumerate(("query", *range(1, top + 1))):
-        ax.text(column * step + 0.5 + 0.25 * (column > 0), -0.1, str(text), ha="center")
-    for row in range(rows):
-        _picture(ax, queries[row], x=0, y=row * pitch, frame=QUERY)
-        for column in range(top):
-            x = (column + 1) * step + 0.25
-            _picture(
-                ax, gallery[row, column], x=x, y=row * pitch, frame=CORRECT if correct[row, column] else WRONG
-            )
-            if distances is not None:
-                text = f"{distances[row, column]:.2f}".replace("inf", "∞")
-                ax.text(x + 0.5, row * pitch + tall + 0.06, text, ha="center", va="top", fontsize=7)
+    step, pitch = 1.16, tall + 0.16 + 0.26 * (distances is not None)
+    margins = Margins(left=_inches(titles), top=0.25)
+    fig, ax = _sheet((top + 1) * step + 0.1, rows * pitch, title=title, margins=margins)
+    places = 0.05 + step * np.arange(top + 1) + 0.2 * (np.arange(top + 1) > 0)
+    for x, text in zip(places, ("query", *range(1, top + 1))):
+        _label(ax, str(text), x=x + 0.5, y=-0.05, side="top")
     for row, text in enumerate(titles):
-        ax.text(-0.15, row * pitch + tall / 2, text, ha="right", va="center")
-    _limits(ax, x_limits, y_limits)
+        _label(ax, text, x=0, y=row * pitch + tall / 2, side="left")
+    for row, column in np.ndindex(rows, top + 1):
+        x, y, rank = places[column], row * pitch, column - 1
+        if column == 0:
+            _picture(ax, queries[row], x=x, y=y, frame=QUERY)
+            continue
+        _picture(ax, gallery[row, rank], x=x, y=y, frame=CORRECT if correct[row, rank] else WRONG)
+        if distances is not None:
+            text = f"{distances[row, rank]:.2f}".replace("inf", "∞")
+            _label(ax, text, x=x + 0.5, y=y + tall + 0.04, side="bottom", size=7)
     return _done(fig)
 
 
-def _sheet(x: tuple[float, float], y: tuple[float, float], *, title: str) -> tuple[Figure, Axes]:
+@dataclass(frozen=True)
+class Margins:
+    """Room for text around a sheet of pictures, in inches."""
+
+    left: float = 0.05
+    right: Number = 0.05
+    top: Number = 0.05
+    bottom: Number = 0.05
+
+
+def _sheet(width: Number, height: Number, *, title: str, margins: Margins) -> tuple[Figure, Axes]:
     """A canvas without axes, whose unit is the width of one picture; y points down."""
-    inches = min(0.9, 10 / (x[1] - x[0]))
-    head = 0.35 if title else 0
-    width, height = (x[1] - x[0]) * inches, (y[1] - y[0]) * inches + head
-    fig = plt.figure(figsize=(width, height), layout="none")
-    ax = fig.add_axes((0, 0, 1, 1 - head / height))
+    inches = min(0.8, 9.5 / width, (AREA / (width * height)) ** 0.5)
+    top = margins.top + 0.3 * bool(title)
+    wide = margins.left + width * inches + margins.right
+    high = top + height * inches + margins.bottom
+    fig = plt.figure(figsize=(wide, high), layout="none")
+    ax = fig.add_axes(
+        (margins.left / wide, margins.bottom / high, width * inches / wide, height * inches / high)
+    )
     ax.axis("off")
+    ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     if title:
-        fig.text(0.01, 1 - 0.06 / height, title, va="top", fontsize=10, fontweight="bold")
-    _limits(ax, x, y)
+        fig.text(0.05 / wide, 1 - 0.05 / high, title, va="top", fontsize=10, fontweight="bold")
     return fig, ax
 
 
-def _limits(ax: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
-    ax.set(xlim=x, ylim=y[::-1])
+def _inches(texts: Sequence[str]) -> float:
+    """Room for the longest of some texts, at the usual size."""
+    return 0.15 + 0.072 * max((len(text) for text in texts), default=-1.4)
 
 
-def _picture(ax: Axes, image: np.ndarray, *, x: float, y: float, frame: str | None = None) -> None:
+def _label(
+    ax: Axes, text: str, *, x: Number, y: Number, side: str, size: Number = 9, color: str = INK
+) -> None:
+    """Text beside a point: to its left, above or below it, three points away."""
+    offset = {"left": (-5, 0), "top": (0, 4), "bottom": (0, -2)}[side]
+    across = {"left": "right", "top": "center", "bottom": "center"}[side]
+    along = {"left": "center", "top": "baseline", "bottom": "top"}[side]
+    ax.annotate(
+        text, (x, y), offset, textcoords="offset points", ha=across, va=along, fontsize=size, color=color,
+        linespacing=1.05, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _picture(ax: Axes, image: np.ndarray, *, x: Number, y: Number, frame: str | None = None) -> None:
     tall = image.shape[0] / image.shape[1]
-    ax.imshow(image, extent=(x, x + 1, y + tall, y), interpolation="antialiased")
+    ax.imshow(image, extent=(x, x + 1, y + tall, y), aspect="auto")
     if frame:
-        ax.add_patch(Rectangle((x, y), 1, tall, fill=False, edgecolor=frame, lw=2.5))
+        ax.add_patch(Rectangle((x, y), 1, tall, fill=False, edgecolor=frame, lw=2.5, clip_on=False))
 
 
-def _heat(ax: Axes, values: np.ndarray, *, extent: tuple[float, float, float, float]) -> None:
+def _heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:
+    """A map over a picture, more opaque where it is larger; a faded one lies under a white veil."""
+    opaque = 0.3 + 0.55 * np.clip(values, 0, 1)
     ax.imshow(
-        values, cmap=HEAT, vmin=0, vmax=1, alpha=0.68, extent=extent, interpolation="bilinear", zorder=2
+        values,
+        cmap=HEAT,
+        vmin=0,
+        vmax=1,
+        alpha=opaque,
+        extent=extent,
+        interpolation="bilinear",
+        aspect="auto",
     )
+    if faded:
+        left, right, bottom, top = extent
+        veil = Rectangle(
+            (left, top), right - left, bottom - top, facecolor="white", alpha=0.72, lw=0, zorder=3
+        )
+        ax.add_patch(veil)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -300,18 +344,25 @@ def _dumbbells(
     high: np.ndarray | None,
 ) -> tuple[Figure, Axes]:
     fig, ax = plt.subplots(figsize=(7.5, 0.9 + 0.3 * len(rows)))
-    place = np.arange(len(rows))
+    _pairs(ax, printed, ours, low=low, high=high)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    fig.legend(loc="outside lower right", ncols=3)
+    return fig, ax
+
+
+def _pairs(
+    ax: Axes, printed: np.ndarray, ours: np.ndarray, *, low: np.ndarray | None, high: np.ndarray | None
+) -> None:
+    """A printed and an own mark on every line, joined."""
+    place = np.arange(len(printed))
     ax.hlines(place, printed, ours, color=FAINT, lw=3, zorder=1)
     if low is not None and high is not None:
         ax.hlines(place, low, high, color=OURS, lw=1.4, zorder=2, label="95 % interval of ours")
     ax.scatter(printed, place, color=PRINTED, s=38, marker="D", zorder=3, label="printed")
     ax.scatter(ours, place, color=OURS, s=46, zorder=4, label="ours")
-    ax.set_yticks(place, rows)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     _percent(ax.xaxis)
-    fig.legend(loc="outside lower right", ncols=3)
-    return fig, ax
 
 
 @mpl.rc_context(STYLE)
@@ -344,33 +395,27 @@ def grid_heat(
         sharey=True,
         width_ratios=[1.25] + [1] * len(printed),
     )
-    place = np.arange(len(rows))
     on = np.argwhere(checks)
     left.scatter(*np.argwhere(checks | True)[:, ::-1].T, s=12, color=FAINT)
     left.scatter(on[:, 1], on[:, 0], s=52, color=INK)
     left.set_xticks(range(len(columns)), columns, rotation=90)
     left.xaxis.tick_top()
-    left.set_yticks(place, rows)
+    left.set_yticks(range(len(rows)), rows)
     left.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
     for ax, name in zip(panels, printed):
-        ax.barh(place - 0.19, printed[name], height=0.34, color=PRINTED, label="printed")
-        ax.barh(place + 0.19, ours[name], height=0.34, color=OURS, label="ours")
-        if low is not None and high is not None:
-            ax.hlines(place + 0.19, low[name], high[name], color=INK, lw=1.2)
-        ax.set(title=name, xlabel=xlabel, xlim=_span(printed[name], ours[name]))
-        ax.grid(axis="y", visible=False)
+        _pairs(ax, printed[name], ours[name], low=low and low[name], high=high and high[name])
+        ax.set(title=name, xlabel=xlabel)
         ax.tick_params(axis="y", length=0)
-        _percent(ax.xaxis)
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=3)
     fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return _done(fig)
 
 
 @mpl.rc_context(STYLE)
 def printed_and_ours(
-    x: Sequence[float],
+    x: Sequence[Number],
     printed: Float[np.ndarray, " X"],
     *,
     ours: Float[np.ndarray, "seeds X"],
@@ -413,6 +458,7 @@ def verdict_strip(verdicts: Mapping[str, Sequence], *, title: str = "") -> Figur
     ax.set(xlim=(0, most), ylim=(len(verdicts), 0), title=title)
     ax.set_yticks(np.arange(len(verdicts)) + 0.43, list(verdicts))
     ax.set_xticks([])
+    ax.grid(visible=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     patches = [Patch(color=VERDICTS[name], label=f"{name} {count}") for name, count in counts.items()]
@@ -429,11 +475,11 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
     fig, (ax, rate) = plt.subplots(2, 1, figsize=(8, 4.2), sharex=True, height_ratios=[4, 1])
     terms = {name: np.asarray(values, float) for name, values in history.items() if name != "lr"}
     for (name, values), colour in zip(terms.items(), _colours(len(terms))):
-        ax.plot(_progress(values), np.where(values > 0, values, np.nan), color=colour, label=name)
+        ax.plot(_progress(len(values)), np.where(values > 0, values, np.nan), color=colour, label=name)
     ax.set(ylabel="weighted loss (log)", yscale="log", title=title)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     fig.legend(loc="outside right upper")
-    rate.plot(_progress(history["lr"]), history["lr"], color=PRINTED)
+    rate.plot(_progress(len(history["lr"])), history["lr"], color=PRINTED)
     rate.set(xlabel="training, %", ylabel="learning\nrate")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     return _done(fig)
@@ -552,6 +598,9 @@ def accuracy_cost(
         ax.annotate(name, (x, y), (7, 5), textcoords="offset points")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log")
     ax.margins(x=0.18, y=0.12)
+    ax.xaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter()
+    )
     _percent(ax.yaxis)
     return _done(fig)
 
@@ -573,25 +622,33 @@ def _colours(count: int) -> list:
     )
 
 
-def _span(*values: np.ndarray) -> tuple[float, float]:
-    """Limits that show the differences between bars: the smallest value sits at a sixth of the width."""
-    known = np.concatenate(values)[np.isfinite(np.concatenate(values))]
-    if len(known) == 0:
-        return 0.0, 1.0
-    width = max(np.ptp(known), 0.01)
-    return max(0.0, known.min() - 0.25 * width), known.max() + 0.12 * width
-
-
 def _percent(axis: mpl.axis.Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
 
 
-def _progress(values: Sequence[float]) -> np.ndarray:
-    return np.linspace(0, 100, len(values))
+def _progress(count: int) -> np.ndarray:
+    return np.linspace(0, 100, count)
 
 
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def save(fig: Figure, path: Path) -> None:
+    """Write a PNG below 150 kB: 256 colours, and coarser where a sheet of pictures is large.
+
+    Args:
+        fig: any figure.
+        path: of the file; its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for dpi in (120, 105, 90, 75, 60):
+        buffer = BytesIO()
+        fig.savefig(buffer, format="png", dpi=dpi)
+        image = Image.open(buffer).convert("RGB")
+        image.quantize(256, Image.Quantize.FASTOCTREE).save(path, optimize=True)
+        if path.stat().st_size < 150_000:
+            break
 
 
 def _done(fig: Figure) -> Figure:
