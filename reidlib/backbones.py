@@ -102,6 +102,10 @@ class ResNet(torchvision.models.ResNet):
         return self.layer4(self.layer3(self.layer2(self.layer1(features))))  # [N, C, H/16, W/16]
 
 
+SMALL_WIDTHS = (32, 64, 128, 128)
+"""Channels of the four stages of ``small``."""
+
+
 class SmallResNet(nn.Sequential):
     """The presets' network: four stages of one basic block, 64x32 pixels to a 16x8 map.
 
@@ -109,7 +113,7 @@ class SmallResNet(nn.Sequential):
     """
 
     def __init__(self, *, width: float, last_stride: int, ibn: bool):
-        widths = [round(channels * width) for channels in (32, 64, 128, 128)]
+        widths = [round(channels * width) for channels in SMALL_WIDTHS]
         stem = nn.Sequential(
             nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )

@@ -157,6 +157,27 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     return Outcome(contrast, estimate, low, high, len(shared))
 
 
+def gains(study: Study, table: str, *, baseline: str, metric: str) -> dict:
+    """Gain of every row of a table over a baseline row, printed and ours with interval, as fractions.
+
+    Returns:
+        rows, printed, ours, low, high: arrays in the table's order, NaN where nothing is printed or recorded.
+    """
+    frame = study.frame(table).query("metric == @metric and row != @baseline")
+    base = study.frame(table).query("metric == @metric and row == @baseline")["printed"].iloc[0]
+    cells = [f"{table}/{row.row}@{row.dataset}" for row in frame.itertuples()]
+    zero = f"{table}/{baseline}@{frame['dataset'].iloc[0]}"
+    found = [outcome(study, Contrast(metric, (cell,), (zero,), ">")) for cell in cells]
+    ours = {name: np.array([getattr(o, name) for o in found]) for name in ("estimate", "low", "high")}
+    return {
+        "rows": frame["row"].tolist(),
+        "printed": (frame["printed"] - base).to_numpy(),
+        "ours": ours["estimate"],
+        "low": ours["low"],
+        "high": ours["high"],
+    }
+
+
 def bootstrap(
     difference: Float[np.ndarray, "S Q"], identities: Int[np.ndarray, " Q"], *, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:

@@ -35,8 +35,9 @@ def test_bootstrap_spread_between_seeds_counts():
 
 
 def test_bootstrap_leaves_out_queries_without_a_match():
-    difference = np.array([[1.0, np.nan, 0.0, np.nan]])
-    assert bootstrap(difference, np.arange(4))[0] == 0.5
+    difference = np.tile([1.0, np.nan, 0.0, np.nan], 10)[None]
+    estimate, low, high = bootstrap(difference, np.repeat(np.arange(10), 4))
+    assert estimate == low == high == 0.5
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
+from reidlib.data.synthetic.benchmark import VERSION
+from reidlib.data.synthetic.scene import DEFAULT_DIFFICULTY, Difficulty
 from reidlib.models import MODELS
 from reidlib.training import TrainConfig
 
@@ -31,6 +33,8 @@ class DataConfig:
     height: int  # network input
     width: int
     seed: int = 1  # generator seed of the synthetic benchmark
+    difficulty: Difficulty = DEFAULT_DIFFICULTY  # of occlusion and boxes, calibrated once
+    pictures: int = VERSION  # of the drawing code
     train_set: str = "synth-occluded"  # the one training set that serves all test sets
     test_sets: tuple[str, ...] = (
         "synth-market",

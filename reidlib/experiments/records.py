@@ -9,6 +9,7 @@ import logging
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def read(source: Path) -> RunRecord:
         record = RunRecord(**json.loads(source.read_text()))
         with np.load(source.with_suffix(".npz")) as arrays:
             record.arrays.update({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
         raise RecordError(f"record {source.name} is corrupt ({error}); it will be recomputed") from error
     if record.schema != SCHEMA:
         raise RecordError(

@@ -52,7 +52,9 @@ class TestSet:
 
 def prepare(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
     """Index of the training set and of every test set; the synthetic benchmark is generated if absent."""
-    root = benchmark.generate(SYNTHETIC, profile=data.profile, seed=data.seed, workers=workers)
+    root = benchmark.generate(
+        SYNTHETIC, profile=data.profile, seed=data.seed, workers=workers, difficulty=data.difficulty
+    )
     return {name: load(name, root) for name in (data.train_set, *data.test_sets)}
 
 

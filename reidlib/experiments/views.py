@@ -16,6 +16,7 @@ from reidlib.evaluation import ranking
 from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
+from reidlib.models import bpbreid
 from reidlib.protocol import Protocol
 from reidlib.types import Features
 
@@ -215,6 +216,30 @@ def sweep_curve(
         for row, record in enumerate(study.records(line.run)[:most]):
             ours[row, column] = record.metrics[line.test_set][line.scoring][metric]
     return frame["printed"].to_numpy(float), ours
+
+
+def gilt_grid(study: Study, *, metric: str) -> dict:
+    """Table 4 as switches and values: losses per row, printed and own accuracy of both architectures."""
+    names = list(bpbreid.GILT_GRID)
+    columns = [f"{loss} {e}" for loss in ("id", "tri") for e in ("g", "f", "c", "parts")]
+    embeddings = ("global", "foreground", "concat", "parts")
+    checks = [
+        [e in on for on in (o.identity, o.triplet) for e in embeddings] for o in bpbreid.GILT_GRID.values()
+    ]
+    frame = study.frame("table4").query("metric == @metric").set_index("row")
+    rows = {
+        "BPBreID": names,
+        "BPBreID, parts only": [f"{n}@parts" for n in names],
+        "PCB": [f"{n}@pcb" for n in names],
+    }
+    values = {model: frame.reindex(keys) for model, keys in rows.items()}
+    return {
+        "rows": names,
+        "checks": np.array(checks),
+        "columns": columns,
+        "printed": {model: value["printed"].to_numpy(float) for model, value in values.items()},
+        "ours": {model: value["ours"].to_numpy(float) for model, value in values.items()},
+    }
 
 
 def measure(study: Study, name: str, key: str, *, test_set: str = "synth-occluded") -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from reidlib.experiments.config import Preset, RunConfig
 from reidlib.experiments.grids import Cell, Grid
@@ -23,7 +24,7 @@ def _run(
     preset: Preset,
     *,
     name: str,
-    config: Config,
+    config: Any,
     model: str = "bpbreid",
     scorings: tuple[str, ...] = ("default", "parts"),
 ) -> RunConfig:
