@@ -116,9 +116,7 @@ class Entry:
     name: str
     pid: int
     shot: Shot
-    twin: str = (
-        ""  # file name of the holistic image in synth-market that shows the same but for occluder and crop
-    )
+    twin: str = ""  # the image of the holistic set that shows the same but for occluder and crop
 
 
 # ---------------------------------------------------------------- the plan
@@ -236,6 +234,7 @@ def plan(
     )
     occluded = planner.test(query=1.0, gallery=d.gallery_occluded, distractors=d.distractor_occluded)
     clean = planner.test(query=0.0, gallery=0.0, distractors=0.0)
+    validation = planner.validation(train, query=d.holistic_occluded, gallery=d.holistic_occluded)
     sets = {
         "synth-market": train + holistic,
         "synth-occluded": train + _pair(occluded, holistic),
@@ -244,8 +243,10 @@ def plan(
             *planner.one_camera(GALLERY, "transfer-gallery", camera=NEW_CAMERAS[1], share=0.0),
         ],
         "synth-partial": _pair(_cut(planner, clean), holistic),
-        "synth-market-val": planner.validation(train, query=d.holistic_occluded, gallery=d.holistic_occluded),
-        "synth-occluded-val": planner.validation(train, query=1.0, gallery=d.gallery_occluded),
+        "synth-market-val": validation,
+        "synth-occluded-val": _pair(
+            planner.validation(train, query=1.0, gallery=d.gallery_occluded), validation
+        ),
     }
     for name, entries in sets.items():
         assert len({entry.name for entry in entries}) == len(entries), f"duplicate file names in {name}"

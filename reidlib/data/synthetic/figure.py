@@ -13,6 +13,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+Number = int | float | np.number
+
 SLOTS = ("top", "bottom", "shoe", "head", "bag")
 WARDROBE_SIZES = (36, 14, 7, 12, 8)
 PART_COUNT = 11
@@ -36,6 +38,18 @@ _TABLE = [(name, *value) for name, value in _MIDDLE.items()] + [
 ID = {name: number for number, (name, _, _) in enumerate(_TABLE, start=1)}
 PART_OF = np.array([0, *(part for _, part, _ in _TABLE)], np.uint8)
 _GROUP_OF = np.array([0, *(group for _, _, group in _TABLE)], np.uint8)
+
+
+def _members(*names: str) -> np.ndarray:
+    """Which primitive numbers carry one of the names, as a look-up table."""
+    return np.isin(np.array(["", *(name.removesuffix(" r").removesuffix(" l") for name in ID)]), names)
+
+
+_TORSO, _SLEEVES, _LEGS = (
+    _members("chest", "belly", "flap"),
+    _members("sleeve", "cuff"),
+    _members("thigh", "shin", "skirt"),
+)
 
 
 def stream(seed: int, *key: str | int | bool) -> np.random.Generator:
@@ -252,7 +266,7 @@ def _skeleton(body: dict[str, float], pose: Pose) -> dict[str, np.ndarray]:
         swing, abduct, bend = pose.arms[one]
         elbow = shoulder + 0.165 * _direction(swing, abduct * sign)
         wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * sign)
-        hand = wrist + 0.045 * _direction(swing + bend, 0)
+        hand = wrist + 0.045 * _direction(swing + bend, 0.0)
         names = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist", "hand")
         joints |= {
             f"{n} {side}": p for n, p in zip(names, (hip, knee, ankle, toe, shoulder, elbow, wrist, hand))
@@ -285,41 +299,53 @@ class Sketch:
 
     @property
     def parts(self) -> np.ndarray:
+        """Part labels, [H, W] uint8."""
         return PART_OF[self.ids]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Pixels per part label, [12]."""
+        pixels = np.bincount(self.ids.ravel(), minlength=len(PART_OF))
+        return np.bincount(PART_OF, weights=pixels, minlength=PART_COUNT + 1).astype(int)
+
+
+_BEND = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
+_HALF_CIRCLE = np.stack([np.cos(_BEND), np.sin(_BEND)], 1)  # [9, 2], around the start of a limb
+_TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)  # [28, 2]
 
 
 class _Pen:
     """Collects polygons with a layer and a depth, and fills them far to near."""
 
-    def __init__(self, pose: Pose, feet: tuple[float, float], height: float):
+    def __init__(self, pose: Pose, feet: tuple[Number, Number], height: Number):
         self.cos, self.sin = np.cos(pose.yaw), np.sin(pose.yaw)
         self.feet, self.height, self.shapes = np.asarray(feet), height, []
 
     def depth(self, point: np.ndarray) -> float:
-        return point[2] * self.cos - point[0] * self.sin
+        return float(point[2] * self.cos - point[0] * self.sin)
 
     def at(self, point: np.ndarray) -> np.ndarray:
         x = point[0] * self.cos + point[2] * self.sin
-        return self.feet + self.height * np.array([x, point[1] + _PITCH * self.depth(point)])
+        y = point[1] + _PITCH * self.depth(point)
+        return np.array([self.feet[0] + self.height * x, self.feet[1] + self.height * y])
 
-    def polygon(self, name: str, points: np.ndarray, *, layer: float, depth: float = 0.0) -> None:
+    def polygon(self, name: str, points: np.ndarray, *, layer: Number, depth: Number = 0) -> None:
         self.shapes.append((layer, depth, len(self.shapes), ID[name], np.rint(points * 16).astype(np.int32)))
 
-    def limb(self, name: str, start, end, *, radii: tuple[float, float], layer: float) -> None:
+    def limb(self, name: str, start, end, *, radii: tuple[Number, Number], layer: Number) -> None:
         """A tapered capsule between two joints."""
         p, q = self.at(start), self.at(end)
-        angle = np.arctan2(*(q - p)[::-1])
-        bend = np.linspace(np.pi / 2, 3 * np.pi / 2, 9) + angle
-        arc = np.stack([np.cos(bend), np.sin(bend)], 1) * self.height
+        dx, dy = q - p
+        long = max(float(np.hypot(dx, dy)), 1e-6) / self.height
+        arc = _HALF_CIRCLE @ np.array([[dx, dy], [-dy, dx]]) / long
         points = np.concatenate([p + radii[0] * arc, q - radii[1] * arc])
         self.polygon(name, points, layer=layer, depth=(self.depth(start) + self.depth(end)) / 2)
 
     def ellipse(
-        self, name: str, centre: np.ndarray, axes: tuple[float, float], *, layer: float, power=1.0
+        self, name: str, centre: np.ndarray, axes: tuple[Number, Number], *, layer: Number, power=1.0
     ) -> None:
-        turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-        wave = np.stack([np.cos(turn), np.sin(turn)], 1)
-        wave = np.sign(wave) * np.abs(wave) ** power
+        wave = np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power
         self.polygon(name, centre + wave * axes, layer=layer)
 
     def fill(self, shape: tuple[int, int]) -> np.ndarray:
@@ -338,7 +364,7 @@ def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray
 
 
 def outline(
-    who: Identity, pose: Pose, *, feet: tuple[float, float], height: float, shape: tuple[int, int]
+    who: Identity, pose: Pose, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]
 ) -> Sketch:
     """Draw a person's primitive map.
 
@@ -401,7 +427,7 @@ def _draw_arm(pen: _Pen, joints, who: Identity, side: str) -> None:
 def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
     hem = _HEM[who.top.hem]
 
-    def slab(start: float, end: float, *, half: tuple[int, int] = (-1, 1), flare: float = 0) -> np.ndarray:
+    def slab(start: Number, end: Number, *, half: tuple[int, int] = (-1, 1), flare: Number = 0) -> np.ndarray:
         v = np.linspace(start, end, 10)
         width = _half_width(v, who.body, pose.yaw) * (1 + flare * (v - start)) * pen.height
         axis = neck + v[:, None] * (crotch - neck)
@@ -508,12 +534,12 @@ def _dress(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[in
     rows = np.arange(ids.shape[0]) + origin[0]
     v = (rows - sketch.neck[1]) / axis[1]  # [H]
     width = _half_width(v, who.body, pose.yaw) * sketch.height
-    across = (np.arange(ids.shape[1]) + origin[1] - (sketch.neck[0] + v * axis[0])[:, None]) / width[:, None]
-    theta = np.arcsin(across.clip(-1, 1)) - pose.yaw
-    theta = (theta + np.pi) % (2 * np.pi) - np.pi
-    v = np.broadcast_to(v[:, None], theta.shape)
-    torso = np.isin(ids, [ID[n] for n in ("chest", "belly", "flap r", "flap l")])
-    sleeves = np.isin(ids, [ID[f"{n} {s}"] for n in ("sleeve", "cuff") for s in "rl"])
+    axis_x = (sketch.neck[0] + v * axis[0])[:, None]
+    across = ((np.arange(ids.shape[1]) + origin[1] - axis_x) / width[:, None]).astype(np.float32)
+    theta = np.arcsin(across.clip(-1, 1)) - np.float32(pose.yaw)
+    theta = (theta + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
+    v = v[:, None].astype(np.float32)
+    torso, sleeves = _TORSO[ids], _SLEEVES[ids]
     cloth = (
         torso | sleeves
         if who.top.pattern in ("stripes", "checks", "block") and not who.top.contrast
@@ -535,7 +561,7 @@ def _dress(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[in
             strap &= v < 0.92
         colour[strap & torso] = 0.72 * _BAG_COLOURS[who.bag.colour]
     if who.bottom.stripe:
-        legs = np.isin(ids, [ID[f"{n} {s}"] for n in ("thigh", "shin", "skirt") for s in "rl"])
+        legs = _LEGS[ids]
         side = np.abs(np.abs(theta) - np.pi / 2) < 0.28
         colour[legs & side] = (
             (225, 222, 214) if _BOTTOM_COLOURS[who.bottom.colour].mean() < 140 else (52, 50, 56)
@@ -568,7 +594,7 @@ def _groom(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[in
         colour[on & hat] = _TOP_COLOURS[head.hat].clip(20, 240)
 
 
-def _shade(ids: np.ndarray, height: float, light: float) -> np.ndarray:
+def _shade(ids: np.ndarray, height: Number, light: Number) -> np.ndarray:
     """Brightness factor [H, W]: every limb is rounded and lit from one side and from above."""
     group = _GROUP_OF[ids]
     kernel = np.ones((3, 3), np.uint8)
@@ -582,7 +608,7 @@ def _shade(ids: np.ndarray, height: float, light: float) -> np.ndarray:
     return 0.74 + 0.28 * round_ + lit
 
 
-def paint(sketch: Sketch, *, light: float, folds: np.ndarray) -> np.ndarray:
+def paint(sketch: Sketch, *, light: Number, folds: np.ndarray) -> np.ndarray:
     """Colour a sketch.
 
     Args:
@@ -600,8 +626,13 @@ def paint(sketch: Sketch, *, light: float, folds: np.ndarray) -> np.ndarray:
     ids = sketch.ids[y : y + h, x : x + w]
     colour = _colours(sketch.who)[ids]
     _dress(colour, ids, sketch, (y, x))
-    _groom(colour, ids, sketch, (y, x))
-    shade = _shade(ids, sketch.height, light) + 0.05 * folds[y : y + h, x : x + w] * (PART_OF[ids] != 1)
-    image[y : y + h, x : x + w] = (colour * shade[..., None]).clip(0, 255)
-    image[y : y + h, x : x + w][ids == 0] = 0
+    cx, cy, wide, tall = sketch.head
+    top, left = max(0, int(cy - tall) - 1 - y), max(0, int(cx - wide) - 1 - x)
+    head = np.s_[top : max(0, int(cy + tall) + 2 - y), left : max(0, int(cx + wide) + 2 - x)]
+    _groom(colour[head], ids[head], sketch, (y + top, x + left))
+    shade = _shade(ids, sketch.height, light) + np.float32(0.05) * folds[y : y + h, x : x + w] * (
+        PART_OF[ids] != 1
+    ).astype(np.float32)
+    lit = cv2.multiply(colour, cv2.merge([shade] * 3), dtype=cv2.CV_8U)
+    cv2.copyTo(lit, ids, image[y : y + h, x : x + w])
     return image

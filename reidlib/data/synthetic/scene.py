@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from reidlib.data.synthetic.figure import Identity, Sketch, outline, paint
+from reidlib.data.synthetic.figure import Identity, Number, Sketch, outline, paint
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,15 @@ class Mark(NamedTuple):
 # ---------------------------------------------------------------- small painters' tools
 
 
-def _mix(colour, other, share: float) -> tuple[float, ...]:
+def _mix(colour, other, share: Number) -> tuple[float, ...]:
     return tuple(float(a + (b - a) * share) for a, b in zip(colour, other))
 
 
-def _bright(colour, factor: float) -> tuple[float, ...]:
+def _bright(colour, factor: Number) -> tuple[float, ...]:
     return tuple(float(min(255, max(0, c * factor))) for c in colour)
 
 
-def _natural(
-    rng: np.random.Generator, *, low: float = 50, high: float = 200, vivid: float = 0.5
-) -> tuple[float, ...]:
+def _natural(rng: np.random.Generator, *, low=50, high=200, vivid=0.5) -> tuple[float, ...]:
     grey = rng.uniform(low, high)
     return tuple(float(c) for c in (grey + vivid * rng.uniform(-70, 70, 3)).clip(15, 240))
 
@@ -110,7 +108,9 @@ class _Easel:
         return Mark(self.colour, self.mask)
 
 
-def _shadow(image: np.ndarray, x: float, y: float, *, wide: float, tall: float, depth: float) -> np.ndarray:
+def _shadow(
+    image: np.ndarray, x: Number, y: Number, *, wide: Number, tall: Number, depth: Number
+) -> np.ndarray:
     """Darken an ellipse on the ground softly, in place; returns where it did."""
     rows, columns = image.shape[:2]
     y0, y1 = int(np.clip(y - 2.5 * tall, 0, rows)), int(np.clip(y + 2.5 * tall + 1, 0, rows))
@@ -127,8 +127,8 @@ def _shadow(image: np.ndarray, x: float, y: float, *, wide: float, tall: float, 
 # Each draws at (x, ground) with `h` the height of a person standing there, in pixels.
 
 
-def _pole(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
-    width = h * rng.uniform(0.09, 0.20)
+def _pole(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
+    width = h * rng.uniform(0.07, 0.15)
     colour = _mix(_natural(rng, low=70, high=150, vivid=0.25), (70, 90, 80), rng.uniform(0, 0.6))
     for k in range(8):  # a cylinder: brightest a third from its lit side
         light = 0.62 + 0.55 * np.exp(-(((k - 2.6) / 2.4) ** 2))
@@ -139,8 +139,8 @@ def _pole(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
     easel.rectangle(x - width * 0.7, ground - 0.05 * h, width * 1.4, 0.06 * h, _bright(colour, 0.6))
 
 
-def _box(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
-    wide, tall, top = h * rng.uniform(0.35, 0.62), h * rng.uniform(0.38, 0.66), h * rng.uniform(0.03, 0.08)
+def _box(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
+    wide, tall, top = h * rng.uniform(0.34, 0.60), h * rng.uniform(0.28, 0.56), h * rng.uniform(0.03, 0.08)
     cardboard = rng.random() < 0.45
     colour = (176, 134, 88) if cardboard else _natural(rng, low=60, high=190, vivid=0.9)
     left, side = x - wide / 2, wide * rng.uniform(0.7, 0.85)
@@ -165,8 +165,8 @@ def _box(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
         )
 
 
-def _car(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
-    long, tall = h * 2.3, h * rng.uniform(0.60, 0.82)
+def _car(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
+    long, tall = h * 2.1, h * rng.uniform(0.48, 0.66)
     colour = _natural(rng, low=40, high=225, vivid=float(rng.random() < 0.5))
     flip = rng.choice((-1, 1))
     x = x + rng.uniform(-0.7, 0.7) * h
@@ -215,8 +215,8 @@ def _car(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
             easel.ellipse(wx, wy, radius * size, radius * size, shade)
 
 
-def _bush(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
-    wide, tall = h * rng.uniform(0.25, 0.42), h * rng.uniform(0.42, 0.68)
+def _bush(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
+    wide, tall = h * rng.uniform(0.25, 0.42), h * rng.uniform(0.34, 0.62)
     green = np.array([rng.uniform(44, 92), rng.uniform(88, 132), rng.uniform(34, 66)])
     for k in range(90):
         turn, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
@@ -228,8 +228,8 @@ def _bush(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
         )
 
 
-def _sign(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
-    wide, tall, foot = h * rng.uniform(0.36, 0.6), h * rng.uniform(0.32, 0.5), h * rng.uniform(0.1, 0.4)
+def _sign(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
+    wide, tall, foot = h * rng.uniform(0.30, 0.52), h * rng.uniform(0.28, 0.44), h * rng.uniform(0.1, 0.4)
     colour = _natural(rng, low=60, high=210, vivid=1.0)
     for side in (-0.36, 0.36):
         easel.rectangle(
@@ -249,7 +249,7 @@ def _sign(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
         )
 
 
-def _wall(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
+def _wall(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
     colour, edge = _natural(rng, low=80, high=180, vivid=0.35), x
     right = rng.random() < 0.5
     columns = easel.mask.shape[1]
@@ -267,7 +267,7 @@ def _wall(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
     easel.rectangle(edge - (0 if right else 0.035 * h), -h, 0.035 * h, ground + 2 * h, _bright(colour, 1.15))
 
 
-def _umbrella(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
+def _umbrella(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
     top, wide, tall = ground - 1.02 * h, 0.36 * h, 0.30 * h
     colour, other = _natural(rng, low=40, high=190, vivid=1.0), _natural(rng, low=40, high=210, vivid=0.6)
     easel.line((x, top), (x + 0.02 * h, ground - 0.45 * h), 0.018 * h, (60, 60, 62))
@@ -277,8 +277,8 @@ def _umbrella(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
         easel.polygon([(x, top), *rim], _bright(colour if k % 2 else other, 1.1 - 0.07 * k))
 
 
-def _cart(rng, easel: _Easel, x: float, ground: float, h: float) -> None:
-    wide, tall = h * rng.uniform(0.40, 0.56), h * rng.uniform(0.42, 0.56)
+def _cart(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
+    wide, tall = h * rng.uniform(0.40, 0.56), h * rng.uniform(0.40, 0.54)
     steel, goods = (150, 154, 160), [_natural(rng, low=70, high=210, vivid=1.0) for _ in range(5)]
     for k, colour in enumerate(goods):
         size = 0.24 * tall * rng.uniform(0.7, 1.3)
@@ -325,7 +325,7 @@ OCCLUDERS = ("person", *OBJECTS)
 # ---------------------------------------------------------------- backgrounds
 
 
-def _facade(rng: np.random.Generator, easel: _Easel, width: int, horizon: float, size: float) -> None:
+def _facade(rng: np.random.Generator, easel: _Easel, width: int, horizon: Number, size: Number) -> None:
     """A row of house fronts: brick, plaster or shop windows."""
     x = 0.0
     while x < width:
@@ -356,7 +356,7 @@ def _facade(rng: np.random.Generator, easel: _Easel, width: int, horizon: float,
         x += wide
 
 
-def _greenery(rng: np.random.Generator, easel: _Easel, width: int, horizon: float, size: float) -> None:
+def _greenery(rng: np.random.Generator, easel: _Easel, width: int, horizon: Number, size: Number) -> None:
     """Sky, a far hedge and trees."""
     sky = np.array([rng.uniform(150, 205), rng.uniform(180, 215), rng.uniform(200, 228)])
     easel.rectangle(0, -1, width, horizon + 1, tuple(sky))
@@ -372,7 +372,7 @@ def _greenery(rng: np.random.Generator, easel: _Easel, width: int, horizon: floa
             easel.ellipse(x + dx, dy, size * 0.11, size * 0.09, _bright(leaf, rng.uniform(0.5, 1.15)))
 
 
-def _wallside(rng: np.random.Generator, easel: _Easel, width: int, horizon: float, size: float) -> None:
+def _wallside(rng: np.random.Generator, easel: _Easel, width: int, horizon: Number, size: Number) -> None:
     """A long brick or concrete wall with posters."""
     wall = _mix(_natural(rng, low=110, high=180, vivid=0.2), (158, 98, 78), rng.choice((0, 0.8)))
     easel.rectangle(0, -1, width, horizon + 1, _bright(wall, 0.8))
@@ -389,7 +389,7 @@ def _wallside(rng: np.random.Generator, easel: _Easel, width: int, horizon: floa
         easel.rectangle(x + 3, y + 3, 0.25 * size - 6, 0.2 * size, _natural(rng, low=60, high=200, vivid=1.0))
 
 
-def _ground(rng: np.random.Generator, easel: _Easel, width: int, horizon: float, rows: int) -> None:
+def _ground(rng: np.random.Generator, easel: _Easel, width: int, horizon: Number, rows: int) -> None:
     """Asphalt, grass, tiles or paving in perspective."""
     kind = int(rng.integers(4))
     base = (
@@ -450,7 +450,7 @@ class Camera:
     quality: int  # of the JPEG
 
 
-def draw_camera(rng: np.random.Generator, *, rows: int, cast: float) -> Camera:
+def draw_camera(rng: np.random.Generator, *, rows: int, cast: Number) -> Camera:
     gains = 1 + 0.12 * cast * rng.normal(size=3).clip(-1.8, 1.8)
     return Camera(
         yaw=rng.uniform(-np.pi, np.pi),
@@ -535,20 +535,18 @@ def _crop_sketch(who: Identity, pose, stand: Stand, shape: tuple[int, int]) -> t
         height=stand.height,
         shape=tuple(s + 2 * pad for s in shape),
     )
-    full = np.bincount(wide.parts.ravel(), minlength=12)[:12]
     x, y, w, h = wide.head
     ids = np.ascontiguousarray(wide.ids[pad:-pad, pad:-pad])
     sketch = Sketch(ids, who, pose, wide.height, wide.neck - pad, wide.crotch - pad, (x - pad, y - pad, w, h))
-    return sketch, full
+    return sketch, wide.counts
 
 
 def _object_occluder(rng, stand: Stand, shape: tuple[int, int], *, kind: str) -> Mark:
     easel = _Easel(shape)
-    depth = rng.uniform(0.0, 0.10) * stand.height
+    nearer = rng.uniform(0.02, 0.20 if kind in ("box", "car", "bush", "cart") else 0.06) * stand.height
     offset = {"pole": 0.08, "car": 0.3, "wall": 0.16}.get(kind, 0.13)
     x = stand.x + rng.uniform(-1, 1) * offset * stand.height
-    lift = rng.uniform(-0.06, 0.12) * stand.height if kind in ("box", "car", "bush", "cart") else 0.0
-    OBJECTS[kind][1](rng, easel, x, stand.y + depth - lift * 0.3, stand.height * rng.uniform(1.0, 1.2))
+    OBJECTS[kind][1](rng, easel, x, stand.y + nearer, stand.height * rng.uniform(1.0, 1.2))
     return easel.shade(rng)
 
 
@@ -556,7 +554,7 @@ def _person_occluder(
     rng, stand: Stand, shape: tuple[int, int], *, who: Identity, pose, wide: float
 ) -> Sketch:
     height = stand.height * rng.uniform(1.0, 1.25)
-    x = stand.x + rng.choice((-1, 1)) * rng.uniform(0.36, 0.92) * wide
+    x = stand.x + rng.choice((-1, 1)) * rng.uniform(0.42, 0.98) * wide
     feet = (x, stand.y + rng.uniform(0.01, 0.09) * stand.height)
     return outline(who, pose, feet=feet, height=height, shape=shape)
 
@@ -584,9 +582,10 @@ def occlude(
     wide = max(np.ptp(np.flatnonzero(body.any(0))), 0.22 * stand.height)
     best, miss = None, np.inf
     low, high = difficulty.visible
-    for _ in range(8):
+    for attempt in range(8):
         if kind == "person":
-            thing = _person_occluder(rng, stand, shape, who=passer_by[0], pose=passer_by[1], wide=wide)
+            closer = wide * (1 - 0.07 * attempt)
+            thing = _person_occluder(rng, stand, shape, who=passer_by[0], pose=passer_by[1], wide=closer)
         else:
             thing = _object_occluder(rng, stand, shape, kind=kind)
         mask = (thing.ids if kind == "person" else thing.mask) > 0
@@ -600,12 +599,20 @@ def occlude(
     return kind, mask, (lambda: thing.colour) if kind != "person" else (lambda: thing)
 
 
+def _main_blobs(parts: np.ndarray) -> np.ndarray:
+    """The visible body without specks below a tenth of it, which no detector would box."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((parts > 0).astype(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] >= 0.1 * stats[1:, cv2.CC_STAT_AREA].sum()
+    large[0] = False
+    return large.astype(np.uint8)[labels]
+
+
 def window(scene: Scene, rng: np.random.Generator, difficulty: Difficulty) -> tuple[int, int, int, int]:
     """The detector's box (x, y, width, height): the whole frame, or around the visible body."""
     rows, columns = scene.parts.shape
     if not scene.followed or not scene.parts.any():
         return 0, 0, columns, rows
-    x, y, w, h = cv2.boundingRect(scene.parts)
+    x, y, w, h = cv2.boundingRect(_main_blobs(scene.parts))
     gap = np.abs(rng.normal(0.03, difficulty.box_jitter, 4)) * h
     top, bottom, left, right = y - gap[0], y + h + gap[1], x - gap[2], x + w + gap[3]
     lack = (bottom - top) / 2.4 - (right - left)
@@ -667,7 +674,7 @@ def compose(
                     depth=0.45,
                 )
                 changed |= (before != image).any(2)
-        image[mask] = painted[mask]
+        cv2.copyTo(painted, mask.astype(np.uint8), image)
         changed |= mask
         parts = np.where(mask, np.uint8(0), parts)
     return Scene(image, parts, full, changed, kind, followed)
@@ -678,5 +685,4 @@ def _stamp_person(image: np.ndarray, sketch: Sketch, stand: Stand, camera: Camer
     lean = -0.10 * camera.light * stand.height
     _shadow(image, stand.x + lean, ground, wide=0.17 * stand.height, tall=0.028 * stand.height, depth=0.40)
     painted = paint(sketch, light=camera.light, folds=folds)
-    on = sketch.ids > 0
-    image[on] = painted[on]
+    cv2.copyTo(painted, sketch.ids, image)
