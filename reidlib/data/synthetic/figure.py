@@ -262,7 +262,7 @@ def _skeleton(body: dict[str, float], pose: Pose) -> dict[str, np.ndarray]:
         ankle = knee + 0.225 * body["leg"] * _direction(pose.hips[one] - pose.knees[one], 0.01 * sign)
         toe_lift = -0.35 * max(0.0, pose.knees[one] - 0.3)
         toe = ankle + 0.085 * np.array([0.18 * sign, 0.26 - toe_lift, 1.0])
-        shoulder = joints["neck"] + np.array([0.112 * body["shoulder"] * sign, 0.035, 0])
+        shoulder = joints["neck"] + np.array([0.106 * body["shoulder"] * sign, 0.040, 0])
         swing, abduct, bend = pose.arms[one]
         elbow = shoulder + 0.165 * _direction(swing, abduct * sign)
         wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * sign)
@@ -421,7 +421,7 @@ def _draw_arm(pen: _Pen, joints, who: Identity, side: str) -> None:
         pen.limb(f"cuff {side}", elbow, wrist, radii=(0.030 * limb, 0.023 * limb), layer=layer + 0.1)
     if sleeve != "none":
         end = elbow if sleeve == "long" else shoulder + 0.62 * (elbow - shoulder)
-        pen.limb(f"sleeve {side}", shoulder, end, radii=(0.038 * limb, 0.032 * limb), layer=layer + 0.2)
+        pen.limb(f"sleeve {side}", shoulder, end, radii=(0.035 * limb, 0.031 * limb), layer=layer + 0.2)
 
 
 def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
@@ -583,7 +583,7 @@ def _groom(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[in
     colour[on & (up > 0.38) & (theta < 1.3) & head.beard & (style != "long")] = (
         0.55 * _HAIR[head.hair] + 0.35 * skin
     )
-    colour[on & (np.hypot((theta - 0.42) / 0.17, (up - 0.02) / 0.10) < 1)] = (46, 34, 30)
+    colour[on & (np.hypot((theta - 0.42) / 0.14, (up - 0.02) / 0.085) < 1)] = (62, 46, 40)
     colour[on & (np.abs(up - 0.50) < 0.06) & (theta < 0.32)] = skin * (0.72, 0.52, 0.50)
     colour[on & (theta < 0.14) & (np.abs(up - 0.22) < 0.1)] = skin * 0.86
     if style == "bald":

@@ -67,6 +67,23 @@ def _natural(rng: np.random.Generator, *, low=50, high=200, vivid=0.5) -> tuple[
     return tuple(float(c) for c in (grey + vivid * rng.uniform(-70, 70, 3)).clip(15, 240))
 
 
+_CAR_COLOURS = (
+    (226, 226, 224), (176, 180, 184), (96, 100, 106), (44, 46, 50), (36, 66, 118), (150, 34, 36), (44, 88, 70),
+    (112, 142, 172), (196, 178, 142), (92, 52, 44),
+)  # fmt: skip
+_WALL_COLOURS = (
+    (172, 104, 80), (146, 92, 76), (196, 178, 148), (206, 198, 182), (150, 150, 152), (178, 160, 134),
+    (128, 134, 142), (190, 162, 124), (160, 172, 172),
+)  # fmt: skip
+
+
+def _paint_of(rng: np.random.Generator, palette: tuple) -> tuple[float, ...]:
+    shade = rng.uniform(0.85, 1.08)
+    return tuple(
+        float(min(245, c * shade + rng.normal(0, 5))) for c in palette[int(rng.integers(len(palette)))]
+    )
+
+
 def clouds(rng: np.random.Generator, shape: tuple[int, int], *, grain: int) -> np.ndarray:
     """Smooth noise in about [-1, 1], float32, with features of 1/grain of the height."""
     rows, columns = shape
@@ -167,7 +184,7 @@ def _box(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
 
 def _car(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
     long, tall = h * 2.1, h * rng.uniform(0.48, 0.66)
-    colour = _natural(rng, low=40, high=225, vivid=float(rng.random() < 0.5))
+    colour = _paint_of(rng, _CAR_COLOURS)
     flip = rng.choice((-1, 1))
     x = x + rng.uniform(-0.7, 0.7) * h
 
@@ -250,7 +267,7 @@ def _sign(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
 
 
 def _wall(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
-    colour, edge = _natural(rng, low=80, high=180, vivid=0.35), x
+    colour, edge = _paint_of(rng, _WALL_COLOURS), x
     right = rng.random() < 0.5
     columns = easel.mask.shape[1]
     start, width = (edge, columns + h) if right else (-h, edge + h)
@@ -330,7 +347,7 @@ def _facade(rng: np.random.Generator, easel: _Easel, width: int, horizon: Number
     x = 0.0
     while x < width:
         wide = size * rng.uniform(0.9, 2.0)
-        wall = _natural(rng, low=95, high=190, vivid=0.35)
+        wall = _paint_of(rng, _WALL_COLOURS)
         easel.rectangle(x, -1, wide, horizon + 1, wall)
         shop = rng.random() < 0.5
         pane = _bright((74, 92, 106), rng.uniform(0.7, 1.5))
@@ -459,7 +476,7 @@ def draw_camera(rng: np.random.Generator, *, rows: int, cast: Number) -> Camera:
         bias=rng.normal(0, 8 * cast, 3),
         gamma=float(np.exp(np.clip(rng.normal(0, 0.22 * cast), -0.3, 0.3))),
         blur=rng.uniform(0.2, 1.0),
-        noise=rng.uniform(2, 7),
+        noise=rng.uniform(2, 6),
         quality=int(rng.integers(72, 95)),
         panorama=panorama(rng, rows),
     )
