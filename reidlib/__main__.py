@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     elif options.stale:
         runs = [run for run in runs if (record := records.find(run)) and runner.stale(record, run)]
     elif not options.fresh:
-        runs = [run for run in runs if records.find(run) is None]
+        runs = [run for run in runs if runner.complete(run) is None]
     if not runs:
         print("nothing to do: every record is there")
         return 0

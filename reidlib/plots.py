@@ -426,7 +426,9 @@ def printed_and_ours(
     """A sweep in two panels, each with its own scale: as printed, and ours (every seed, mean in bold)."""
     fig, panels = plt.subplots(1, 2, figsize=(8, 3))
     panels[0].plot(x, printed, "D-", color=PRINTED, ms=5)
-    _line(panels[1], np.asarray(x, float), ours, color=OURS, marker="o")
+    for seed in ours:
+        panels[1].plot(x, seed, color=OURS, lw=0.8, alpha=0.35)
+    panels[1].plot(x, ours.mean(axis=0), "o-", color=OURS, lw=2, ms=5)
     for ax, text in zip(panels, ("printed", f"ours ({_seeds(len(ours))})")):
         ax.set(xlabel=xlabel, ylabel=ylabel, title=text)
         ax.set_xticks(x)
@@ -482,24 +484,6 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
     rate.plot(_progress(len(history["lr"])), history["lr"], color=PRINTED)
     rate.set(xlabel="training, %", ylabel="learning\nrate")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    return _done(fig)
-
-
-@mpl.rc_context(STYLE)
-def curves(
-    x: Float[np.ndarray, " X"],
-    lines: Mapping[str, Float[np.ndarray, "seeds X"]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    title: str = "",
-) -> Figure:
-    """Lines over x with one thin line per seed, the mean in bold."""
-    fig, ax = plt.subplots(figsize=(7, 3.4))
-    for (name, values), colour in zip(lines.items(), _colours(len(lines))):
-        _line(ax, x, values, color=colour, label=name)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.legend()
     return _done(fig)
 
 
@@ -603,14 +587,6 @@ def accuracy_cost(
     )
     _percent(ax.yaxis)
     return _done(fig)
-
-
-def _line(
-    ax: Axes, x: np.ndarray, values: np.ndarray, *, color: str, label: str = "", marker: str = ""
-) -> None:
-    for seed in values:
-        ax.plot(x, seed, color=color, lw=0.8, alpha=0.35)
-    ax.plot(x, values.mean(axis=0), color=color, lw=2, marker=marker, ms=5, label=label)
 
 
 def _colours(count: int) -> list:

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reidlib import claims
+from reidlib import claims, plots
 from reidlib.claims import Outcome, Status, Verdict
 from reidlib.data.records import Split
-from reidlib.experiments import runner
+from reidlib.experiments import runner, views
 from reidlib.experiments.config import PRESETS, RunConfig
 from reidlib.experiments.grids import GRIDS
 from reidlib.experiments.records import RESULTS, RunRecord
@@ -410,3 +410,37 @@ def difference(old: str, new: str) -> str:
     return "\n".join(
         difflib.unified_diff(old.splitlines(), new.splitlines(), "tracked", "generated", lineterm="")
     )
+
+
+# -- exploring ----------------------------------------------------------------------------------------
+
+
+def explore(run: RunConfig, *, test_set: str, query: int):
+    """Widgets that pick a query and show its ranked gallery and why the first image outranks the second."""
+    from IPython.display import display
+    from ipywidgets import Dropdown, IntSlider, interactive
+
+    def draw(test_set: str, query: int, top: int) -> None:
+        view = views.ranked(run, test_set, query, scorings=("default",), titles=("all parts",), top=top)
+        display(plots.ranking(view.query, view.gallery, correct=view.correct, distances=view.distances))
+        display(why(run, test_set, query))
+
+    last = len(runner.test_set(run.data, test_set).query) - 1
+    return interactive(
+        draw,
+        test_set=Dropdown(options=run.data.test_sets, value=test_set),
+        query=IntSlider(min=0, max=last, value=min(query, last), continuous_update=False),
+        top=IntSlider(min=3, max=12, value=8, continuous_update=False),
+    )
+
+
+def why(run: RunConfig, test_set: str, query: int) -> pd.DataFrame:
+    """Distance and visibility, slot by slot, of a query's two nearest gallery images."""
+    parts = views.why(run, test_set, query)
+    columns = {"slot": parts.names, "visible in query": np.where(parts.visible[:, 0], "yes", "no")}
+    for place, name in enumerate(("first", "second"), start=1):
+        columns[f"visible in {name}"] = np.where(parts.visible[:, place], "yes", "no")
+        columns[f"distance to {name}"] = [
+            f"{d:.3f}" if np.isfinite(d) else "–" for d in parts.distances[:, place - 1]
+        ]
+    return pd.DataFrame(columns)

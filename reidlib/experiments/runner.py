@@ -97,6 +97,17 @@ def trained(run: RunConfig, *, fresh: bool = False) -> nn.Module:
     return model.eval()
 
 
+def complete(run: RunConfig) -> RunRecord | None:
+    """The run's record if it holds every scoring that the run asks for.
+
+    One that lacks some is filled from cached weights and features, by retraining where there are none.
+    """
+    record = records.find(run)
+    if record and all(set(run.scorings) <= table.keys() for table in record.metrics.values()):
+        return record
+    return None
+
+
 def history(run: RunConfig) -> History:
     """What happened when the run was trained on this machine; trains if its weights are not cached."""
     return _fit(run)
@@ -136,10 +147,10 @@ def train(
         RecordError: a record of the same name belongs to another config.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
-    if not fresh and (record := records.find(run)):
+    if not fresh and (record := complete(run)):
         return record
     with FileLock(CACHE / f"{run.hash}.lock"):
-        if not fresh and (record := records.find(run)):
+        if not fresh and (record := complete(run)):
             return record
         started = datetime.now(UTC)
         if fresh:

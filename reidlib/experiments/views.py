@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reidlib.data.masks import groups
 from reidlib.data.records import ImageRecord
+from reidlib.data.transforms import MEAN, STD
 from reidlib.evaluation import ranking
 from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
@@ -61,10 +62,11 @@ def part_names(k: int) -> tuple[str, ...]:
 
 
 def training_batch(run: RunConfig) -> np.ndarray:
-    """The first training batch as the network sees it, one row per four people. ``[P/4, 4*M, H, W, 3]``"""
+    """The first training batch as the network sees it, four people to a row. ``[P/4, 4*M, H, W, 3]``"""
     loader = runner.loader(run, runner.training_bank(run))
-    images = denormalise(next(iter(loader.epoch(0))).images)
-    pixels = (images.clamp(0, 1) * 255).byte()
+    images = next(iter(loader.epoch(0))).images
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    pixels = ((images * std + mean).clamp(0, 1) * 255).byte()
     return rearrange(pixels, "(r c) rgb h w -> r c h w rgb", c=4 * run.train.images).numpy()
 
 
@@ -255,3 +257,25 @@ def visibility_pairs(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndar
     return query.visibility["soft"].numpy(), runner.true_visibility(
         data.query, data.split, k=run.model_config.parts
     )
+
+
+@dataclass(frozen=True)
+class SlotView:
+    """A query against its two nearest gallery images, slot by slot."""
+
+    names: tuple[str, ...]  # foreground, then the parts
+    distances: np.ndarray  # [S, 2]; infinite where the slot is not shared
+    visible: np.ndarray  # [S, 3]: query, first, second
+
+
+def why(run: RunConfig, test_set: str, query: int) -> SlotView:
+    """What makes the first gallery image nearer than the second."""
+    one, gallery = runner.features(run, test_set)
+    one = one[torch.tensor([query])]
+    distance = runner.distance(run, "default")
+    index, _ = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=2)
+    pair, scoring = gallery[torch.from_numpy(index[0])], run.model_config.scorings()["default"]
+    visible = torch.cat([one.visibility["argmax"], pair.visibility["argmax"]]) > 0  # [3, K]
+    visible = torch.cat([torch.ones(3, 1, dtype=torch.bool), visible], 1)
+    distances = bpbreid.part_distances(one, pair, scoring=scoring)[:, 0]  # [S, 2]
+    return SlotView(("foreground", *part_names(run.model_config.parts)), distances.numpy(), visible.T.numpy())
