@@ -1,5 +1,6 @@
 """Train or reuse, score, sweep: from a run config to its record."""
 
+import json
 import logging
 import platform
 import subprocess
@@ -403,11 +404,19 @@ def _provenance(run: RunConfig, history: History, *, started: datetime) -> dict:
         "commit": commit(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu {platform.machine()}",
-        "data": {name: split.fingerprint for name, split in prepare(run.data).items()},
+        "data": _fingerprints(run.data),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(history.seconds, 1),
         "throughput": round(history.throughput, 1),
     }
+
+
+def _fingerprints(data: DataConfig) -> dict[str, str]:
+    """Hash of every index, and of all pixels and labels as the generator wrote them."""
+    splits = prepare(data)
+    manifest = next(iter(splits.values())).root.parent / "manifest.json"
+    content = json.loads(manifest.read_text())["content"]
+    return {name: split.fingerprint for name, split in splits.items()} | {"content": content}
 
 
 def commit() -> str:
