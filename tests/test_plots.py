@@ -50,7 +50,6 @@ def draw_all() -> dict[str, Figure]:
         ),
         "verdict_strip": plots.verdict_strip({"A": verdicts, "B": verdicts[:2]}),
         "loss_history": plots.loss_history({"id": [2.0, 1.0], "triplet": [0.1, 0.0], "lr": [1e-3, 1e-4]}),
-        "curves": plots.curves(values(5), {"a": values(2, 5)}, xlabel="x", ylabel="y"),
         "bars": plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %"),
         "part_bars": plots.part_bars(values(1, 3), names=NAMES, ylabel="IoU"),
         "visibility_scatter": plots.visibility_scatter(values(9, 3), values(9, 3), names=NAMES),

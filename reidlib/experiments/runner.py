@@ -415,7 +415,7 @@ def _fingerprints(data: DataConfig) -> dict[str, str]:
     """Hash of every index, and of all pixels and labels as the generator wrote them."""
     splits = prepare(data)
     manifest = next(iter(splits.values())).root.parent / "manifest.json"
-    content = json.loads(manifest.read_text())["content"]
+    content = json.loads(manifest.read_text())["content_sha256"][:16]
     return {name: split.fingerprint for name, split in splits.items()} | {"content": content}
 
 
