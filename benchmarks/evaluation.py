@@ -113,9 +113,8 @@ def from_features(distractors: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{QUERIES} x {len(gallery)} from 512-d features, mAP {metrics.mAP:.3f}")
     print(f"  matrix product   {product_seconds:7.2f} s")
-    print(
-        f"  reidlib          {seconds:7.2f} s   ratio {seconds / product_seconds:.2f}x, of processor time {work / product_work:.2f}x"
-    )
+    ratio, work_ratio = seconds / product_seconds, work / product_work
+    print(f"  reidlib          {seconds:7.2f} s   ratio {ratio:.2f}x, of processor time {work_ratio:.2f}x")
     print(f"  peak memory      {peak:7.2f} GiB  ({peak_before:.2f} before evaluation)")
 
 

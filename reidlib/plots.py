@@ -428,7 +428,7 @@ def printed_and_ours(
     panels[0].plot(x, printed, "D-", color=PRINTED, ms=5)
     for seed in ours:
         panels[1].plot(x, seed, color=OURS, lw=0.8, alpha=0.35)
-    panels[1].plot(x, ours.mean(axis=0), "o-", color=OURS, lw=2, ms=5)
+    panels[1].plot(x, np.ma.masked_invalid(ours).mean(axis=0), "o-", color=OURS, lw=2, ms=5)
     for ax, text in zip(panels, ("printed", f"ours ({_seeds(len(ours))})")):
         ax.set(xlabel=xlabel, ylabel=ylabel, title=text)
         ax.set_xticks(x)
