@@ -37,6 +37,7 @@ class Config:
     weights: str | None = None  # None, "imagenet" or a file
     stripes: int = 6  # K
     dim: int = 256  # width of a stripe before its classifier
+    dropout: float = 0.5  # of the pooled stripes while training
 
     def __post_init__(self):
         if self.stripes < 1 or self.dim < 1:
@@ -61,7 +62,7 @@ class PCB(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.backbone, width=config.width, weights=config.weights)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(config.dropout)
         linear = nn.Linear(self.backbone.channels, config.dim, bias=False)  # a 1x1 convolution
         nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
         self.reduce = nn.Sequential(linear, nn.BatchNorm1d(config.dim), nn.ReLU())
