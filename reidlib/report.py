@@ -428,6 +428,7 @@ def explore(run: RunConfig, *, test_set: str, query: int):
     last = len(runner.test_set(run.data, test_set).query) - 1
     return interactive(
         draw,
+        {"manual": True, "manual_name": "show"},  # draws on demand: a headless run has nobody to answer a widget
         test_set=Dropdown(options=run.data.test_sets, value=test_set),
         query=IntSlider(min=0, max=last, value=min(query, last), continuous_update=False),
         top=IntSlider(min=3, max=12, value=8, continuous_update=False),

@@ -136,6 +136,10 @@ def find(run: RunConfig) -> RunRecord | None:
     """
     target = path(run)
     if not target.exists():
+        if (
+            folder(run).parent.parent.name == "cache"
+        ):  # scratch: another config is another file, nothing to protect
+            return None
         for other in _same_name(run):
             lines = differences(json.loads(other.read_text()).get("config", {}), run.identity())
             raise RecordError(

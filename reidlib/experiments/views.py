@@ -247,7 +247,7 @@ def gilt_grid(study: Study, *, metric: str) -> dict:
 def measure(study: Study, name: str, key: str, *, test_set: str = "synth-occluded") -> np.ndarray:
     """A ground-truth measure of a run, one row per seed; one row of NaN where nothing is recorded."""
     rows = [record.measures.get(test_set, {}).get(key, np.nan) for record in study.records(name)]
-    return np.array(rows or [np.nan], dtype=float)
+    return np.array(rows or [np.full(study.run(name).model_config.parts, np.nan)], dtype=float)
 
 
 def visibility_pairs(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndarray]:
