@@ -49,7 +49,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A contrast's estimate and interval (fractions); ``missing`` names runs without a record."""
+    """A contrast's estimate and interval (fractions).
+
+    ``missing`` names runs that cannot be compared: without a record, or whose training collapsed.
+    """
 
     contrast: Contrast
     estimate: float = np.nan
@@ -147,9 +150,13 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     terms = [(find_cell(study, ref), 1) for ref in contrast.plus] + [
         (find_cell(study, r), -1) for r in contrast.minus
     ]
-    missing = tuple(sorted({cell.run for cell, _ in terms if study.value(cell, contrast.metric) is None}))
+    runs = sorted({cell.run for cell, _ in terms})
+    missing = [
+        run for run in runs if any(study.value(c, contrast.metric) is None for c, _ in terms if c.run == run)
+    ]
+    missing += [f"{run} (collapsed)" for run in runs if study.collapsed(run)]
     if missing:
-        return Outcome(contrast, missing=missing)
+        return Outcome(contrast, missing=tuple(missing))
     found = [(*study.per_query(cell, contrast.metric), sign) for cell, sign in terms]
     shared = sorted(set.intersection(*(set(seeds) for _, seeds, _ in found)))
     difference = sum(sign * values[[seeds.index(seed) for seed in shared]] for values, seeds, sign in found)

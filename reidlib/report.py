@@ -55,7 +55,7 @@ def percent(value: float, *, std: float = np.nan, signed: bool = False) -> str:
 def points(outcome: Outcome) -> str:
     """A contrast's estimate and interval in percentage points."""
     if outcome.missing:
-        return f"no record of {', '.join(outcome.missing)}"
+        return f"no usable record of {', '.join(outcome.missing)}"
     return f"{outcome.estimate * 100:+.1f} [{outcome.low * 100:+.1f}, {outcome.high * 100:+.1f}]"
 
 
@@ -112,7 +112,7 @@ def deciding(verdict: Verdict) -> str:
         return verdict.note or "computed"
     missing = sorted({name for o in verdict.outcomes for name in o.missing})
     if verdict.status == Status.NOT_TESTED:
-        return f"no record of {', '.join(missing)}"
+        return f"no usable record of {', '.join(missing)}"
     worst = min((o for o in verdict.outcomes if not o.missing), key=_slack)
     contrast = worst.contrast
     many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
@@ -168,7 +168,8 @@ def _wide(
     lines = []
     for (row, where), group in frame.groupby(["row", "dataset"], sort=False):
         values = group.set_index("metric")
-        line = {"row": row, "printed on": where, "ours on": values["test_set"].iloc[0]}
+        collapsed = " †" if study.collapsed(values["run"].iloc[0]) else ""
+        line = {"row": row + collapsed, "printed on": where, "ours on": values["test_set"].iloc[0]}
         for metric in METRICS:
             line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
             line[f"{metric} ours"] = percent(values.loc[metric, "ours"], std=values.loc[metric, "std"])
@@ -428,7 +429,10 @@ def explore(run: RunConfig, *, test_set: str, query: int):
     last = len(runner.test_set(run.data, test_set).query) - 1
     return interactive(
         draw,
-        {"manual": True, "manual_name": "show"},  # draws on demand: a headless run has nobody to answer a widget
+        {
+            "manual": True,
+            "manual_name": "show",
+        },  # draws on demand: a headless run has nobody to answer a widget
         test_set=Dropdown(options=run.data.test_sets, value=test_set),
         query=IntSlider(min=0, max=last, value=min(query, last), continuous_update=False),
         top=IntSlider(min=3, max=12, value=8, continuous_update=False),

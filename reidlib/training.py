@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -210,7 +210,7 @@ def fit(
             job.epoch(bar)
             if checkpoint is not None:
                 job.save(checkpoint)
-    job.history.alarms[:] = _alarms(job.history)
+    job.history.alarms[:] = collapse_alarms(job.history.losses)
     return job.history
 
 
@@ -372,17 +372,19 @@ def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _alarms(history: History) -> list[str]:
-    """Triplet terms that ended at their margin: all embeddings have become one."""
-    last = max(1, history.steps // 20)
-    ends = {
-        name: float(np.mean(values[-last:])) for name, values in history.losses.items() if "triplet" in name
-    }
-    alarms = [
-        f"{name} ended at {end:.3f}, its margin: the embeddings have collapsed"
-        for name, end in ends.items()
-        if abs(end - MARGIN) <= 0.02 * MARGIN
-    ]
+def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
+    """Triplet terms that ended stuck at their margin: all embeddings have become one.
+
+    Args:
+        losses: term -> values over training, per step or averaged over stretches.
+    """
+    alarms = []
+    for name, values in losses.items():
+        last = np.asarray(values[-max(3, len(values) // 20) :])
+        if "triplet" in name and abs(last.mean() - MARGIN) <= 0.02 * MARGIN and np.ptp(last) <= 0.02 * MARGIN:
+            alarms.append(
+                f"{name} ended stuck at {last.mean():.3f}, its margin: the embeddings have collapsed"
+            )
     for alarm in alarms:
         logger.warning(alarm)
     return alarms

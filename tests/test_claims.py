@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reidlib import published
-from reidlib.claims import Contrast, Outcome, Status, bootstrap, combine, find_cell, parse
+from reidlib.claims import Contrast, Outcome, Status, bootstrap, combine, find_cell, outcome, parse
 from reidlib.experiments.study import Study
 
 CONTRAST = Contrast("rank1", ("table2/bpbreid-rn",), ("table2/bot",), ">")
@@ -60,6 +60,18 @@ def test_one_contradicted_contrast_contradicts_the_claim():
     assert combine([Status.REPRODUCED, Status.NOT_TESTED]) == Status.NOT_TESTED
     assert combine([Status.REPRODUCED, Status.INCONCLUSIVE]) == Status.INCONCLUSIVE
     assert combine([Status.REPRODUCED]) == Status.REPRODUCED
+
+
+def test_no_claim_rests_on_a_collapsed_training(monkeypatch):
+    """Whatever its numbers, a run that tripped a collapse alarm decides nothing."""
+    study = Study("bpbreid", "cpu")
+    if not (study.records("k8") and study.records("bot")):
+        pytest.skip("the cpu records of k8 and bot are not there")
+    assert outcome(study, CONTRAST).status != Status.NOT_TESTED
+    monkeypatch.setattr(Study, "collapsed", lambda self, name: ["stuck"] if name == "bot" else [])
+    found = outcome(study, CONTRAST)
+    assert found.status == Status.NOT_TESTED
+    assert found.missing == ("bot (collapsed)",)
 
 
 def test_every_contrast_in_the_csv_names_cells_that_exist():

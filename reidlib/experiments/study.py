@@ -70,6 +70,10 @@ class Study:
             self._records[name] = found
         return self._records[name]
 
+    def collapsed(self, name: str) -> list[str]:
+        """The collapse alarms of a run's records; such a training shows a failure, not the claimed effect."""
+        return sorted({alarm for record in self.records(name) for alarm in record.alarms})
+
     def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
         """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
         found = [r for r in self.records(cell.run) if cell.scoring in r.metrics.get(cell.test_set, {})]
