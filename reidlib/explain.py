@@ -22,9 +22,15 @@ def attention_iou(
     """
     parts = maps.shape[1]
     size = labels.shape[-2:]
-    attended = F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=True).argmax(1)  # [N, H, W]
+    attended = F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=True).argmax(
+        1
+    )  # [N, H, W]
     true = lookup.to(labels.device)[labels.long()].long()  # [N, H, W]
-    table = torch.bincount((attended * parts + true).flatten(), minlength=parts * parts).view(parts, parts).double()
+    table = (
+        torch.bincount((attended * parts + true).flatten(), minlength=parts * parts)
+        .view(parts, parts)
+        .double()
+    )
     hit = table.diagonal()
     union = table.sum(0) + table.sum(1) - hit
     return [round(value, 4) for value in (hit / union)[1:].tolist()]
@@ -48,7 +54,9 @@ def visibility_agreement(
     return {
         "visibility_auc": auc(score.ravel(), visible.ravel()),
         "visibility_auc_per_part": per_part,
-        "visibility_spearman": round(float(np.corrcoef(_ranks(score.ravel()), _ranks(truth.ravel()))[0, 1]), 4),
+        "visibility_spearman": round(
+            float(np.corrcoef(_ranks(score.ravel()), _ranks(truth.ravel()))[0, 1]), 4
+        ),
     }
 
 
