@@ -31,8 +31,8 @@ def size(module):
         ("resnet101", 42_500_160, 2048),
         ("resnet50-ibn", 23_508_032, 2048),
         ("hrnet-w32", 30_881_856, 1920),
-        ("small", 602_784, 128),
-        ("small-ibn", 602_784, 128),
+        ("small", 307_536, 128),
+        ("small-ibn", 307_536, 128),
     ],
 )
 def test_parameter_counts(name, parameters, channels):
