@@ -153,7 +153,7 @@ def attention(
             x, faded = (part + 1) * step, visibility is not None and bool(visibility[row, part] < 0.5)
             _picture(ax, _grey(images[row]), x=x, y=y)
             _heat(ax, maps[row, part], extent=(x, x + 1, y + tall, y), faded=faded)
-            text = "\n".join(f"{name} {values[row, part]:.2f}" for name, values in known.items())
+            text = "\n".join(f"{name} {values[row, part]:.1f}" for name, values in known.items())
             _label(ax, text, x=x + 0.5, y=y + tall, side="bottom", size=6, color=PRINTED if faded else INK)
     bar = ax.inset_axes(((parts + 1) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
     fig.colorbar(mpl.cm.ScalarMappable(Normalize(0, 1), HEAT), cax=bar, ticks=[0, 0.5, 1])

@@ -6,6 +6,7 @@ Percent with one decimal exist here only; everywhere else numbers are fractions.
 import difflib
 import inspect
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -79,13 +80,14 @@ def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "aut
     return study
 
 
-def show(item: object) -> "Markdown":  # noqa: F821
+def show(item: object) -> "Code":  # noqa: F821
     """The library's own source of a class or function, for a notebook."""
-    from IPython.display import Markdown
+    from IPython.display import Code
 
-    source = inspect.cleandoc("\n" + inspect.getsource(item))
+    item = inspect.unwrap(item)
     where = Path(inspect.getsourcefile(item)).relative_to(ROOT)
-    return Markdown(f"`{where}`\n```python\n{source}\n```")
+    source = textwrap.dedent(inspect.getsource(item))
+    return Code(f"# {where}\n{source}", language="python")
 
 
 def verdict_table(verdicts: list[Verdict]) -> "pd.io.formats.style.Styler":
@@ -113,7 +115,7 @@ def deciding(verdict: Verdict) -> str:
     missing = sorted({name for o in verdict.outcomes for name in o.missing})
     if verdict.status == Status.NOT_TESTED:
         return f"no usable record of {', '.join(missing)}"
-    worst = min((o for o in verdict.outcomes if not o.missing), key=_slack)
+    worst = min((o for o in verdict.outcomes if o.status == verdict.status), key=_slack)
     contrast = worst.contrast
     many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
     sides = f"{_names(contrast.plus)} − {_names(contrast.minus)}"
@@ -379,7 +381,8 @@ def _headline(study: Study) -> list[str]:
     """Accuracy of the main models on the holistic and on the occluded twin."""
     models = (
         ("BoT", "bot", "default"),
-        ("PCB", "pcb", "default"),
+        ("PCB, its own losses", "pcb", "default"),
+        ("PCB architecture, GiLt losses", "stripes-gilt", "default"),
         ("BPBreID", "k8", "default"),
         ("BPBreID, visibility off", "k8", "no-visibility"),
         ("BPBreID, true visibility", "k8", "truth"),

@@ -97,9 +97,9 @@ class AttentionView:
 
 
 def attention(run: RunConfig, test_set: str, *, queries: Tensor | None = None) -> AttentionView:
-    """Part maps and visibility of the fixed figure queries (or of those given)."""
+    """Part maps and visibility of every other fixed figure query (or of those given)."""
     data = runner.test_set(run.data, test_set)
-    index = runner.figure_queries(len(data.query)) if queries is None else queries
+    index = runner.figure_queries(len(data.query))[::2] if queries is None else queries
     model, bank, k = runner.trained(run), data.query[index], run.model_config.parts
     maps = runner.part_maps(run, model, bank)[:, 1:]
     query, _ = runner.features(run, test_set)
