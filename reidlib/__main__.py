@@ -15,7 +15,7 @@ SECONDS_PER_RUN = {
     "smoke": 4,
     "cpu": 200,
     "gpu": 15,
-}  # one core or one GPU; replaced by records where there are some
+}  # rough, on one core or one GPU
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,6 +70,10 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.seeds < 1 or options.jobs < 1:
         raise ValueError(f"--seeds and --jobs must be at least 1, got {options.seeds} and {options.jobs}")
+    if options.fresh and options.budget is not None:
+        raise ValueError(
+            "--fresh recomputes everything in every call, so --budget would never finish; use one of them"
+        )
     runs = _chosen(options, grid(options.paper))
     if options.replace:
         runs = [run for run in runs if _refused(run)]
@@ -103,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
     fresh = options.fresh or options.stale
     outcomes = runner.sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=tell)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
-    return 0
+    return 1 if outcomes["failed"] else 0
 
 
 def _chosen(options: argparse.Namespace, grid) -> list:

@@ -42,10 +42,6 @@ class Contrast:
     sign: str  # ">" or "<"
     margin: float = 0.0  # fraction
 
-    def __str__(self) -> str:
-        right = f" {self.margin * 100:+.1f}" if self.margin else " 0"
-        return f"{self.metric}: {' + '.join(self.plus)} − {' − '.join(self.minus)} {self.sign}{right}"
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -496,6 +496,10 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> F
     """
     models, groups = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["group"]))
     fig, ax = plt.subplots(figsize=(8, 3.4))
+    if frame.empty:
+        ax.text(0.5, 0.5, "nothing recorded", ha="center", va="center", color=PRINTED)
+        ax.set_axis_off()
+        return _done(fig)
     width = 0.8 / len(models)
     for number, (model, colour) in enumerate(zip(models, _colours(len(models)))):
         rows = frame[frame["model"] == model].set_index("group").reindex(groups)

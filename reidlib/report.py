@@ -73,6 +73,8 @@ def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "aut
         raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("DEVICE is 'cuda' but this machine has no CUDA device; use DEVICE='auto'")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks for CUDA
     study = Study(paper, preset, seeds)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "CPU"
     print(f"paper {paper}, preset {study.preset_name}, commit {runner.commit()}, device {where}")
@@ -300,10 +302,10 @@ def _style(frame: pd.DataFrame):
 
 
 def reference_study(paper: str) -> Study:
-    """The preset whose records stand in the README: gpu where its main run is recorded, else cpu."""
+    """The preset whose records stand in the README: gpu where every run is recorded, else cpu."""
     for name in ("gpu", "cpu"):
         study = Study(paper, name)
-        if study.records(next(iter(study.grid.runs))):
+        if not study.coverage()["missing"]:
             return study
     return Study(paper, "cpu")
 

@@ -36,8 +36,8 @@ def test_a_run_is_trained_once_and_a_missing_scoring_is_filled_from_the_cache(pl
     assert set(record.metrics) == set(RUN.data.test_sets)
     assert record.test_scorings == 8
     monkeypatch.setattr(runner, "fit", forbid)
+    monkeypatch.setattr(runner, "behaviour", lambda run: record.behaviour)
     assert runner.train(RUN, progress=False) == record
-    monkeypatch.setattr(runner, "behaviour", lambda run: [])
     more = runner.train(replace(RUN, scorings=("default", "truth")), progress=False)
     assert more.metrics["synth-market"]["default"] == record.metrics["synth-market"]["default"]
     assert "truth" in more.metrics["synth-occluded"]
@@ -58,6 +58,28 @@ def test_a_killed_run_resumes_to_the_record_of_an_unbroken_one(places, monkeypat
         np.testing.assert_array_equal(array, again.arrays[name])
     assert not runner.stale(again, run)
     assert runner.stale(replace(again, behaviour=[b * 1.01 for b in again.behaviour]), run)
+
+
+def test_weights_of_code_that_behaved_differently_are_not_reused(places, monkeypatch):
+    run = replace(RUN, train=replace(RUN.train, iterations=2))
+    runner.train(run, progress=False)
+    monkeypatch.setattr(runner, "behaviour", lambda run: [0.0])
+    monkeypatch.setattr(runner, "fit", forbid)
+    with pytest.raises(AssertionError, match="must come from the cache"):
+        runner.trained(run)
+
+
+def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows(places):
+    few = replace(RUN, scorings=("default", "part-8"))
+    assert set(runner.live(few, replace(RUN.model_config, parts=2), name="k2").metrics["synth-market"]) == {
+        "default"
+    }
+
+
+def test_a_failing_run_does_not_stop_the_others(places):
+    broken = replace(RUN, scorings=("cosine",))
+    short = replace(RUN, train=replace(RUN.train, iterations=2), scorings=("default",))
+    assert runner.sweep([broken, short]) == {"done": 1, "interrupted": 0, "not started": 0, "failed": 1}
 
 
 def test_the_sweep_stops_at_its_budget_and_says_so(places):

@@ -59,7 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("notebooks", nargs="*", help="names without suffix; default: all")
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--fresh", action="store_true", help="recompute records")
+    parser.add_argument("--fresh", action="store_true", help="train the shown models again")
     parser.add_argument("--output", type=Path, default=RENDERED)
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")

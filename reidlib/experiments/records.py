@@ -79,10 +79,10 @@ def write(record: RunRecord, target: Path) -> None:
     body = asdict(record)
     arrays = body.pop("arrays")
     try:
-        with replacing(target.with_suffix(".npz")) as handle:
-            np.savez_compressed(handle, **arrays)
-        with replacing(target) as handle:
-            handle.write((json.dumps(body, indent=1) + "\n").encode())
+        # both files are complete before either takes its name, so that a kill cannot leave a mixed pair
+        with replacing(target) as text, replacing(target.with_suffix(".npz")) as binary:
+            np.savez_compressed(binary, **arrays)
+            text.write((json.dumps(body, indent=1) + "\n").encode())
     except OSError as error:
         raise OSError(
             f"cannot write record {target.name}: {error.strerror}; free some space, nothing is lost"
@@ -141,11 +141,11 @@ def find(run: RunConfig) -> RunRecord | None:
         ):  # scratch: another config is another file, nothing to protect
             return None
         for other in _same_name(run):
-            lines = differences(json.loads(other.read_text()).get("config", {}), run.identity())
+            lines = differences(_config(other), run.identity())
             raise RecordError(
                 f"record {other.name} belongs to another config:\n  "
                 + "\n  ".join(lines)
-                + "\nremedy: python -m reidlib run --replace recomputes it"
+                + f"\nremedy: .venv/bin/python -m reidlib run --replace --paper {run.paper} --preset {run.preset}"
             )
         return None
     try:
@@ -159,6 +159,13 @@ def find(run: RunConfig) -> RunRecord | None:
             f"record {target.name} was edited:\n  " + "\n  ".join(lines) + "\nremedy: run --replace"
         )
     return record
+
+
+def _config(source: Path) -> dict:
+    try:
+        return json.loads(source.read_text())["config"]
+    except (ValueError, KeyError, TypeError):
+        return {"record": "corrupt"}
 
 
 def remove(run: RunConfig) -> None:

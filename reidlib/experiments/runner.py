@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from filelock import FileLock
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reidlib.data.datasets import load
@@ -87,12 +88,21 @@ def weights_path(run: RunConfig) -> Path:
     return CACHE / "weights" / f"{run.stem}.safetensors"
 
 
+def checkpoint_path(run: RunConfig) -> Path:
+    return CACHE / "checkpoints" / f"{run.stem}.pt"
+
+
+def _lock(run: RunConfig) -> FileLock:
+    """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return FileLock(CACHE / f"{run.hash}.lock", is_singleton=True)
+
+
 def trained(run: RunConfig, *, fresh: bool = False) -> nn.Module:
     """The run's trained model in evaluation mode, trained now if its weights are not cached."""
     if fresh:
         forget(run)
-    if not weights_path(run).exists():
-        _fit(run)
+    _fit(run)
     model = build(run, identities=len(prepare(run.data)[run.data.train_set].labels))
     model.load_state_dict(load_file(weights_path(run)))
     return model.eval()
@@ -111,12 +121,13 @@ def complete(run: RunConfig) -> RunRecord | None:
 
 def history(run: RunConfig) -> History:
     """What happened when the run was trained on this machine; trains if its weights are not cached."""
-    return _fit(run)
+    return _fit(run).history
 
 
 def forget(run: RunConfig) -> None:
-    """Drop the cached weights and features of a run; its record stays."""
+    """Drop the cached weights, features and checkpoint of a run; its record stays."""
     weights_path(run).unlink(missing_ok=True)
+    checkpoint_path(run).unlink(missing_ok=True)
     for name in run.data.test_sets:
         features_path(run, name).unlink(missing_ok=True)
 
@@ -129,7 +140,8 @@ def live(run: RunConfig, config: Any, *, name: str) -> RunRecord:
         config: the varied config of the run's model.
         name: readable part of the cached file's name.
     """
-    return train(replace(run, paper="live", name=name, model_config=config))
+    scorings = tuple(scoring for scoring in run.scorings if scoring in config.scorings())
+    return train(replace(run, paper="live", name=name, model_config=config, scorings=scorings))
 
 
 def train(
@@ -147,45 +159,61 @@ def train(
         Interrupted: the deadline came first; calling again resumes.
         RecordError: a record of the same name belongs to another config.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
     if not fresh and (record := complete(run)):
         return record
-    with FileLock(CACHE / f"{run.hash}.lock"):
+    with _lock(run):
         if not fresh and (record := complete(run)):
             return record
         started = datetime.now(UTC)
         if fresh:
             forget(run)
-        found = _fit(run, deadline=deadline, progress=progress)
-        record = _record(run, found, started=started)
+        record = _record(run, _fit(run, deadline=deadline, progress=progress), started=started)
         records.write(record, records.path(run))
     return record
 
 
-def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True) -> History:
-    checkpoint = CACHE / "checkpoints" / f"{run.stem}.pt"
-    history_path = weights_path(run).with_suffix(".history.pt")
-    if weights_path(run).exists() and history_path.exists():
-        return History(**torch.load(history_path, weights_only=True))
-    bank = training_bank(run)
-    model = build(run, identities=int(bank.label.max()) + 1)
-    found = fit(
-        model,
-        loader(run, bank),
-        config=run.train,
-        seed=run.seed,
-        checkpoint=checkpoint,
-        deadline=deadline,
-        label=run.stem if progress else None,
-    )
-    weights_path(run).parent.mkdir(parents=True, exist_ok=True)
-    with records.replacing(history_path) as handle:
-        torch.save(asdict(found), handle)
-    temporary = weights_path(run).with_suffix(".tmp")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, temporary)
-    temporary.replace(weights_path(run))
-    checkpoint.unlink(missing_ok=True)
-    return found
+@dataclass(frozen=True)
+class Training:
+    """What is kept beside cached weights: how they came about, and what the code did then."""
+
+    history: History
+    behaviour: list[float]
+    commit: str
+
+
+def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True) -> Training:
+    """Train a run unless its weights are cached and today's code would still train them."""
+    note_path = weights_path(run).with_suffix(".training.pt")
+    with _lock(run):
+        now = behaviour(run)
+        if weights_path(run).exists() and note_path.exists():
+            note = torch.load(note_path, weights_only=True)
+            if same_behaviour(note["behaviour"], now):
+                return Training(History(**note["history"]), note["behaviour"], note["commit"])
+            logger.warning(
+                "cached weights of %s were trained by code that behaved differently; training again", run.stem
+            )
+            forget(run)
+        bank = training_bank(run)
+        model = build(run, identities=int(bank.label.max()) + 1)
+        found = fit(
+            model,
+            loader(run, bank),
+            config=run.train,
+            seed=run.seed,
+            checkpoint=checkpoint_path(run),
+            deadline=deadline,
+            label=run.stem if progress else None,
+        )
+        note = {"history": asdict(found), "behaviour": now, "commit": commit()}
+        weights_path(run).parent.mkdir(parents=True, exist_ok=True)
+        with records.replacing(note_path) as handle:
+            torch.save(note, handle)
+        with records.replacing(weights_path(run)) as handle:
+            state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+            handle.write(safetensors.torch.save(state))
+        checkpoint_path(run).unlink(missing_ok=True)
+        return Training(found, now, note["commit"])
 
 
 def loader(run: RunConfig, bank: ImageBank) -> Loader:
@@ -219,9 +247,8 @@ def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tu
             for side, f in zip(("query", "gallery"), pair)
             for key, t in _flatten(f).items()
         }
-        temporary = target.with_suffix(".tmp")
-        save_file(tensors, temporary)
-        temporary.replace(target)
+        with records.replacing(target) as handle:
+            handle.write(safetensors.torch.save(tensors))
     tensors = load_file(target)
     return tuple(_unflatten(tensors, side) for side in ("query", "gallery"))
 
@@ -289,7 +316,7 @@ def distance(run: RunConfig, scoring: str) -> Callable[[Features, Features], Ten
     return partial(MODELS[run.model].distance, scoring=known[scoring])
 
 
-def _record(run: RunConfig, history: History, *, started: datetime) -> RunRecord:
+def _record(run: RunConfig, training: Training, *, started: datetime) -> RunRecord:
     model = trained(run)
     metrics, measures, arrays = {}, {}, {}
     for name in run.data.test_sets:
@@ -310,12 +337,12 @@ def _record(run: RunConfig, history: History, *, started: datetime) -> RunRecord
         paper=run.paper,
         preset=run.preset,
         seed=run.seed,
-        provenance=_provenance(run, history, started=started),
-        history=history.thinned(),
-        alarms=list(history.alarms),
+        provenance=_provenance(run, training, started=started),
+        history=training.history.thinned(),
+        alarms=list(training.history.alarms),
         metrics=metrics,
         measures=measures,
-        behaviour=behaviour(run),
+        behaviour=training.behaviour,
         arrays=arrays,
         test_scorings=len(run.scorings) * len(run.data.test_sets),
         parameters=sum(p.numel() for p in model.parameters()),
@@ -357,6 +384,7 @@ def figure_queries(count: int) -> Tensor:
     return torch.linspace(0, count - 1, FIGURE_QUERIES).round().long()
 
 
+@lru_cache(maxsize=256)
 def behaviour(run: RunConfig) -> list[float]:
     """Behavioural fingerprint: three training steps and a test distance on a fixed tiny batch.
 
@@ -395,19 +423,24 @@ def _toy_bank(run: RunConfig) -> ImageBank:
 
 def stale(record: RunRecord, run: RunConfig, *, tolerance: float = 1e-4) -> bool:
     """Whether today's code would compute something else than the record's (behavioural fingerprint)."""
-    return not np.allclose(behaviour(run), record.behaviour, rtol=tolerance, atol=1e-6)
+    return not same_behaviour(behaviour(run), record.behaviour, tolerance=tolerance)
 
 
-def _provenance(run: RunConfig, history: History, *, started: datetime) -> dict:
+def same_behaviour(old: Sequence[float], new: Sequence[float], *, tolerance: float = 1e-4) -> bool:
+    """Whether two behavioural fingerprints agree."""
+    return len(old) == len(new) and np.allclose(old, new, rtol=tolerance, atol=1e-6)
+
+
+def _provenance(run: RunConfig, training: Training, *, started: datetime) -> dict:
     packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "lightning-fabric")
     return {
-        "commit": commit(),
+        "commit": training.commit,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu {platform.machine()}",
         "data": _fingerprints(run.data),
         "started": started.isoformat(timespec="seconds"),
-        "seconds": round(history.seconds, 1),
-        "throughput": round(history.throughput, 1),
+        "seconds": round(training.history.seconds, 1),
+        "throughput": round(training.history.throughput, 1),
     }
 
 
@@ -439,12 +472,19 @@ def _one_thread():
 def _job(run: RunConfig, deadline: float | None, fresh: bool) -> tuple[RunConfig, str, float]:
     started = time.time()
     try:
-        if deadline and started > deadline:
+        if deadline is not None and started > deadline:
             return run, "not started", 0.0
         with _one_thread():
             train(run, deadline=deadline, fresh=fresh, progress=False)
-    except (Interrupted, Timeout):
+    except Interrupted:
         return run, "interrupted", time.time() - started
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+    ) as error:  # one broken run must not keep the others from running
+        logger.error("%s failed: %s", run.stem, error)
+        return run, "failed", time.time() - started
     return run, "done", time.time() - started
 
 
@@ -464,12 +504,12 @@ def sweep(
         report: called with every finished run.
 
     Returns:
-        How many runs ended ``done``, ``interrupted`` or ``not started``.
+        How many runs ended ``done``, ``interrupted``, ``not started`` or ``failed``.
     """
     from joblib import Parallel, delayed
 
-    deadline = time.time() + budget if budget else None
-    outcomes = {"done": 0, "interrupted": 0, "not started": 0}
+    deadline = None if budget is None else time.time() + budget
+    outcomes = {"done": 0, "interrupted": 0, "not started": 0, "failed": 0}
     calls = (delayed(_job)(run, deadline, fresh) for run in runs)
     for run, outcome, seconds in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
         outcomes[outcome] += 1

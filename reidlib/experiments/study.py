@@ -43,7 +43,12 @@ class Study:
     seeds: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "preset_name", preset(self.preset_name).name)
+        name = preset(self.preset_name).name
+        if self.preset_name == "auto" and not any(
+            (records.RESULTS / "runs" / self.paper).glob(f"{name}-*.json")
+        ):
+            name = "cpu"  # whose records are always there
+        object.__setattr__(self, "preset_name", name)
         if self.seeds is not None and not 1 <= self.seeds <= MAX_SEEDS:
             raise ValueError(f"SEEDS must be between 1 and {MAX_SEEDS}, got {self.seeds!r}")
         _ = self.grid
