@@ -141,6 +141,13 @@ def ranked(
     return RankedView(picture, np.stack(images), np.stack(correct), np.stack(distances), tuple(titles))
 
 
+def mended(run: RunConfig, test_set: str, *, better: str, worse: str) -> int:
+    """The query whose first match one test-time variant ranks highest above another."""
+    ranks = [runner.score(run, scoring, test_set).rank.astype(float) for scoring in (better, worse)]
+    gain = np.where(ranks[0] > 0, np.log(np.maximum(ranks[1], 1)) - np.log(np.maximum(ranks[0], 1)), -np.inf)
+    return int(np.argmax(gain))
+
+
 @dataclass(frozen=True)
 class FailureView:
     """Several queries, each with its nearest gallery images."""
