@@ -60,6 +60,32 @@ def visibility_agreement(
     }
 
 
+def quality_agreement(
+    score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]
+) -> dict[str, float | int]:
+    """How well quality scores of stripes follow the true visible share.
+
+    Args:
+        score: predicted quality.
+        share: true visible share, NaN where it is not known.
+
+    Returns:
+        Spearman correlation, each stripe position's own mean taken away first (so that knees being darker
+        than shoulders counts for nothing), the mean score of stripes that show (share over 0.8) and of those
+        that are hidden (under 0.2), and the number of stripes.
+    """
+    known = ~np.isnan(share)
+    hidden = np.where(known, score, np.nan)
+    apart = [values - np.nanmean(values, axis=0, keepdims=True) for values in (hidden, share)]
+    ranks = [_ranks(values[known]) for values in apart]
+    return {
+        "spearman": round(float(np.corrcoef(*ranks)[0, 1]), 4),
+        "visible": round(float(score[known & (share > 0.8)].mean()), 4),
+        "hidden": round(float(score[known & (share < 0.2)].mean()), 4),
+        "stripes": int(known.sum()),
+    }
+
+
 def auc(score: Float[np.ndarray, " n"], positive: np.ndarray) -> float:
     """Area under the ROC curve from the mean rank of the positives (ties count half)."""
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())

@@ -41,7 +41,7 @@ COLORS = {
     Status.NOT_TESTED: "#6e7781",
     Status.UNTESTABLE: "#6e7781",
 }
-TITLES = {"bpbreid": "BPBreID"}
+TITLES = {"bpbreid": "BPBreID", "qpm": "QPM"}
 BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
 
 
@@ -381,16 +381,8 @@ def _results() -> list[str]:
 
 def _headline(study: Study) -> list[str]:
     """Accuracy of the main models on the holistic and on the occluded twin."""
-    models = (
-        ("BoT", "bot", "default"),
-        ("PCB, its own losses", "pcb", "default"),
-        ("PCB architecture, GiLt losses", "stripes-gilt", "default"),
-        ("BPBreID", "k8", "default"),
-        ("BPBreID, visibility off", "k8", "no-visibility"),
-        ("BPBreID, true visibility", "k8", "truth"),
-    )
     rows = []
-    for title, run, scoring in models:
+    for title, run, scoring in study.grid.headline:
         row = {"model": title}
         for test_set in ("synth-market", "synth-occluded"):
             for metric in METRICS:

@@ -17,6 +17,7 @@ from reidlib.evaluation import ranking
 from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
+from reidlib.experiments.truth import true_visibility, truth_of
 from reidlib.models import bpbreid
 from reidlib.protocol import Protocol
 from reidlib.types import Features
@@ -101,13 +102,13 @@ def attention(run: RunConfig, test_set: str, *, queries: Tensor | None = None) -
     data = runner.test_set(run.data, test_set)
     index = runner.figure_queries(len(data.query))[::2] if queries is None else queries
     model, bank, k = runner.trained(run), data.query[index], run.model_config.parts
-    maps = runner.part_maps(run, model, bank)[:, 1:]
+    maps = runner.maps(run, model, bank, name="parts")[:, 1:]
     query, _ = runner.features(run, test_set)
     return AttentionView(
         images=pictures([data.split.query[i] for i in index]),
         maps=maps.numpy(),
         visibility=query.visibility["argmax"][index].numpy(),
-        truth=runner.true_visibility(bank, data.split, k=k),
+        truth=true_visibility(bank, data.split, k=k),
         names=groups(k).names,
     )
 
@@ -166,9 +167,9 @@ def failures(run: RunConfig, test_set: str, *, count: int = 6, top: int = 8) -> 
     for index in np.argsort(np.nan_to_num(metrics.ap, nan=2.0), kind="stable"):
         worst.setdefault(split.query[index].pid, int(index))
     chosen = list(worst.values())[:count]
-    truth = runner.truth_of(split, [split.query[i].path.name for i in chosen])
+    known = truth_of(split, [split.query[i].path.name for i in chosen])
     views = [ranked(run, test_set, i, scorings=("default",), titles=("",), top=top) for i in chosen]
-    titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in truth.itertuples()]
+    titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in known.itertuples()]
     return FailureView(
         np.stack([view.query for view in views]),
         np.concatenate([view.gallery for view in views]),
@@ -190,7 +191,7 @@ def by_occlusion(
         A frame with the columns model, group, rank1, error (standard error over queries), queries.
     """
     split = runner.test_set(study.run("k8").data, test_set).split
-    truth = runner.truth_of(split, [record.path.name for record in split.query])
+    truth = truth_of(split, [record.path.name for record in split.query])
     share = pd.cut(
         truth["visible_share"], [0, 0.4, 0.5, 0.6, 1], labels=["<40 %", "40-50 %", "50-60 %", ">60 %"]
     )
@@ -261,9 +262,7 @@ def visibility_pairs(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndar
     """Predicted soft visibility and true visible fraction of every part of every query. ``[Q, K]`` twice"""
     data = runner.test_set(run.data, test_set)
     query, _ = runner.features(run, test_set)
-    return query.visibility["soft"].numpy(), runner.true_visibility(
-        data.query, data.split, k=run.model_config.parts
-    )
+    return query.visibility["soft"].numpy(), true_visibility(data.query, data.split, k=run.model_config.parts)
 
 
 @dataclass(frozen=True)
