@@ -60,6 +60,21 @@ def visibility_agreement(
     }
 
 
+def focus(heat: Float[Tensor, "N h w"], labels: UInt8[Tensor, "N H W"]) -> Float[np.ndarray, " N"]:
+    """How much warmer a map is on the right person than on the whole image.
+
+    Args:
+        heat: magnitudes, 0 and up.
+        labels: true part labels at image size, 0 where the person is not.
+
+    Returns:
+        Mean heat on the person's visible pixels over mean heat; NaN where nothing of the person shows.
+    """
+    body = F.adaptive_avg_pool2d((labels > 0).float()[:, None], heat.shape[-2:])[:, 0]  # [N, h, w]
+    inside = (heat * body).sum((1, 2)) / body.sum((1, 2))
+    return (inside / heat.mean((1, 2))).numpy()
+
+
 def quality_agreement(
     score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]
 ) -> dict[str, float | int]:

@@ -8,9 +8,10 @@ import inspect
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from reidlib.experiments.config import PRESETS, RunConfig
 from reidlib.experiments.grids import GRIDS
 from reidlib.experiments.records import RESULTS, RunRecord
 from reidlib.experiments.study import METRICS, Study
-from reidlib.published import ROOT
+from reidlib.models import MODELS
+from reidlib.published import ROOT, printed
 from reidlib.training import TrainConfig
 
 MARKS = {
@@ -113,7 +115,7 @@ def verdict_table(verdicts: list[Verdict]) -> "pd.io.formats.style.Styler":
 def deciding(verdict: Verdict) -> str:
     """The contrast nearest to failing (or the reason why there is none), in words."""
     if not verdict.outcomes:
-        return verdict.note or "computed"
+        return verdict.found or verdict.note or "computed"
     missing = sorted({name for o in verdict.outcomes for name in o.missing})
     if verdict.status == Status.NOT_TESTED:
         return f"no usable record of {', '.join(missing)}"
@@ -174,7 +176,7 @@ def _wide(
         values = group.set_index("metric")
         collapsed = " †" if study.collapsed(values["run"].iloc[0]) else ""
         line = {"row": row + collapsed, "printed on": where, "ours on": values["test_set"].iloc[0]}
-        for metric in METRICS:
+        for metric in study.metrics(table):
             line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
             line[f"{metric} ours"] = percent(values.loc[metric, "ours"], std=values.loc[metric, "std"])
             if baseline:
@@ -210,13 +212,61 @@ def split_table(splits: dict[str, Split]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def recipe(run: RunConfig) -> pd.DataFrame:
-    """The recipe used beside the paper's own."""
-    used, paper = asdict(run.train), asdict(TrainConfig.released())
-    keys = [key for key in used if used[key] != paper[key]]
-    lines = [{"field": key, "paper (released code)": str(paper[key]), "here": str(used[key])} for key in keys]
-    size = f"{run.data.height}x{run.data.width}"
+def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The recipe used beside the paper's own.
+
+    Args:
+        paper: the paper's size, batch, optimiser, learning rate, length and start, in words; None compares
+            with BPBreID's released code, field by field.
+    """
+    size, used = f"{run.data.height}x{run.data.width}", asdict(run.train)
+    if paper is not None:
+        here = (
+            size,
+            f"{run.train.identities} people x {run.train.images} images",
+            f"Adam, weight decay {run.train.weight_decay:g}",
+            f"{run.train.lr:g}, {run.train.schedule}",
+            f"{run.train.iterations} steps",
+            run.model_config.weights or "from scratch",
+        )
+        return pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here})
+    released = asdict(TrainConfig.released())
+    keys = [key for key in used if used[key] != released[key]]
+    lines = [
+        {"field": key, "paper (released code)": str(released[key]), "here": str(used[key])} for key in keys
+    ]
     return pd.DataFrame([{"field": "image size", "paper (released code)": "256x128", "here": size}, *lines])
+
+
+def sizes(configs: Mapping[str, Any], *, model: str, identities: int) -> pd.DataFrame:
+    """Parameters of several configs of a model, without and with its identity classifiers."""
+    lines = []
+    for name, config in configs.items():
+        with torch.device("meta"):
+            network = MODELS[model](config, identities=identities)
+        total = sum(parameter.numel() for parameter in network.parameters())
+        heads = [m for m in network.modules() if getattr(m, "out_features", None) == identities]
+        classifiers = sum(parameter.numel() for head in heads for parameter in head.parameters())
+        line = {"reading": name, "at test time": f"{total - classifiers:,}", "in training": f"{total:,}"}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def cost(study: Study, run: RunConfig) -> pd.DataFrame:
+    """Time per training step and per matched query, printed and ours; ours on this notebook's preset."""
+    printed_rows = (
+        printed(study.paper).query("table == 'table8' and kind == 'own'").set_index("metric")["value"]
+    )
+    seconds = views.matching_seconds(run, scorings=("part", "default"))
+    steps = [r.provenance["seconds"] / run.train.iterations for r in study.records(run.name)]
+    here = {
+        "seconds per training step": (printed_rows["train_s_per_iter"], np.mean(steps) if steps else np.nan),
+        "seconds per query, part branch": (np.nan, seconds["part"]),
+        "seconds per query, refined": (printed_rows["infer_s_per_img"], seconds["default"]),
+        "refined over part branch": (np.nan, seconds["default"] / seconds["part"]),
+    }
+    lines = [{"what": name, "printed (Titan V)": a, "here": b} for name, (a, b) in here.items()]
+    return _style(pd.DataFrame(lines)).format(precision=4, na_rep="–")
 
 
 def trace(run: RunConfig) -> pd.DataFrame:
@@ -231,8 +281,12 @@ def trace(run: RunConfig) -> pd.DataFrame:
 
         return hook
 
+    own = getattr(model, "head", model)
+    inside = {id(m) for m in model.backbone.modules()}
     named = {"backbone": model.backbone} | {
-        f"head.{n}": m for n, m in model.head.named_modules() if n.count(".") == 1
+        name: module
+        for name, module in own.named_modules()
+        if name and id(module) not in inside and name.count(".") <= 1 and _is_called(module)
     }
     hooks = [module.register_forward_hook(note(name)) for name, module in named.items()]
     with torch.inference_mode():
@@ -241,6 +295,11 @@ def trace(run: RunConfig) -> pd.DataFrame:
         hook.remove()
     total = sum(parameter.numel() for parameter in model.parameters())
     return pd.DataFrame([*rows, {"module": "total", "output": "", "parameters": f"{total:,}"}])
+
+
+def _is_called(module: torch.nn.Module) -> bool:
+    """Whether a module has a forward pass of its own and is no mere container."""
+    return not isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict))
 
 
 def scores(record: RunRecord, *, scorings: Sequence[str]) -> pd.DataFrame:
@@ -252,6 +311,16 @@ def scores(record: RunRecord, *, scorings: Sequence[str]) -> pd.DataFrame:
             for scoring in scorings
         ]
     )
+
+
+def rescored(run: RunConfig, scoring: Any) -> pd.DataFrame:
+    """A run's accuracy under a test-time variant that no table names, beside its default, in percent."""
+    default, lines = run.model_config.scorings()["default"], []
+    for test_set in run.data.test_sets:
+        tried, known = (runner.rescore(run, variant, test_set).summary() for variant in (scoring, default))
+        line = {"test set": test_set} | {m: percent(tried[m]) for m in METRICS}
+        lines.append(line | {f"{m} default": percent(known[m]) for m in METRICS})
+    return pd.DataFrame(lines)
 
 
 def footnotes_of(study: Study, table: str) -> "Markdown":  # noqa: F821
@@ -437,12 +506,19 @@ def explore(run: RunConfig, *, test_set: str, query: int):
 
 
 def why(run: RunConfig, test_set: str, query: int) -> pd.DataFrame:
-    """Distance and visibility, slot by slot, of a query's two nearest gallery images."""
-    parts = views.why(run, test_set, query)
-    columns = {"slot": parts.names, "visible in query": np.where(parts.visible[:, 0], "yes", "no")}
+    """Distance and weight, slot by slot, of a query's two nearest gallery images."""
+    slots = views.why(run, test_set, query)
+    columns = {"slot": slots.names, "weight in query": _weights(slots.weights[:, 0])}
     for place, name in enumerate(("first", "second"), start=1):
-        columns[f"visible in {name}"] = np.where(parts.visible[:, place], "yes", "no")
+        columns[f"weight in {name}"] = _weights(slots.weights[:, place])
         columns[f"distance to {name}"] = [
-            f"{d:.3f}" if np.isfinite(d) else "–" for d in parts.distances[:, place - 1]
+            f"{d:.3f}" if np.isfinite(d) else "–" for d in slots.distances[:, place - 1]
         ]
     return pd.DataFrame(columns)
+
+
+def _weights(values: np.ndarray) -> list[str]:
+    """Visibility as a word, quality as a number."""
+    if values.dtype == bool:
+        return ["visible" if value else "hidden" for value in values]
+    return [f"{value:.2f}" for value in values]

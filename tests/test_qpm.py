@@ -114,9 +114,12 @@ def test_refinement_example(top: int, order: list[int], monkeypatch: pytest.Monk
     part = torch.tensor([[0.30, 0.10, 0.50, 0.20, 0.40]])
     whole = torch.tensor([0.10, 0.90, 0.01, 0.20, 0.02])
     query, gallery = features(count=1), features(count=5)
-    gallery = Features(gallery.embeddings, gallery.visibility, torch.arange(5), gallery.camid)
+    numbered = torch.arange(5.0)[:, None, None].expand(5, 3, 5)
+    gallery = Features(
+        gallery.embeddings | {"stripes": numbered}, gallery.visibility, gallery.pid, gallery.camid
+    )
     monkeypatch.setattr(QPM, "distance", staticmethod(lambda q, g, *, scoring: part))
-    monkeypatch.setattr(qpm, "_against", lambda q, g, *, scoring: whole[g.pid])
+    monkeypatch.setattr(qpm, "_against", lambda p, g, *, weights: whole[g[:, 0, 0].long()])
     distances = qpm.refined_distance(query, gallery, scoring=Scoring(gamma=0.6, top=top))
     assert distances[0].argsort().tolist() == order
 
@@ -280,7 +283,9 @@ def test_impossible_configs_are_refused(wrong: dict) -> None:
 
 
 def test_sums_of_part_losses() -> None:
-    """Eq. 1 is a sum over parts: an untrained classifier costs K log I."""
+    """Eq. 1 is a sum over parts: a classifier that knows nothing costs K log I."""
     model = QPM(Config(**TINY, global_feature="none", attention="none"), identities=4)
+    for classifier in model.classify:
+        nn.init.zeros_(classifier.weight)
     terms = model.loss(model(torch.randn(8, 3, 96, 32)), torch.arange(4).repeat_interleave(2))
     assert terms["id_parts"].item() == pytest.approx(6 * math.log(4), rel=0.02)

@@ -34,7 +34,7 @@ from reidlib.experiments.truth import TestSet
 from reidlib.protocol import Protocol
 from reidlib.published import ROOT
 from reidlib.training import History, Interrupted, extract, extract_maps, fit
-from reidlib.types import Features, Metrics
+from reidlib.types import Distance, Features, Metrics
 
 CACHE = ROOT / "results" / "cache"
 SYNTHETIC = ROOT / "data" / "synthetic"
@@ -266,14 +266,24 @@ def score(run: RunConfig, scoring: str, name: str) -> Metrics:
         ValueError: the model has no such scoring.
     """
     query, gallery = features(run, name)
-    return _score(run, scoring, query, gallery)
+    return _score(query, gallery, distance=distance(run, scoring))
 
 
-def _score(run: RunConfig, scoring: str, query: Features, gallery: Features) -> Metrics:
-    return evaluate(query, gallery, distance=distance(run, scoring), protocol=Protocol.MARKET)
+def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
+    """Retrieval metrics under a test-time variant that no table names, from stored features.
+
+    Args:
+        scoring: a ``Scoring`` of the run's model.
+    """
+    query, gallery = features(run, name)
+    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring))
 
 
-def distance(run: RunConfig, scoring: str) -> Callable[[Features, Features], Tensor]:
+def _score(query: Features, gallery: Features, *, distance: Distance) -> Metrics:
+    return evaluate(query, gallery, distance=distance, protocol=Protocol.MARKET)
+
+
+def distance(run: RunConfig, scoring: str) -> Distance:
     """The run's distance under a named test-time variant.
 
     Raises:
@@ -292,7 +302,7 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         query, gallery = features(run, name, model=model)
         metrics[name] = {}
         for scoring in run.scorings:
-            result = _score(run, scoring, query, gallery)
+            result = _score(query, gallery, distance=distance(run, scoring))
             metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
@@ -324,7 +334,8 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> d
     if "soft" in query.visibility and "occluded" in name:
         return truth.part_measures(query, maps(run, model, data.query, name="parts"), data)
     if "quality" in query.visibility and name == run.data.test_sets[1]:
-        return truth.stripe_measures(query, data, test_set(run.data, whole))
+        heat = maps(run, model, data.query, name="heat") if run.model_config.figure_map == "heat" else None
+        return truth.stripe_measures(query, data, test_set(run.data, whole), heat=heat)
     return {}
 
 

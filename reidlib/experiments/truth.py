@@ -13,7 +13,7 @@ from reidlib.data.feeding import ImageBank
 from reidlib.data.masks import groups
 from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
-from reidlib.explain import attention_iou, quality_agreement, visibility_agreement
+from reidlib.explain import attention_iou, focus, quality_agreement, visibility_agreement
 from reidlib.types import Features
 
 VISIBLE = 0.3  # of a part must show for it to count as visible
@@ -84,12 +84,17 @@ def part_measures(query: Features, maps: Float[Tensor, "Q M h w"], data: TestSet
     }
 
 
-def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
-    """Do quality scores follow the true visible share, behind objects and behind people?"""
+def stripe_measures(
+    query: Features, data: TestSet, whole: TestSet, *, heat: Float[Tensor, "Q 1 h w"] | None
+) -> dict:
+    """Behind objects and behind people: do quality scores follow the truth, is the heat on the right person?"""
     quality = query.visibility["quality"].numpy()
     share = stripe_visibility(data, whole, stripes=quality.shape[1])
-    occluder = truth_of(data.split, data.query.names)["occluder"].to_numpy()
-    return {
-        kind: quality_agreement(quality[rows], share[rows])
-        for kind, rows in (("object", occluder != "person"), ("person", occluder == "person"))
-    }
+    other = (truth_of(data.split, data.query.names)["occluder"] == "person").to_numpy()
+    found = {}
+    for kind, rows in (("object", ~other), ("person", other)):
+        found[kind] = quality_agreement(quality[rows], share[rows])
+        if heat is not None:
+            values = focus(heat[:, 0], data.query.masks)[rows]
+            found[kind]["focus"] = round(float(np.nanmean(values)), 4)
+    return found

@@ -233,9 +233,8 @@ def _unit(before: int, after: int, *, size: int = 1) -> nn.Sequential:
 
 
 def _classifier(dim: int, identities: int) -> nn.Linear:
-    classifier = nn.Linear(dim, identities, bias=False)
-    nn.init.normal_(classifier.weight, std=0.001)
-    return classifier
+    """Without bias, in PyTorch's own initialisation: from near zero these heads, which have no batch norm, stall."""
+    return nn.Linear(dim, identities, bias=False)
 
 
 def part_distance(
@@ -475,21 +474,22 @@ def refined_distance(query: Features, gallery: Features, *, scoring: Scoring) ->
     """
     coarse = QPM.distance(query, gallery, scoring=Scoring("part", quality=scoring.quality))  # [Q, G]
     top = min(scoring.top, len(gallery))
-    chosen = _nearest(coarse, count=top)
-    columns = chosen.nonzero()[:, 1].view(len(query), top)
-    refined = [
-        _against(query[row : row + 1], gallery[columns[row]], scoring=scoring) for row in range(len(query))
-    ]
-    distances = coarse + REST
-    near = scoring.gamma * coarse.gather(1, columns) + (1 - scoring.gamma) * torch.stack(refined)  # Eq. 15
-    return distances.scatter_(1, columns, near)
+    columns = _nearest(coarse, count=top).nonzero()[:, 1].view(len(query), top)
+    rows, scores = _quality(query, scoring), _quality(gallery, scoring)
+    images, stripes = query.embeddings["stripes"], gallery.embeddings["stripes"]
+    fine = torch.stack(
+        [_against(p, stripes[near], weights=q * scores[near]) for p, q, near in zip(images, rows, columns)]
+    )
+    near = scoring.gamma * coarse.gather(1, columns) + (1 - scoring.gamma) * fine  # Eq. 15
+    return (coarse + REST).scatter_(1, columns, near)
 
 
-def _against(query: Features, gallery: Features, *, scoring: Scoring) -> Float[Tensor, " top"]:
+def _against(
+    query: Float[Tensor, "K D"], gallery: Float[Tensor, "G K D"], *, weights: Float[Tensor, "G K"]
+) -> Float[Tensor, " G"]:
     """Pair-adaptive distances of one query to a few gallery images, by the vectors themselves."""
-    weights = _quality(query, scoring) * _quality(gallery, scoring)  # [top, K]
-    left = weights @ full_precision(query.embeddings["stripes"][0])  # [top, D], Eq. 9
-    right = torch.einsum("nk,nkd->nd", weights, full_precision(gallery.embeddings["stripes"]))  # Eq. 10
+    left = weights @ full_precision(query)  # [G, D], Eq. 9
+    right = torch.einsum("gk,gkd->gd", weights, full_precision(gallery))  # Eq. 10
     return 1 - torch.cosine_similarity(left, right, eps=EPSILON)
 
 
