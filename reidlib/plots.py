@@ -306,8 +306,8 @@ def _picture(ax: Axes, image: np.ndarray, *, x: Number, y: Number, frame: str | 
 
 
 def _heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:
-    """A map over a picture, more opaque where it is larger; a faded one lies under a white veil."""
-    opaque = 0.3 + 0.55 * np.clip(values, 0, 1)
+    """A map over a picture, more opaque where it is larger (NaN: not at all); a faded one lies under a veil."""
+    opaque = 0.3 + 0.55 * np.clip(np.nan_to_num(values), 0, 1)
     ax.imshow(
         values,
         cmap=HEAT,

@@ -252,21 +252,23 @@ def sizes(configs: Mapping[str, Any], *, model: str, identities: int) -> pd.Data
     return pd.DataFrame(lines)
 
 
-def cost(study: Study, run: RunConfig) -> pd.DataFrame:
-    """Time per training step and per matched query, printed and ours; ours on this notebook's preset."""
-    printed_rows = (
-        printed(study.paper).query("table == 'table8' and kind == 'own'").set_index("metric")["value"]
-    )
-    seconds = views.matching_seconds(run, scorings=("part", "default"))
+def cost(study: Study, run: RunConfig, *, gallery: int) -> "pd.io.formats.style.Styler":
+    """Milliseconds per training step and per matched query, printed and ours; ours at this preset, now.
+
+    Args:
+        gallery: images that a query is matched with.
+    """
+    own = printed(study.paper).query("table == 'table8' and kind == 'own'").set_index("metric")["value"]
+    seconds = views.matching_seconds(run, scorings=("part", "default"), gallery=gallery)
     steps = [r.provenance["seconds"] / run.train.iterations for r in study.records(run.name)]
-    here = {
-        "seconds per training step": (printed_rows["train_s_per_iter"], np.mean(steps) if steps else np.nan),
-        "seconds per query, part branch": (np.nan, seconds["part"]),
-        "seconds per query, refined": (printed_rows["infer_s_per_img"], seconds["default"]),
-        "refined over part branch": (np.nan, seconds["default"] / seconds["part"]),
-    }
-    lines = [{"what": name, "printed (Titan V)": a, "here": b} for name, (a, b) in here.items()]
-    return _style(pd.DataFrame(lines)).format(precision=4, na_rep="–")
+    lines = (
+        ("training step, ms", 1e3 * own["train_s_per_iter"], 1e3 * np.mean(steps) if steps else np.nan),
+        ("query, part branch, ms", np.nan, 1e3 * seconds["part"]),
+        ("query, nearest 30 refined, ms", 1e3 * own["infer_s_per_img"], 1e3 * seconds["default"]),
+        ("refined over part branch", np.nan, seconds["default"] / seconds["part"]),
+    )
+    frame = pd.DataFrame(lines, columns=["what", "printed (Titan V)", "here"])
+    return _style(frame).format(precision=2, na_rep="–")
 
 
 def trace(run: RunConfig) -> pd.DataFrame:
@@ -424,27 +426,33 @@ def front_page(readme: str) -> str:
 
 
 def _results() -> list[str]:
-    lines = []
-    for paper in GRIDS:
-        study = reference_study(paper)
-        found = claims.verdicts(study)
-        counts = Counter(v.status for v in found)
-        tally = ", ".join(f"**{counts[s]} {s}**" for s in Status if counts[s])
-        lines += [f"### {TITLES[paper]}: {len(found)} claims, {tally}", ""]
-        lines += [f"Measured on {_data_label(study)}; numbers in percentage points with 95 % intervals.", ""]
-        rows = [
-            {"": MARKS[v.status], "claim": f"C{v.claim}. {v.statement}", "verdict": str(v.status),
-             "deciding contrast": deciding(v), "seeds": v.seeds or ""}
-            for v in found
-        ]  # fmt: skip
-        lines += [_markdown(pd.DataFrame(rows)), ""]
-        notes = [f"- C{v.claim}: {v.note}" for v in found if v.note and v.outcomes]
-        lines += (
-            ["What the paper itself says against its claims, or leaves open:", "", *notes, ""]
-            if notes
-            else []
-        )
-        lines += [*_headline(study), ""]
+    """How many claims held per paper, then every verdict and the main models' accuracy, paper by paper."""
+    studies = {paper: reference_study(paper) for paper in GRIDS}
+    found = {paper: claims.verdicts(study) for paper, study in studies.items()}
+    counts = {paper: Counter(v.status for v in verdicts) for paper, verdicts in found.items()}
+    overview = [
+        {"paper": f"[{TITLES[paper]}](results/rendered/{paper}.html)", "claims": len(found[paper])}
+        | {f"{MARKS[s]} {s}": counts[paper][s] for s in Status}
+        for paper in GRIDS
+    ]
+    lines = [_markdown(pd.DataFrame(overview)), ""]
+    for paper, study in studies.items():
+        lines += [f"### {TITLES[paper]}", "", *_claims(study, found[paper]), *_headline(study), ""]
+    return lines
+
+
+def _claims(study: Study, verdicts: list[Verdict]) -> list[str]:
+    """All verdicts of a paper, and what speaks against its claims in the paper itself."""
+    rows = [
+        {"": MARKS[v.status], "claim": f"C{v.claim}. {v.statement}", "verdict": str(v.status),
+         "deciding contrast": deciding(v), "seeds": v.seeds or ""}
+        for v in verdicts
+    ]  # fmt: skip
+    head = f"Measured on {_data_label(study)}; numbers in percentage points with 95 % intervals."
+    lines = [head, "", _markdown(pd.DataFrame(rows)), ""]
+    notes = [f"- C{v.claim}: {v.note}" for v in verdicts if v.note and (v.outcomes or v.found)]
+    if notes:
+        lines += ["What limits a claim in the paper, or in our test of it:", "", *notes, ""]
     return lines
 
 

@@ -333,7 +333,7 @@ class QPM(nn.Module):
         self, images: Float[Tensor, "N 3 H W"], masks: Float[Tensor, "N M _ _"] | None = None
     ) -> ReIDOutput:
         """Embed a batch; ``masks`` are not read."""
-        config, embeddings, logits, visibility, maps = self.config, {}, {}, {}, {}
+        config, embeddings, visibility, logits, maps = self.config, {}, {}, {}, {}
         features = self.backbone(images)  # [N, C, h, w]
         bands = stripe_pool(features, stripes=config.parts)  # [N, K, C]
         if config.part_branch:
@@ -344,8 +344,8 @@ class QPM(nn.Module):
         if config.scored:
             visibility["quality"] = self.quality(bands)  # [N, K]
         if config.global_feature != "none":
-            quality = visibility.get("quality")
-            self._globally(self.project(features), quality, embeddings, logits, maps)
+            whole = self._global(self.project(features), visibility.get("quality"))
+            embeddings, logits, maps = embeddings | whole[0], logits | whole[1], whole[2]
         return ReIDOutput(embeddings, visibility, logits, maps)
 
     def loss(
@@ -379,34 +379,33 @@ class QPM(nn.Module):
         chunks = [slice(start, start + CHUNK) for start in range(0, len(gallery), CHUNK)]
         return torch.cat([pairwise(query, gallery[chunk], scoring=scoring) for chunk in chunks], dim=1)
 
-    def _globally(
-        self,
-        features: Float[Tensor, "N D h w"],
-        quality: Float[Tensor, "N K"] | None,
-        embeddings: dict[str, Tensor],
-        logits: dict[str, Tensor],
-        maps: dict[str, Tensor],
-    ) -> None:
-        """Attend to the global map and pool it, into the given dictionaries."""
-        config = self.config
+    def _global(
+        self, features: Float[Tensor, "N D h w"], quality: Float[Tensor, "N K"] | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Attend to the global map and pool it: embeddings, logits, maps."""
+        config, logits, maps = self.config, {}, {}
+        quality = quality if quality is None else self._given(quality)
         if config.attention == "isa":
-            quality = self._given(quality)
-            single = _single(stripe_pool(features, stripes=config.parts), quality)  # [N, D]
+            single = _single(stripe_pool(features, stripes=config.parts), quality)  # [N, D], Eq. 4
             features, attention, logits["isa"] = self.attend(features, single)
             maps["attention"] = attention[:, None]  # [N, 1, h, w]
         elif config.attention != "none":
             maps["attention"] = self.attend(features)  # [N, 1, h, w]
             base = 1 if config.attention == "ra" else 0  # each in its native form
             features = (base + maps["attention"]) * features  # [N, D, h, w]
-        embeddings["stripes"] = stripe_pool(features, stripes=config.parts)  # [N, K, D]
-        embeddings["global"] = global_pool(features)  # [N, D]
         maps["heat"] = features.detach().abs().mean(1, keepdim=True)  # [N, 1, h, w]
-        if config.global_feature == "agfe":
-            logits["stripes"] = self.classify_global(embeddings["stripes"])  # [N, K, I]
-        elif config.global_feature == "gap":
-            logits["global"] = self.classify_global(embeddings["global"])  # [N, I]
-        else:
-            logits["global"] = self.classify_global(_single(embeddings["stripes"], self._given(quality)))
+        stripes, pooled = (
+            stripe_pool(features, stripes=config.parts),
+            global_pool(features),
+        )  # [N, K, D], [N, D]
+        match config.global_feature:
+            case "agfe":
+                logits["stripes"] = self.classify_global(stripes)  # [N, K, I]
+            case "gap":
+                logits["global"] = self.classify_global(pooled)  # [N, I]
+            case "single":
+                logits["global"] = self.classify_global(_single(stripes, quality))  # [N, I]
+        return {"stripes": stripes, "global": pooled}, logits, maps
 
     def _given(self, quality: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         """The scores as the global branch sees them."""
