@@ -245,12 +245,24 @@ def test_rows_have_their_losses() -> None:
         (Config(**parts_only, triplet=False, quality=False), {"id_parts"}),
         (Config(**parts_only), {"id_parts", "triplet_parts"}),
         (Config(**without_parts), {"id_global", "triplet_global"}),
-        (Config(**TINY), {"id_parts", "triplet_parts", "id_isa", "id_global", "triplet_global"}),
+        (
+            Config(**TINY, normalise=True),
+            {"id_parts", "triplet_parts", "id_isa", "id_global", "triplet_global"},
+        ),
     )
     for config, expected in rows:
         model = QPM(config, identities=4)
         terms = model.loss(model(torch.randn(8, 3, 96, 32)), torch.arange(4).repeat_interleave(2))
         assert set(terms) == expected
+
+
+def test_normalised_embeddings_are_centred_in_training() -> None:
+    """Deviation D6: batch norm behind the layers to d and d_g, and nowhere without it."""
+    images = torch.randn(8, 3, 96, 32)
+    for normalise in (True, False):
+        output = QPM(Config(**TINY, attention="none", normalise=normalise), identities=4)(images)
+        means = output.embeddings["parts"].mean(0), output.embeddings["global"].mean(0)
+        assert all(mean.abs().max() < 1e-4 for mean in means) == normalise
 
 
 def test_detached_scores_get_no_global_gradient() -> None:

@@ -70,6 +70,7 @@ class Config:
     global_feature: Literal["none", "gap", "single", "agfe"] = "agfe"  # single: Eq. 4
     attention: Literal["none", "isa", "fc", "rga", "ra", "cbam"] = "isa"  # before the global feature
     cells: tuple[int, int] = (24, 8)  # of the feature map; FC-SA and RGA-SA have weights per cell
+    normalise: bool = False  # batch norm after the layers to d and d_g, as PCB has it; the text names none
     detach_quality: bool = False  # keep the global losses' gradient from the scores
     margin: float = 0.3  # alpha of both triplets
 
@@ -232,6 +233,11 @@ def _unit(before: int, after: int, *, size: int = 1) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
 
 
+def _embedding(config: Config, channels: int) -> nn.Sequential:
+    norm = [nn.BatchNorm1d(config.dim)] if config.normalise else []
+    return nn.Sequential(nn.Linear(channels, config.dim), *norm)
+
+
 def _classifier(dim: int, identities: int) -> nn.Linear:
     """Without bias, in PyTorch's own initialisation: from near zero these heads, which have no batch norm, stall."""
     return nn.Linear(dim, identities, bias=False)
@@ -320,12 +326,13 @@ class QPM(nn.Module):
         self.backbone = build_backbone(config.backbone, width=config.width, weights=config.weights)
         channels = self.backbone.channels
         if config.part_branch:
-            self.embed = nn.ModuleList(nn.Linear(channels, config.dim) for _ in range(config.parts))
+            self.embed = nn.ModuleList(_embedding(config, channels) for _ in range(config.parts))
             self.classify = nn.ModuleList(_classifier(config.dim, identities) for _ in range(config.parts))
         if config.scored:
             self.quality = QualityPredictor(channels, parts=config.parts)
         if config.global_feature != "none":
-            self.project = nn.Conv2d(channels, config.global_dim, 1)
+            norm = [nn.BatchNorm2d(config.global_dim)] if config.normalise else []
+            self.project = nn.Sequential(nn.Conv2d(channels, config.global_dim, 1), *norm)
             self.classify_global = _classifier(config.global_dim, identities)
             self.attend = _attention(config, identities=identities)
 
