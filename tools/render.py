@@ -23,7 +23,7 @@ EXECUTED = ROOT / "results" / "cache" / "executed"
 RENDERED = ROOT / "results" / "rendered"
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
-CODE_FONT = "<style>.jp-RenderedHTML pre { font-family: monospace !important; font-size: 13px; line-height: 1.3 }</style>"
+CODE_FONT = "<style>.jp-RenderedHTML pre { font: 13px/1.3 monospace !important }</style>"
 
 
 def main() -> int:
