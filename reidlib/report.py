@@ -122,7 +122,7 @@ def deciding(verdict: Verdict) -> str:
     worst = min((o for o in verdict.outcomes if o.status == verdict.status), key=_slack)
     contrast = worst.contrast
     many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
-    sides = f"{_names(contrast.plus)} − {_names(contrast.minus)}"
+    sides = " − ".join(_names(side) for side in (contrast.plus, contrast.minus) if side)
     return f"{contrast.metric}: {sides} = {points(worst)}{many}"
 
 
@@ -277,7 +277,8 @@ def trace(run: RunConfig) -> pd.DataFrame:
 
     def note(name: str):
         def hook(module, _, output) -> None:
-            shape = str(tuple(output.shape)) if isinstance(output, torch.Tensor) else ""
+            first = output[0] if isinstance(output, tuple) else output
+            shape = str(tuple(first.shape)) if isinstance(first, torch.Tensor) else ""
             count = sum(parameter.numel() for parameter in module.parameters())
             rows.append({"module": name, "output": shape, "parameters": f"{count:,}"})
 
@@ -496,7 +497,7 @@ def explore(run: RunConfig, *, test_set: str, query: int):
     from ipywidgets import Dropdown, IntSlider, interactive
 
     def draw(test_set: str, query: int, top: int) -> None:
-        view = views.ranked(run, test_set, query, scorings=("default",), titles=("all parts",), top=top)
+        view = views.ranked(run, test_set, query, scorings=("default",), titles=("default",), top=top)
         display(plots.ranking(view.query, view.gallery, correct=view.correct, distances=view.distances))
         display(why(run, test_set, query))
 
@@ -529,4 +530,4 @@ def _weights(values: np.ndarray) -> list[str]:
     """Visibility as a word, quality as a number."""
     if values.dtype == bool:
         return ["visible" if value else "hidden" for value in values]
-    return [f"{value:.2f}" for value in values]
+    return ["–" if np.isnan(value) else f"{value:.2f}" for value in values]

@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity
 
+from reidlib.distances import euclidean
 from reidlib.losses import batch_hard_triplet
 from reidlib.models import qpm
 from reidlib.models.qpm import CBAMSA, FCSA, ISA, QPM, RASA, RGASA, Config, Scoring
-from reidlib.types import Features
+from reidlib.types import Features, ReIDOutput
 
 QP, QG = torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[0.8, 0.2, 0.6]])
 FP = torch.tensor([[[1.0, 0], [0, 1], [1, 1]]])
@@ -49,14 +50,16 @@ def test_adaptive_distance_example() -> None:
     """Eq. 9 to 12 and 15."""
     weights = QP * QG / (QP * QG).sum()
     assert near(weights, 0.81818182, 0.11363636, 0.06818182)
-    p, g = weights @ GP[0], weights @ GG[0]
-    assert near(p, 1.15909091, 1.90909091)
-    assert near(g, 1.75, -0.02272727)
+    assert near(weights @ GP[0], 1.15909091, 1.90909091)
+    assert near(weights @ GG[0], 1.75, -0.02272727)
     distance = qpm.adaptive_distance(GP, GG, query_quality=QP, gallery_quality=QG)
     assert near(distance, 0.49216583)
-    assert near(1 - cosine_similarity(p, g), 0.49216583)
-    part = qpm.part_distance(FP, FG, query_quality=QP, gallery_quality=QG)
-    assert near(0.6 * part + 0.4 * distance, 0.41048646)
+    assert near(qpm._against(GP[0], GG, weights=QP * QG), 0.49216583)
+    pair = [
+        Features({"parts": f, "stripes": s}, {"quality": q}, *[torch.zeros(1).long()] * 2)
+        for f, s, q in ((FP, GP, QP), (FG, GG, QG))
+    ]
+    assert near(QPM.distance(*pair, scoring=Scoring(gamma=0.6)), 0.41048646)
 
 
 def test_single_image_weights_example() -> None:
@@ -94,6 +97,14 @@ def test_violators_example() -> None:
     assert batch_hard_triplet(apart, labels, margin=0.3, average="violators") == 0
 
 
+def test_batch_hard_example() -> None:
+    """The shared Euclidean checkpoint: mean over anchors, and over the two that violate the margin."""
+    points = torch.tensor([[0.0, 0], [1, 0], [0, 2], [3, 0]])
+    distances, labels = euclidean(points, points), torch.tensor([0, 0, 1, 1])
+    assert near(batch_hard_triplet(distances, labels, margin=0.3), 0.95277564)
+    assert near(batch_hard_triplet(distances, labels, margin=0.3, average="violators"), 1.90555128)
+
+
 def test_pair_logits_example() -> None:
     """Eq. 12 is twice the mean over all ordered pairs; classifying stripes first changes nothing."""
     stripes = torch.tensor([[[1.0, 0], [0, 2]], [[1, 1], [2, 0]]])
@@ -102,8 +113,9 @@ def test_pair_logits_example() -> None:
     logits = qpm.pair_logits(stripes @ weight.T, quality)
     vectors = torch.tensor([[[0.8, 0.4], [0.5, 1.0]], [[1.5, 0.5], [1.8, 0.2]]])
     assert torch.allclose(logits, vectors @ weight.T, atol=1e-6)
-    loss = 2 * cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(2))
-    assert near(loss, 2.18662790)
+    model = QPM(Config(**TINY, attention="none"), identities=2)
+    output = ReIDOutput({"stripes": stripes}, {"quality": quality}, {"stripes": stripes @ weight.T}, {})
+    assert near(model._global_terms(output, labels)["id_global"], 2.18662790)
     distances = qpm.adaptive_distance(stripes, stripes, query_quality=quality, gallery_quality=quality)
     assert near(distances, 0, 0.29289322, 0.29289322, 0)
 
@@ -201,17 +213,23 @@ def test_attention_parameters() -> None:
 
 
 def test_shapes(literal: QPM) -> None:
+    images = torch.zeros(2, 3, 384, 128)
     with torch.inference_mode():
-        output = literal.eval()(torch.zeros(2, 3, 384, 128))
-    shapes = {
-        name: tuple(t.shape) for name, t in {**output.embeddings, **output.maps, **output.logits}.items()
-    }
-    assert shapes["stripes"] == (2, 6, 702)  # the logits of that name
-    assert tuple(output.embeddings["parts"].shape) == (2, 6, 1024)
-    assert tuple(output.embeddings["stripes"].shape) == (2, 6, 1024)
+        output = literal.eval()(images)
+        features = literal.backbone(images)
+        bands, whole = qpm.stripe_pool(features, stripes=6), literal.project(features)
+        single = qpm._single(qpm.stripe_pool(whole, stripes=6), output.visibility["quality"])
+        reduced = literal.attend.squeeze(single)
+        pairs = qpm.pair_logits(output.logits["stripes"], output.visibility["quality"])
+    found = (features, bands, whole, single, reduced, pairs)
+    assert [tuple(tensor.shape) for tensor in found] == [
+        (2, 2048, 24, 8), (2, 6, 2048), (2, 1024, 24, 8), (2, 1024), (2, 256), (2, 2, 702)
+    ]  # fmt: skip
+    embeddings = {name: tuple(tensor.shape) for name, tensor in output.embeddings.items()}
+    assert embeddings == {"parts": (2, 6, 1024), "stripes": (2, 6, 1024), "global": (2, 1024)}
     assert tuple(output.visibility["quality"].shape) == (2, 6)
-    assert shapes["attention"] == (2, 1, 24, 8)
-    assert shapes["isa"] == (2, 702)
+    assert tuple(output.maps["attention"].shape) == (2, 1, 24, 8)
+    assert tuple(output.logits["isa"].shape) == (2, 702)
 
 
 @pytest.mark.parametrize("attention", ["none", "isa", "fc", "rga", "ra", "cbam"])
@@ -234,6 +252,7 @@ def test_attention_is_one_map_in_unit_range(module: nn.Module) -> None:
 
 def test_rows_have_their_losses() -> None:
     """The ablation table of the specification: which losses each row of Table V and VI has."""
+    both = {"id_parts", "triplet_parts", "id_global", "triplet_global"}
     parts_only = TINY | {"global_feature": "none", "attention": "none"}
     without_parts = TINY | {
         "part_branch": False,
@@ -245,6 +264,10 @@ def test_rows_have_their_losses() -> None:
         (Config(**parts_only, triplet=False, quality=False), {"id_parts"}),
         (Config(**parts_only), {"id_parts", "triplet_parts"}),
         (Config(**without_parts), {"id_global", "triplet_global"}),
+        (Config(**TINY, global_feature="single", attention="none"), both),
+        (Config(**TINY, global_feature="gap"), both | {"id_isa"}),
+        (Config(**TINY, attention="none"), both),
+        (Config(**TINY, attention="cbam"), both),
         (
             Config(**TINY, normalise=True),
             {"id_parts", "triplet_parts", "id_isa", "id_global", "triplet_global"},
@@ -286,11 +309,15 @@ def test_scores_do_not_depend_on_the_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"parts": 0}, {"quality": False}, {"part_branch": False, "global_feature": "none"}],
+    ("wrong", "message"),
+    [
+        ({"parts": 0}, "parts = 0, .* expected all >= 1"),
+        ({"quality": False}, "need scores; use part_branch, quality and triplet = True"),
+        ({"part_branch": False, "global_feature": "none", "attention": "none"}, "nothing is left to train"),
+    ],
 )
-def test_impossible_configs_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"=|need"):
+def test_impossible_configs_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Config(**wrong)
 
 

@@ -307,7 +307,8 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = query.pid.numpy().astype(np.int16)
-        measures[name] = _measures(run, model, name, query)
+        measures[name], values = _measures(run, model, name, query)
+        arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in values.items()}
     arrays |= figure_maps(run, model)
     return RunRecord(
         config=run.identity(),
@@ -328,15 +329,16 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
     )
 
 
-def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> dict:
-    """What only ground truth can say, for scores and maps that the model has."""
+def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> tuple[dict, dict]:
+    """What only ground truth can say of scores and maps: summaries, and values per query."""
     data, whole = test_set(run.data, name), run.data.test_sets[0]
     if "soft" in query.visibility and "occluded" in name:
-        return truth.part_measures(query, maps(run, model, data.query, name="parts"), data)
+        return truth.part_measures(query, maps(run, model, data.query, name="parts"), data), {}
     if "quality" in query.visibility and name == run.data.test_sets[1]:
+        twins = test_set(run.data, whole)
         heat = maps(run, model, data.query, name="heat") if run.model_config.figure_map == "heat" else None
-        return truth.stripe_measures(query, data, test_set(run.data, whole), heat=heat)
-    return {}
+        return truth.stripe_measures(query, data, twins), truth.stripe_values(query, data, twins, heat=heat)
+    return {}, {}
 
 
 def maps(run: RunConfig, model: nn.Module, bank: ImageBank, *, name: str) -> Tensor:

@@ -81,7 +81,7 @@ class Study:
 
     def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
         """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
-        found = [r for r in self.records(cell.run) if cell.scoring in r.metrics.get(cell.test_set, {})]
+        found = [r for r in self.records(cell.run) if r.has(cell.test_set, cell.scoring, metric)]
         rows = [record.per_query(cell.test_set, cell.scoring, metric) for record in found]
         return np.array(rows), [record.seed for record in found]
 

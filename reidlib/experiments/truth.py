@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from reidlib.data.feeding import ImageBank
 from reidlib.data.masks import groups
 from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
-from reidlib.explain import attention_iou, focus, quality_agreement, visibility_agreement
+from reidlib.explain import attention_iou, focus, quality_agreement, quality_drop, visibility_agreement
 from reidlib.types import Features
 
 VISIBLE = 0.3  # of a part must show for it to count as visible
@@ -57,19 +57,33 @@ def stripe_visibility(data: TestSet, whole: TestSet, *, stripes: int) -> Float[n
         Shares in [0, 1]; NaN where it is not known: the query has no twin, its box follows the visible body
         (and so differs from the twin's), or hardly anything of the person is in the stripe.
     """
+    person, hidden, known = bodies(data, whole)
+    left, rest = (_per_stripe(pixels, stripes) for pixels in (person, hidden))
+    total = left + rest
+    cells = data.query.size[0] * data.query.size[1] / stripes
+    share = np.where(total > _LEAST * cells, left / np.maximum(total, 1), np.nan)
+    return np.where(known[:, None], share, np.nan)
+
+
+def bodies(
+    data: TestSet, whole: TestSet
+) -> tuple[Bool[Tensor, "Q H W"], Bool[Tensor, "Q H W"], Bool[np.ndarray, " Q"]]:
+    """Where the person of each query shows, where something hides that person, and whether this is known."""
     truth = truth_of(data.split, data.query.names)
     place = {name: row for row, name in enumerate(whole.query.names)}
     rows = np.array([place.get(name.rsplit("/")[-1], -1) for name in truth["twin"]])
     known = (rows >= 0) & ~truth["box_follows_visible"].astype(bool).to_numpy()
-    left, total = (_body(masks, stripes) for masks in (data.query.masks, whole.query.masks[rows]))
-    cells = data.query.size[0] * data.query.size[1] / stripes
-    share = np.where(total > _LEAST * cells, left / np.maximum(total, 1), np.nan)
-    return np.where(known[:, None], share.clip(0, 1), np.nan)
+    person, alone = data.query.masks > 0, whole.query.masks[rows] > 0
+    return person, alone & ~person, known
 
 
-def _body(masks: Tensor, stripes: int) -> np.ndarray:
-    """Pixels of the person in each stripe. ``[N, K]``"""
-    bands = (masks > 0).float().tensor_split(stripes, dim=1)
+def behind_person(data: TestSet) -> Bool[np.ndarray, " Q"]:
+    """Which queries hide behind another person, rather than an object."""
+    return (truth_of(data.split, data.query.names)["occluder"] == "person").to_numpy()
+
+
+def _per_stripe(pixels: Bool[Tensor, "N H W"], stripes: int) -> Float[np.ndarray, "N K"]:
+    bands = pixels.float().tensor_split(stripes, dim=1)
     return np.stack([band.sum((1, 2)).numpy() for band in bands], 1)
 
 
@@ -84,17 +98,28 @@ def part_measures(query: Features, maps: Float[Tensor, "Q M h w"], data: TestSet
     }
 
 
-def stripe_measures(
+def stripe_values(
     query: Features, data: TestSet, whole: TestSet, *, heat: Float[Tensor, "Q 1 h w"] | None
-) -> dict:
-    """Behind objects and behind people: do quality scores follow the truth, is the heat on the right person?"""
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """Per query, behind objects and behind people (NaN elsewhere): fall of the scores, focus of the heat."""
     quality = query.visibility["quality"].numpy()
-    share = stripe_visibility(data, whole, stripes=quality.shape[1])
-    other = (truth_of(data.split, data.query.names)["occluder"] == "person").to_numpy()
-    found = {}
-    for kind, rows in (("object", ~other), ("person", other)):
-        found[kind] = quality_agreement(quality[rows], share[rows])
-        if heat is not None:
-            values = focus(heat[:, 0], data.query.masks)[rows]
-            found[kind]["focus"] = round(float(np.nanmean(values)), 4)
-    return found
+    person, hidden, known = bodies(data, whole)
+    other = behind_person(data)
+    values = {"drop": quality_drop(quality, stripe_visibility(data, whole, stripes=quality.shape[1]))}
+    if heat is not None:
+        values["focus"] = np.where(known, focus(heat[:, 0], person, hidden), np.nan)
+    return {
+        f"{name}-{kind}": np.where(rows, value, np.nan)
+        for name, value in values.items()
+        for kind, rows in (("object", ~other), ("person", other))
+    }
+
+
+def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
+    """Do quality scores follow the true visible share, behind objects and behind people?"""
+    quality = query.visibility["quality"].numpy()
+    share, other = stripe_visibility(data, whole, stripes=quality.shape[1]), behind_person(data)
+    return {
+        kind: quality_agreement(quality[rows], share[rows])
+        for kind, rows in (("object", ~other), ("person", other))
+    }

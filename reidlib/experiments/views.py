@@ -18,8 +18,9 @@ from reidlib.evaluation import ranking
 from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
-from reidlib.experiments.truth import stripe_visibility, true_visibility, truth_of
-from reidlib.models import bpbreid
+from reidlib.experiments.truth import behind_person, stripe_visibility, true_visibility, truth_of
+from reidlib.explain import relative_quality
+from reidlib.models import bpbreid, qpm
 from reidlib.protocol import Protocol
 from reidlib.types import Features
 
@@ -273,7 +274,7 @@ class SlotView:
 
     names: tuple[str, ...]  # of the parts, behind the foreground where there is one
     distances: np.ndarray  # [S, 2]; infinite where the slot is not shared
-    weights: np.ndarray  # [S, 3]: visibility or quality in query, first, second
+    weights: np.ndarray  # [S, 3]: visibility or quality in query, first, second; NaN where a slot has none
 
 
 def why(run: RunConfig, test_set: str, query: int) -> SlotView:
@@ -296,8 +297,14 @@ def _visible_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
 def _scored_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
     parts = [features.embeddings["parts"] for features in (one, pair)]
     distances = 1 - torch.cosine_similarity(*parts, dim=-1)  # [2, K]
+    whole = [qpm.QPM.distance(one, pair, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")]  # [2, 1]
     quality = torch.cat([features.visibility["quality"] for features in (one, pair)])  # [3, K]
-    return SlotView(stripe_names(run.model_config.parts), distances.T.numpy(), quality.T.numpy())
+    nothing = torch.full((3, 2), torch.nan)
+    return SlotView(
+        (*stripe_names(run.model_config.parts), "all stripes, weighed", "pair-adaptive, whole image"),
+        torch.cat([distances, *whole], 1).T.numpy(),
+        torch.cat([quality, nothing], 1).T.numpy(),
+    )
 
 
 SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots}
@@ -323,15 +330,20 @@ class QualityView:
 
 
 def quality(run: RunConfig, *, each: int = 5) -> QualityView:
-    """Queries behind objects, then behind people: the first of different persons whose truth is known."""
+    """Queries behind objects, then behind people: the first of different persons whose truth is known.
+
+    Those that hide most of the person come first, so that there is something to see.
+    """
     occluded = run.data.test_sets[1]
     data, share = runner.test_set(run.data, occluded), quality_truth(run)
     query, _ = runner.features(run, occluded)
     known = truth_of(data.split, data.query.names)
-    behind = (known["occluder"] == "person").to_numpy()
-    whole = ~np.isnan(share).any(1) & (known["visible_share"] < 0.6).to_numpy()
-    first = ~pd.Series(np.where(whole, query.pid.numpy(), -1)).duplicated().to_numpy() & whole
-    rows = np.concatenate([np.flatnonzero(first & kind)[:each] for kind in (~behind, behind)])
+    visible = np.where(np.isnan(share).any(1), np.inf, known["visible_share"].to_numpy() > 0.6)
+    rows = []
+    for kind in (~behind_person(data), behind_person(data)):
+        order = [i for i in np.argsort(visible, kind="stable") if kind[i] and np.isfinite(visible[i])]
+        first = pd.Series(order, dtype=int).groupby(query.pid.numpy()[order], sort=False).first()
+        rows += first.tolist()[:each]
     return QualityView(
         images=pictures([data.split.query[i] for i in rows]),
         scores=query.visibility["quality"].numpy()[rows],
@@ -347,13 +359,14 @@ def quality_truth(run: RunConfig) -> np.ndarray:
 
 
 def quality_pairs(run: RunConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Quality and true visible share of all stripes, behind objects and behind people; NaN fills up. ``[n, 2]``"""
+    """Log quality less its image's mean, and true visible share, behind objects and behind people. ``[n, 2]``"""
     occluded = run.data.test_sets[1]
     data, share = runner.test_set(run.data, occluded), quality_truth(run)
     query, _ = runner.features(run, occluded)
-    person = (truth_of(data.split, data.query.names)["occluder"] == "person").to_numpy()[:, None]
+    relative = relative_quality(query.visibility["quality"].numpy(), ~np.isnan(share))
+    person = behind_person(data)[:, None]
     kinds = np.stack([np.where(chosen, share, np.nan).ravel() for chosen in (~person, person)], 1)
-    return np.repeat(query.visibility["quality"].numpy().reshape(-1, 1), 2, 1), kinds
+    return np.repeat(relative.reshape(-1, 1), 2, 1), kinds
 
 
 def heat(study: Study, runs: Sequence[str], test_set: str) -> tuple[np.ndarray, np.ndarray]:
@@ -374,6 +387,14 @@ def heat(study: Study, runs: Sequence[str], test_set: str) -> tuple[np.ndarray, 
     maps = np.stack(stored, 1)
     low, high = maps.min((2, 3), keepdims=True), maps.max((2, 3), keepdims=True)
     return pictures([data.split.query[i] for i in index]), (maps - low) / (high - low)
+
+
+def isa(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """The live model's attention M on every other figure query: images ``[N, H, W, 3]``, maps ``[N, 1, h, w]``."""
+    data = runner.test_set(run.data, test_set)
+    index = runner.figure_queries(len(data.query))[::2]
+    maps = runner.maps(run, runner.trained(run), data.query[index], name="attention")
+    return pictures([data.split.query[i] for i in index]), maps.numpy()
 
 
 def matching_seconds(

@@ -50,7 +50,7 @@ SCORINGS = {
     "agfe": Scoring("agfe"),
     "gap": Scoring("gap"),
     "single": Scoring("single"),
-    **{f"gamma-{gamma}": Scoring(gamma=gamma) for gamma in GAMMAS},
+    **{f"gamma-{gamma}": Scoring(gamma=gamma) for gamma in GAMMAS if gamma != Scoring.gamma},
 }
 
 
@@ -108,7 +108,7 @@ class Config:
         if self.global_feature != "none":
             names += ["gap"] + ["single", "agfe"] * self.scored
         if self.global_feature == "agfe":
-            names += [f"gamma-{gamma}" for gamma in GAMMAS]
+            names += [name for name in SCORINGS if name.startswith("gamma")]
             default = SCORINGS["default"]
         else:
             default = SCORINGS["part" if self.global_feature == "none" else self.global_feature]

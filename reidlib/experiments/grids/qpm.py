@@ -90,6 +90,8 @@ def _cells() -> tuple[Cell, ...]:
         "agfe-global": ("agfe", "agfe"),
         "agfe-global+isa": ("qpm", "agfe"),
         "qpm": ("qpm", "default"),
+        "agfe-weights-pooled": ("agfe", "gap"),  # not in the paper: the same weights, pooled
+        "isa-weights-pooled": ("qpm", "gap"),  # likewise
         "scores-off-at-test": (
             "qpm",
             "part-without-quality",
