@@ -95,7 +95,7 @@ def relative_quality(
 
 
 def quality_drop(score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
-    """By how much scores fall on hidden stripes: mean log score of stripes that show less that of hidden ones.
+    """By how much scores fall on stripes that are mostly hidden, against those that show: mean log score.
 
     Args:
         score: predicted quality, in (0, 1).
@@ -103,12 +103,12 @@ def quality_drop(score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"
 
     Returns:
         One value per image, each stripe position's own mean over all images taken away first; NaN where the
-        image has no stripe that shows (share over 0.8) or none that is hidden (under 0.2).
+        image has no stripe that shows (share over 0.8) or none that is mostly hidden (under 0.5).
     """
     log = np.log(score)
     log = log - log.mean(axis=0, keepdims=True)
     parts = []
-    for chosen in (share > 0.8, share < 0.2):  # NaN is neither
+    for chosen in (share > 0.8, share < 0.5):  # NaN is neither
         count = chosen.sum(1)
         parts.append(np.where(chosen, log, 0).sum(1) / np.where(count, count, np.nan))
     return parts[0] - parts[1]
