@@ -1,8 +1,9 @@
 """Backbones: an image batch in, a feature map ``[N, C, h, w]`` after the last ReLU out.
 
-ResNets keep a stride of 16 (the last stage does not shrink the map), HRNets and the small ones of the
-presets a stride of 4. Parameter names are those of torchvision, IBN-Net and timm, so that their weight
-files load. Left out: OSNet and non-local blocks, which no row of the papers built so far needs.
+ResNets and OSNet have a stride of 16 (the last stage does not shrink the map), HRNets and the small
+ones of the presets one of 4 (``small-osnet`` of 8). Parameter names are those of torchvision, IBN-Net,
+timm and Torchreid, so that their weight files load. Left out: non-local blocks, which no row of the
+papers built so far needs.
 """
 
 from pathlib import Path
@@ -23,7 +24,7 @@ DEPTHS = {
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
     "resnet50-ibn": (Bottleneck, [3, 4, 6, 3]),
 }
-SMALL = ("small", "small-ibn", "small-hrnet")
+SMALL = ("small", "small-ibn", "small-hrnet", "small-osnet")
 IMAGENET_FILES = {
     "resnet18": "resnet18-f37072fd.pth",
     "resnet34": "resnet34-b627a593.pth",
@@ -31,8 +32,9 @@ IMAGENET_FILES = {
     "resnet101": "resnet101-63fe2227.pth",
     "resnet50-ibn": "resnet50_ibn_a-d9d0bb7b.pth",
     "hrnet-w32": "hrnetv2_w32_imagenet_pretrained.pth",
+    "osnet": "osnet_x1_0_imagenet.pth",
 }
-BACKBONES = (*DEPTHS, "hrnet-w32", *SMALL)
+BACKBONES = (*DEPTHS, "hrnet-w32", "osnet", *SMALL)
 
 
 def build_backbone(
@@ -43,7 +45,7 @@ def build_backbone(
     Args:
         name: one of ``BACKBONES``.
         width: multiplier of the channels, for the small backbones only.
-        last_stride: stride of the last stage, 1 or 2; HRNets have none to change.
+        last_stride: stride of the last stage, 1 or 2; HRNets and OSNets have none to change.
         weights: None (random), "imagenet" (a file in torch's checkpoint folder) or a file's path.
 
     Raises:
@@ -51,8 +53,8 @@ def build_backbone(
     """
     if name not in BACKBONES:
         raise ValueError(f"name = {name!r}; expected one of {', '.join(BACKBONES)}")
-    if last_stride not in (1, 2) or (last_stride == 2 and "hrnet" in name):
-        raise ValueError(f"last_stride = {last_stride} with {name}; expected 1, or 2 unless it is an HRNet")
+    if last_stride not in (1, 2) or (last_stride == 2 and name.endswith(("hrnet", "hrnet-w32", "osnet"))):
+        raise ValueError(f"last_stride = {last_stride} with {name}; expected 1, or 2 for a ResNet")
     if width != 1.0 and name not in SMALL:
         raise ValueError(f"width = {width} with {name}; expected 1: only {', '.join(SMALL)} can be narrowed")
     if name in DEPTHS:
@@ -63,6 +65,10 @@ def build_backbone(
     elif name == "small-hrnet":
         narrow = round(32 * width)
         backbone = HRNet(narrow, stem=narrow, blocks=1, modules=(1, 1, 1), head=narrow)
+    elif name == "osnet":
+        backbone = OSNet((64, 256, 384, 512), pooled_stem=True)
+    elif name == "small-osnet":
+        backbone = OSNet(tuple(round(channels * width) for channels in (16, 64, 96, 128)), pooled_stem=False)
     else:
         backbone = SmallResNet(width=width, last_stride=last_stride, ibn=name.endswith("ibn"))
     if weights is not None:
@@ -154,6 +160,126 @@ class HRNet(timm.models.hrnet.HighResolutionNet):
         size = branches[0].shape[-2:]
         upsampled = [interpolate(b, size=size, mode="bilinear", align_corners=True) for b in branches[1:]]
         return torch.cat([branches[0], *upsampled], dim=1)  # [N, C, H/4, W/4]
+
+
+class OSNet(nn.Module):
+    """Omni-scale network: every block adds four streams of growing field of view, each behind one shared gate.
+
+    Args:
+        channels: of the stem and of the three stages; the last also of the map.
+        pooled_stem: whether the stem shrinks the map twice, as the published network's does.
+
+    Source: Zhou et al., Omni-Scale Feature Learning, ICCV 2019, section 3 and Table 1.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], *, pooled_stem: bool):
+        super().__init__()
+        self.channels = channels[-1]
+        self.conv1 = _ConvUnit(3, channels[0], size=7, stride=2)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled_stem else nn.Identity()
+        stages = [
+            [_OmniScaleBlock(before, after), _OmniScaleBlock(after, after)]
+            for before, after in zip(channels, channels[1:])
+        ]
+        for blocks, width in zip(stages[:2], channels[1:]):
+            blocks.append(nn.Sequential(_ConvUnit(width, width), nn.AvgPool2d(2)))
+        self.conv2, self.conv3, self.conv4 = (nn.Sequential(*blocks) for blocks in stages)
+        self.conv5 = _ConvUnit(channels[-1], channels[-1])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
+        features = self.conv2(self.maxpool(self.conv1(images)))  # [N, 256, H/8, W/8]
+        return self.conv5(self.conv4(self.conv3(features)))  # [N, C, H/16, W/16]
+
+
+class _ConvUnit(nn.Module):
+    """Convolution, batch norm, ReLU, named as in Torchreid's weights."""
+
+    def __init__(self, before: int, after: int, *, size: int = 1, stride: int = 1, relu: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, size, stride=stride, padding=size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(after)
+        self.relu = nn.ReLU() if relu else nn.Identity()
+
+    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N D h w"]:
+        return self.relu(self.bn(self.conv(features)))
+
+
+class _LightUnit(nn.Module):
+    """A 3x3 convolution in two parts: across channels, then within each."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.bn, self.relu = nn.BatchNorm2d(channels), nn.ReLU()
+
+    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
+        return self.relu(self.bn(self.conv2(self.conv1(features))))
+
+
+class _Gate(nn.Module):
+    """How much of each channel a stream lets through, seen from its mean."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        inner = max(1, channels // 16)
+        self.fc1, self.fc2 = nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, channels, 1)
+
+    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
+        mean = features.mean((-2, -1), keepdim=True)  # [N, C, 1, 1]
+        return features * self.fc2(self.fc1(mean).relu()).sigmoid()
+
+
+class _OmniScaleBlock(nn.Module):
+    """Four streams of one to four light convolutions, gated and added; the input joins at the end."""
+
+    def __init__(self, before: int, after: int):
+        super().__init__()
+        inner = after // 4
+        self.conv1 = _ConvUnit(before, inner)
+        self.conv2a = _LightUnit(inner)
+        self.conv2b, self.conv2c, self.conv2d = (
+            nn.Sequential(*(_LightUnit(inner) for _ in range(depth))) for depth in (2, 3, 4)
+        )
+        self.gate = _Gate(inner)
+        self.conv3 = _ConvUnit(inner, after, relu=False)
+        self.downsample = None if before == after else _ConvUnit(before, after, relu=False)
+
+    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N D h w"]:
+        narrow = self.conv1(features)
+        streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
+        mixed = sum(self.gate(stream(narrow)) for stream in streams)  # [N, D/4, h, w]
+        shortcut = features if self.downsample is None else self.downsample(features)
+        return (self.conv3(mixed) + shortcut).relu()
+
+
+def split(backbone: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """A backbone as three modules in a row: up to its second stage, the third, and what follows.
+
+    Raises:
+        ValueError: a backbone whose stages are not in a row.
+    """
+    match backbone:
+        case ResNet():
+            stem = (backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool)
+            return (
+                nn.Sequential(*stem, backbone.layer1, backbone.layer2),
+                backbone.layer3,
+                backbone.layer4,
+            )
+        case SmallResNet():
+            *early, third, last = backbone
+            return nn.Sequential(*early), third, last
+        case OSNet():
+            return (
+                nn.Sequential(backbone.conv1, backbone.maxpool, backbone.conv2),
+                backbone.conv3,
+                nn.Sequential(backbone.conv4, backbone.conv5),
+            )
+    raise ValueError(f"{type(backbone).__name__} has no stages in a row; use a ResNet or an OSNet")
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:

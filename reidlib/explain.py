@@ -1,9 +1,9 @@
-"""What ground truth says about attention and visibility: overlap with true parts, rank agreement."""
+"""What ground truth says about attention, masks and visibility: overlap with true parts, rank agreement."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
@@ -78,6 +78,36 @@ def focus(
     means = [(heat * share).sum((1, 2)) / share.sum((1, 2)) for share in shares]
     known = torch.stack([share.mean((1, 2)) >= 0.01 for share in shares]).all(0)
     return torch.where(known, (means[0] / means[1]).log(), torch.nan).numpy()
+
+
+def mask_regions(
+    masks: Float[Tensor, "N K h w"], regions: Int[Tensor, "N H W"], *, count: int
+) -> Float[np.ndarray, "K R"]:
+    """What signed masks weigh: mean of each mask over each region, in units of the mask's mean magnitude.
+
+    Args:
+        masks: any real values.
+        regions: label of the region of every pixel, 0 to ``count - 1``; others belong to none.
+        count: R, how many regions there are.
+
+    Returns:
+        Means over the images where the region covers at least a hundredth; NaN where no image has it.
+    """
+    numbers = torch.arange(count)[:, None, None]
+    shares = torch.stack(  # image by image: the one-hot regions of all would be large
+        [F.adaptive_avg_pool2d((labels == numbers).float(), masks.shape[-2:]) for labels in regions]
+    )  # [N, R, h, w]
+    size = shares.sum((2, 3))  # [N, R]
+    scaled = masks / masks.abs().mean((2, 3), keepdim=True).clamp_min(1e-12)
+    means = torch.einsum("nkhw,nrhw->nkr", scaled, shares) / size.clamp_min(1e-12)[:, None]
+    seen = (size >= 0.01 * masks.shape[2] * masks.shape[3])[:, None]  # [N, 1, R]
+    return (torch.where(seen, means, 0.0).sum(0) / seen.sum(0)).numpy()
+
+
+def mask_cosine(masks: Float[Tensor, "N K h w"]) -> Float[np.ndarray, "K K"]:
+    """Cosine of every two masks of an image, averaged over images: 1 if they are the same up to scale."""
+    flat = F.normalize(masks.flatten(2), dim=-1)  # [N, K, h*w]
+    return (flat @ flat.mT).mean(0).numpy()
 
 
 def relative_quality(

@@ -28,8 +28,8 @@ from reidlib.types import Features, ReIDOutput
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 0.3
-"""Margin of the triplet losses, where a collapsed embedding leaves them."""
+PLATEAUS = (0.3, float(np.log(2)))
+"""Where a collapsed embedding leaves a triplet loss: at its margin, or at log 2 where the margin is soft."""
 
 _DECAYS = (40, 70)  # epochs at which the step schedules divide the rate by 10
 _WARM_EPOCHS = 10  # of the step schedules
@@ -373,7 +373,7 @@ def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
 
 
 def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
-    """Triplet terms that ended stuck at their margin: all embeddings have become one.
+    """Triplet terms that ended stuck where equal distances leave them: all embeddings have become one.
 
     Args:
         losses: term -> values over training, per step or averaged over stretches.
@@ -381,7 +381,8 @@ def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
     alarms = []
     for name, values in losses.items():
         last = np.asarray(values[-max(3, len(values) // 20) :])
-        if "triplet" in name and abs(last.mean() - MARGIN) <= 0.02 * MARGIN and np.ptp(last) <= 0.02 * MARGIN:
+        stuck = any(abs(last.mean() - p) <= 0.02 * p and np.ptp(last) <= 0.02 * p for p in PLATEAUS)
+        if "triplet" in name and stuck:
             alarms.append(
                 f"{name} ended stuck at {last.mean():.3f}, its margin: the embeddings have collapsed"
             )

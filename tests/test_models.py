@@ -15,6 +15,7 @@ TINY = {
     "pcb": {"backbone": "small", "width": 0.25, "dim": 8},
     "bpbreid": {"backbone": "small", "width": 0.25, "dim": 8, "parts": K},
     "qpm": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K, "cells": (16, 8)},
+    "pan": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K},
 }
 
 

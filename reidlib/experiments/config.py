@@ -63,7 +63,12 @@ class Preset:
     tracked: bool = True  # records belong to the repository (not the smoke test's)
 
 
-_SMALL = {"resnet50": "small", "resnet50-ibn": "small-ibn", "hrnet-w32": "small-hrnet"}
+_SMALL = {
+    "resnet50": "small",
+    "resnet50-ibn": "small-ibn",
+    "hrnet-w32": "small-hrnet",
+    "osnet": "small-osnet",
+}
 _PAPER = {name: name for name in _SMALL}
 
 PRESETS = {

@@ -338,6 +338,9 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> t
         twins = test_set(run.data, whole)
         heat = maps(run, model, data.query, name="heat") if run.model_config.figure_map == "heat" else None
         return truth.stripe_measures(query, data, twins), truth.stripe_values(query, data, twins, heat=heat)
+    if run.model_config.figure_map == "masks" and name == run.data.test_sets[1]:
+        masks = maps(run, model, data.query, name="masks")
+        return truth.mask_measures(masks, data, test_set(run.data, whole)), {}
     return {}, {}
 
 

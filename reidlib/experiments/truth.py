@@ -13,7 +13,15 @@ from reidlib.data.feeding import ImageBank
 from reidlib.data.masks import groups
 from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
-from reidlib.explain import attention_iou, focus, quality_agreement, quality_drop, visibility_agreement
+from reidlib.explain import (
+    attention_iou,
+    focus,
+    mask_cosine,
+    mask_regions,
+    quality_agreement,
+    quality_drop,
+    visibility_agreement,
+)
 from reidlib.types import Features
 
 VISIBLE = 0.3  # of a part must show for it to count as visible
@@ -122,4 +130,43 @@ def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
     return {
         kind: quality_agreement(quality[rows], share[rows])
         for kind, rows in (("object", ~other), ("person", other))
+    }
+
+
+REGION_PARTS = 5
+"""Into how many body parts people are cut where masks are compared with the truth."""
+
+
+def region_names() -> tuple[str, ...]:
+    """What ``mask_measures`` tells apart: the background, the parts of the body, and what hides them."""
+    return ("background", *groups(REGION_PARTS).names, "in front")
+
+
+def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet) -> dict:
+    """Which region each mask weighs, which masks are alike, and where all of them together look.
+
+    Only queries whose occlusion is known count: those with an unoccluded twin under the same box.
+
+    Args:
+        masks: signed or not.
+        data: the queries the masks belong to.
+        whole: the set that holds their twins.
+    """
+    _, hidden, known = bodies(data, whole)
+    labels = groups(REGION_PARTS).lookup[data.query.masks.long()].long()
+    labels = labels.masked_fill(hidden, REGION_PARTS + 1)
+    rows, count = torch.from_numpy(known), REGION_PARTS + 2
+    fusion = masks.abs().sum(1, keepdim=True)
+    cosine = mask_cosine(masks)
+    apart = cosine[~np.eye(len(cosine), dtype=bool)]
+    return {
+        "mask_regions": mask_regions(masks[rows], labels[rows], count=count).astype(float).round(4).tolist(),
+        "fusion_regions": mask_regions(fusion[rows], labels[rows], count=count)[0]
+        .astype(float)
+        .round(4)
+        .tolist(),
+        "mask_cosine": cosine.astype(float).round(4).tolist(),
+        "mean_cosine": round(float(apart.mean()), 4),
+        "mean_magnitude_of_cosine": round(float(np.abs(apart).mean()), 4),
+        "negative": round(float((masks < 0).float().mean()), 4),
     }

@@ -2,7 +2,8 @@
 
 from reidlib.models.bot import BoT
 from reidlib.models.bpbreid import BPBreID
+from reidlib.models.pan import PAN
 from reidlib.models.pcb import PCB
 from reidlib.models.qpm import QPM
 
-MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID, "qpm": QPM}
+MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID, "qpm": QPM, "pan": PAN}
