@@ -203,7 +203,7 @@ class _ConvUnit(nn.Module):
         self.bn = nn.BatchNorm2d(after)
         self.relu = nn.ReLU() if relu else nn.Identity()
 
-    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N D h w"]:
+    def forward(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N D _ _"]:
         return self.relu(self.bn(self.conv(features)))
 
 

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float, Int
 
 from reidlib import published
+from reidlib.complexity import complexity
 from reidlib.experiments.grids import Cell
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
-from reidlib.models import qpm
+from reidlib.models import pan, qpm
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -235,6 +236,23 @@ def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
     ), f"{ratio:.3f} times the multiplications of the part branch alone, counted from the paper's sizes"
 
 
+def _pan_size(_: Study) -> tuple[Status, str]:
+    """PAN claim 13: the printed digits, counted at 256x128; the proposed model shares its layer."""
+    configs = {
+        "shared": pan.Config(),
+        "not shared": pan.Config(shared=False),
+        "baseline": pan.Config.baseline(),
+    }
+    found = {
+        name: complexity(partial(pan.PAN, config, identities=702), identities=702)
+        for name, config in configs.items()
+    }
+    text = ", ".join(
+        f"{name} {c.parameters / 1e6:.1f} M and {c.operations / 1e9:.2f} G" for name, c in found.items()
+    )
+    return _holds(round(found["shared"].parameters / 1e6, 1) == 46.9), text
+
+
 def _holds(condition: bool) -> Status:
     return Status.REPRODUCED if condition else Status.CONTRADICTED
 
@@ -242,5 +260,6 @@ def _holds(condition: bool) -> Status:
 EXACT: dict[str, Callable[[Study], tuple[Status, str]]] = {
     "bpbreid-17": _needs_no_masks,
     "qpm-11": _refinement_is_cheap,
+    "pan-13": _pan_size,
 }
 """Claims that a computation decides: the verdict, and what was found."""

@@ -37,6 +37,7 @@ VERDICTS = {
     "untestable": FAINT,
 }
 HEAT = "magma"
+SIGNED = "RdBu_r"
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -159,6 +160,57 @@ def attention(
     fig.colorbar(mpl.cm.ScalarMappable(Normalize(0, 1), HEAT), cax=bar, ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=7)
     bar.set_ylabel("attention, 0 to 1", fontsize=7)
+    return _done(fig)
+
+
+@mpl.rc_context(STYLE)
+def signed_masks(
+    images: Pictures,
+    masks: Float[np.ndarray, "N K h w"],
+    *,
+    fusion: Float[np.ndarray, "N h w"],
+    names: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Signed masks over each image, red above zero and blue below, behind the fusion of all in [0, 1].
+
+    Args:
+        images: pictures at any size.
+        masks: some masks, each drawn in units of its own largest magnitude.
+        fusion: of all masks.
+        names: of the masks shown.
+    """
+    count, parts = masks.shape[:2]
+    tall = images.shape[1] / images.shape[2]
+    step, pitch = 1 + GAP, tall + GAP
+    fig, ax = _sheet(
+        (parts + 2) * step - GAP, count * pitch - GAP, title=title, margins=Margins(right=0.75, top=0.32)
+    )
+    for column, name in enumerate(("input", "fusion", *names)):
+        _label(ax, name, x=column * step + 0.5, y=0, side="top", size=7.5)
+    for row in range(count):
+        y = row * pitch
+        _picture(ax, images[row], x=0, y=y)
+        for column in range(1, parts + 2):
+            _picture(ax, _grey(images[row]), x=column * step, y=y)
+        _heat(ax, fusion[row], extent=(step, step + 1, y + tall, y), faded=False)
+        for part in range(parts):
+            x = (part + 2) * step
+            values = masks[row, part] / np.abs(masks[row, part]).max()
+            ax.imshow(
+                values,
+                cmap=SIGNED,
+                vmin=-1,
+                vmax=1,
+                alpha=0.15 + 0.75 * np.abs(values),
+                extent=(x, x + 1, y + tall, y),
+                interpolation="bilinear",
+                aspect="auto",
+            )
+    bar = ax.inset_axes(((parts + 2) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
+    fig.colorbar(mpl.cm.ScalarMappable(Normalize(-1, 1), SIGNED), cax=bar, ticks=[-1, 0, 1])
+    bar.tick_params(labelsize=7)
+    bar.set_ylabel("mask, of its largest", fontsize=7)
     return _done(fig)
 
 
@@ -453,20 +505,38 @@ def printed_and_ours(
     ours: Float[np.ndarray, "seeds X"],
     xlabel: str,
     ylabel: str,
+    log: bool = False,
     title: str = "",
 ) -> Figure:
-    """A sweep in two panels, each with its own scale: as printed, and ours (every seed, mean in bold)."""
-    fig, panels = plt.subplots(1, 2, figsize=(8, 3))
-    panels[0].plot(x, printed, "D-", color=PRINTED, ms=5)
+    """A sweep in two panels, each with its own scale: as printed, and ours (every seed, mean in bold).
+
+    Args:
+        log: whether x doubles from mark to mark.
+
+    Where the paper prints fewer than two values there is no curve to show, and ours stands alone.
+    """
+    counts = (~np.isnan(ours)).sum(axis=0)
+    titles = ["printed", f"ours ({_seeds(counts.min(), counts.max())})"][-2 if _curve(printed) else -1 :]
+    fig, panels = plt.subplots(
+        1, len(titles), figsize=(4 * len(titles) + (len(titles) == 1), 3), squeeze=False
+    )
+    if _curve(printed):
+        panels[0, 0].plot(x, printed, "D-", color=PRINTED, ms=5)
     for seed in ours:
-        panels[1].plot(x, seed, color=OURS, lw=0.8, alpha=0.35)
-    panels[1].plot(x, np.ma.masked_invalid(ours).mean(axis=0), "o-", color=OURS, lw=2, ms=5)
-    for ax, text in zip(panels, ("printed", f"ours ({_seeds(len(ours))})")):
+        panels[0, -1].plot(x, seed, color=OURS, lw=0.8, alpha=0.35)
+    panels[0, -1].plot(x, np.ma.masked_invalid(ours).mean(axis=0), "o-", color=OURS, lw=2, ms=5)
+    for ax, text in zip(panels[0], titles):
         ax.set(xlabel=xlabel, ylabel=ylabel, title=text)
-        ax.set_xticks(x)
+        if log:
+            ax.set_xscale("log", base=2)
+        ax.set_xticks(x, [f"{value:g}" for value in x])
         _percent(ax.yaxis)
     fig.suptitle(title, fontsize=10, fontweight="bold")
     return _done(fig)
+
+
+def _curve(values: np.ndarray) -> bool:
+    return np.isfinite(values).sum() > 1
 
 
 @mpl.rc_context(STYLE)
@@ -559,8 +629,40 @@ def part_bars(
     for seed in values:
         ax.scatter(place, seed, s=12, color=INK, zorder=3)
     ax.set_xticks(place, [name.replace(" ", "\n") for name in names])
-    ax.set(ylabel=ylabel, title=title or f"mean and {_seeds(len(values))}", ylim=(0, 1))
+    ax.set(ylabel=ylabel, title=title or f"mean and {_seeds(len(values), len(values))}", ylim=(0, 1))
     ax.grid(axis="x", visible=False)
+    return _done(fig)
+
+
+@mpl.rc_context(STYLE)
+def signed_matrices(
+    matrices: Mapping[str, Float[np.ndarray, "R _"]],
+    *,
+    rows: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    title: str = "",
+) -> Figure:
+    """Matrices with the same rows side by side, red above zero and blue below; NaN is left blank.
+
+    Args:
+        matrices: title of a panel -> values; each panel has its own scale, symmetric around zero.
+        rows: names, shown once.
+        columns: names per panel.
+    """
+    widths = [values.shape[1] for values in matrices.values()]
+    size = (2 + 0.42 * sum(widths) + 0.9 * len(widths), 1.4 + 0.26 * len(rows))
+    fig, panels = plt.subplots(1, len(widths), figsize=size, width_ratios=widths, squeeze=False)
+    for ax, (name, values) in zip(panels[0], matrices.items()):
+        limit = np.nanmax(np.abs(values))
+        image = ax.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
+        ax.set_xticks(range(values.shape[1]), columns[name], rotation=90)
+        ax.set_yticks(range(len(rows)), rows if ax is panels[0][0] else [])
+        ax.set_title(name)
+        ax.tick_params(length=0)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        fig.colorbar(image, ax=ax, fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)
+    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return _done(fig)
 
 
@@ -647,8 +749,10 @@ def _progress(count: int) -> np.ndarray:
     return np.linspace(0, 100, count)
 
 
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
+def _seeds(least: int, most: int) -> str:
+    if least < most:
+        return f"{least} to {most} seeds"
+    return "1 seed" if most == 1 else f"{most} seeds"
 
 
 def save(fig: Figure, path: Path) -> None:

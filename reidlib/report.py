@@ -10,6 +10,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 
 from reidlib import claims, plots
 from reidlib.claims import Outcome, Status, Verdict
+from reidlib.complexity import complexity
 from reidlib.data.records import Split
 from reidlib.experiments import runner, views
 from reidlib.experiments.config import PRESETS, RunConfig
@@ -133,7 +135,8 @@ def _slack(outcome: Outcome) -> float:
 
 
 def _names(references: tuple[str, ...]) -> str:
-    return " + ".join(reference.split("/", 1)[1] for reference in references)
+    text = " + ".join(reference.split("/", 1)[1] for reference in references)
+    return f"({text})" if len(references) > 1 else text
 
 
 def answer(verdict: Verdict) -> str:
@@ -238,17 +241,24 @@ def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.Data
     return pd.DataFrame([{"field": "image size", "paper (released code)": "256x128", "here": size}, *lines])
 
 
-def sizes(configs: Mapping[str, Any], *, model: str, identities: int) -> pd.DataFrame:
-    """Parameters of several configs of a model, without and with its identity classifiers."""
+def sizes(
+    configs: Mapping[str, Any], *, model: str, identities: int, size: tuple[int, int] | None = None
+) -> pd.DataFrame:
+    """Parameters of several configs of a model, without and with its identity classifiers.
+
+    Args:
+        size: of an image, to count the multiply-adds too.
+    """
     lines = []
     for name, config in configs.items():
-        with torch.device("meta"):
-            network = MODELS[model](config, identities=identities)
-        total = sum(parameter.numel() for parameter in network.parameters())
-        heads = [m for m in network.modules() if getattr(m, "out_features", None) == identities]
-        classifiers = sum(parameter.numel() for head in heads for parameter in head.parameters())
-        line = {"reading": name, "at test time": f"{total - classifiers:,}", "in training": f"{total:,}"}
-        lines.append(line)
+        build = partial(MODELS[model], config, identities=identities)
+        found = complexity(build, identities=identities, size=size or (256, 128))
+        line = {
+            "reading": name,
+            "at test time": f"{found.parameters:,}",
+            "in training": f"{found.training:,}",
+        }
+        lines.append(line | ({"multiply-adds": f"{found.operations / 1e9:.3f} G"} if size else {}))
     return pd.DataFrame(lines)
 
 
@@ -271,6 +281,45 @@ def cost(study: Study, run: RunConfig, *, gallery: int) -> "pd.io.formats.style.
     return _style(frame).format(precision=2, na_rep="–")
 
 
+def following(truth: views.MaskTruth) -> pd.DataFrame:
+    """On which region each mask is highest and lowest, and the mask it is most like."""
+    lines = []
+    for row, name in enumerate(truth.names):
+        weights = truth.weights[row]
+        high, low = np.nanargmax(weights), np.nanargmin(weights)
+        others = np.where(np.arange(len(truth.names)) == row, -np.inf, truth.cosine[row])
+        like = int(others.argmax())
+        lines.append(
+            {
+                "mask": name,
+                "highest on": f"{truth.regions[high]} ({weights[high]:+.2f})",
+                "lowest on": f"{truth.regions[low]} ({weights[low]:+.2f})",
+                "most like": f"{truth.names[like]} (cosine {others[like]:.2f})",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def mask_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
+    """How alike and how signed the masks of several runs are, averaged over their records.
+
+    Args:
+        runs: title -> run.
+    """
+    keys = {
+        "mean cosine of two masks": "mean_cosine",
+        "mean magnitude of the cosine": "mean_magnitude_of_cosine",
+        "share of negative values": "negative",
+    }
+    lines = []
+    for title, name in runs.items():
+        found = [record.measures.get("synth-occluded", {}) for record in study.records(name)]
+        values = {text: np.mean([m[key] for m in found]) if found else np.nan for text, key in keys.items()}
+        line = {"model": title} | {t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()}
+        lines.append(line | {"seeds": len(found)})
+    return pd.DataFrame(lines)
+
+
 def trace(run: RunConfig) -> pd.DataFrame:
     """Every module of the run's model, its output shape on one image, and its parameters."""
     model, rows = runner.build(run, identities=160).eval(), []
@@ -279,6 +328,8 @@ def trace(run: RunConfig) -> pd.DataFrame:
         def hook(module, _, output) -> None:
             first = output[0] if isinstance(output, tuple) else output
             shape = str(tuple(first.shape)) if isinstance(first, torch.Tensor) else ""
+            if isinstance(first, dict):
+                shape = ", ".join(f"{key} {tuple(value.shape)}" for key, value in first.items())
             count = sum(parameter.numel() for parameter in module.parameters())
             rows.append({"module": name, "output": shape, "parameters": f"{count:,}"})
 

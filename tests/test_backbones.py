@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from reidlib.backbones import BACKBONES, InstanceBatchNorm, build_backbone
+from reidlib.backbones import BACKBONES, SMALL, InstanceBatchNorm, build_backbone, split
 
 
 def on_meta(name):
@@ -31,6 +31,7 @@ def size(module):
         ("resnet101", 42_500_160, 2048),
         ("resnet50-ibn", 23_508_032, 2048),
         ("hrnet-w32", 30_881_856, 1920),
+        ("osnet", 1_905_828, 512),
         ("small", 307_536, 128),
         ("small-ibn", 307_536, 128),
     ],
@@ -90,9 +91,26 @@ def test_instance_batch_norm_normalises_each_half_its_own_way():
 def test_map_size(name):
     height, width = (64, 32) if name.startswith("small") else (256, 128)
     images = torch.empty(2, 3, height, width, device="meta")
-    stride = {"small": 4, "small-ibn": 4, "small-hrnet": 4, "hrnet-w32": 4}.get(name, 16)
+    stride = {"small": 4, "small-ibn": 4, "small-hrnet": 4, "hrnet-w32": 4, "small-osnet": 8}.get(name, 16)
     backbone = on_meta(name)
     assert backbone(images).shape == (2, backbone.channels, height // stride, width // stride)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("resnet18", (128, 256)), ("resnet50", (512, 1024)),
+                                                ("small", (32, 64)), ("small-osnet", (64, 96))])  # fmt: skip
+def test_stages_in_a_row_are_the_backbone(name, channels):
+    backbone = build_backbone(name).eval()
+    images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    early, third, last = split(backbone)
+    with torch.inference_mode():
+        maps = [early(images), third(early(images))]
+        assert torch.equal(last(maps[1]), backbone(images))
+    assert tuple(m.shape[1] for m in maps) == channels
+
+
+def test_a_backbone_without_stages_in_a_row_cannot_be_split():
+    with pytest.raises(ValueError, match="HRNet has no stages in a row"):
+        split(on_meta("small-hrnet"))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "small"])
@@ -102,12 +120,12 @@ def test_last_stride_of_two_halves_the_map(name):
     assert maps[0].shape[-2] == 2 * maps[1].shape[-2]
 
 
-@pytest.mark.parametrize("name", ["small", "small-ibn", "small-hrnet"])
+@pytest.mark.parametrize("name", SMALL)
 def test_small_backbones_narrow_and_train(name):
     backbone = build_backbone(name, width=0.5)
     features = backbone(torch.randn(2, 3, 64, 32))
     features.square().mean().backward()
-    assert features.shape[-2:] == (16, 8)
+    assert features.shape[-2:] == ((8, 4) if name == "small-osnet" else (16, 8))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
 
 

@@ -7,6 +7,8 @@ from reidlib.explain import (
     attention_iou,
     auc,
     focus,
+    mask_cosine,
+    mask_regions,
     quality_agreement,
     quality_drop,
     visibility_agreement,
@@ -70,3 +72,19 @@ def test_focus_is_the_log_ratio_of_heat_on_person_and_on_what_hides_them():
     found = focus(heat, person, other)
     assert np.isclose(found[0], np.log(3))
     assert np.isnan(found[1])
+
+
+def test_mask_regions_are_means_in_units_of_the_masks_magnitude():
+    masks = torch.tensor([[[[4.0, 4.0], [-1.0, -1.0]]], [[[2.0, 2.0], [2.0, 2.0]]]])
+    top = torch.tensor([[0, 0], [1, 1]])
+    regions = torch.stack([top, torch.tensor([[0, 0], [9, 9]])])  # the second image has no region 1
+    found = mask_regions(masks, regions, count=3)
+    assert np.allclose(found[0, :2], [(4 / 2.5 + 1) / 2, -1 / 2.5])
+    assert np.isnan(found[0, 2])
+    assert np.allclose(mask_regions(7 * masks, regions, count=3), found, equal_nan=True)
+
+
+def test_mask_cosine_tells_copies_from_opposites():
+    mask = torch.randn(3, 1, 4, 2, generator=torch.Generator().manual_seed(0))
+    found = mask_cosine(torch.cat([mask, 2 * mask, -mask], dim=1))
+    assert np.allclose(found, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-6)

@@ -154,9 +154,10 @@ def test_not_finite_loss_is_an_error(loader, monkeypatch):
         train(loader)
 
 
-def test_triplet_at_its_margin_raises_an_alarm(loader, monkeypatch):
+@pytest.mark.parametrize("value", [0.299, 0.6932])  # at its margin, and at log 2 where the margin is soft
+def test_triplet_of_equal_distances_raises_an_alarm(loader, monkeypatch, value):
     loss = Tiny.loss
-    monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"triplet_parts": torch.tensor(0.299)})
+    monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"triplet_parts": torch.tensor(value)})
     (alarm,) = train(loader)[1].alarms
     assert "triplet_parts" in alarm
     monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"triplet_parts": torch.tensor(0.1)})

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from reidlib.experiments import runner
 from reidlib.experiments.grids import grid
-from reidlib.experiments.truth import stripe_visibility, truth_of
+from reidlib.experiments.truth import bodies, mask_measures, region_names, stripe_visibility, truth_of
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +46,19 @@ def test_a_box_that_follows_the_visible_body_leaves_its_shares_unknown(sets):
     share = stripe_visibility(occluded, holistic, stripes=6)
     follows = truth_of(occluded.split, occluded.query.names)["box_follows_visible"].astype(bool).to_numpy()
     assert np.isnan(share[follows]).all()
+
+
+def test_masks_that_are_the_true_regions_weigh_them(sets):
+    occluded, holistic = sets
+    person, hidden, known = bodies(occluded, holistic)
+    masks = torch.stack([person, hidden, ~(person | hidden)], dim=1).float()  # of every query
+    found = mask_measures(masks, occluded, holistic)
+    weights, names = np.array(found["mask_regions"]), region_names()
+    assert weights.shape == (3, len(names))
+    assert names[0] == "background"
+    assert names[np.nanargmax(weights[1])] == "in front"
+    assert weights[0, 0] == 0
+    assert weights[0, -1] == 0
+    assert np.nanmin(weights[0, 1:-1]) > 1
+    assert found["negative"] == 0
+    assert known.any()

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from reidlib.data.masks import groups
 from reidlib.data.records import ImageRecord
@@ -18,7 +19,14 @@ from reidlib.evaluation import ranking
 from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
-from reidlib.experiments.truth import behind_person, stripe_visibility, true_visibility, truth_of
+from reidlib.experiments.truth import (
+    behind_person,
+    mask_measures,
+    region_names,
+    stripe_visibility,
+    true_visibility,
+    truth_of,
+)
 from reidlib.explain import relative_quality
 from reidlib.models import bpbreid, qpm
 from reidlib.protocol import Protocol
@@ -217,12 +225,11 @@ def by_occlusion(
 
 
 def sweep_curve(
-    study: Study, table: str, rows: Sequence[str], *, metric: str
+    study: Study, table: str, rows: Sequence[str], *, metric: str, dataset: str = "occluded-duke"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Printed values ``[x]`` and ours ``[seeds, x]`` along a table's rows; NaN where nothing is recorded."""
-    frame = (
-        study.frame(table).query("metric == @metric").drop_duplicates("row").set_index("row").loc[list(rows)]
-    )
+    column = study.frame(table).query("metric == @metric and dataset == @dataset")
+    frame = column.set_index("row").loc[list(rows)]
     most = max(int(frame["seeds"].max()), 1)
     ours = np.full((most, len(rows)), np.nan)
     for column, line in enumerate(frame.itertuples()):
@@ -274,7 +281,9 @@ class SlotView:
 
     names: tuple[str, ...]  # of the parts, behind the foreground where there is one
     distances: np.ndarray  # [S, 2]; infinite where the slot is not shared
-    weights: np.ndarray  # [S, 3]: visibility or quality in query, first, second; NaN where a slot has none
+    weights: (
+        np.ndarray
+    )  # [S, 3]: visibility, quality or share in query, first, second; NaN where a slot has none
 
 
 def why(run: RunConfig, test_set: str, query: int) -> SlotView:
@@ -307,7 +316,20 @@ def _scored_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
     )
 
 
-SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots}
+def _masked_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
+    """Blocks of the unit-length descriptor: squared lengths, and squared distances, which add up to the whole."""
+    config = run.model_config
+    widths = [config.global_dim, *[config.dim] * config.parts]
+    vectors = torch.cat([one.embeddings["concat_bn"], pair.embeddings["concat_bn"]])  # [3, D]
+    blocks = normalize(vectors, dim=-1).split(widths, dim=-1)
+    distances = torch.stack([(block[1:] - block[:1]).square().sum(-1) for block in blocks])  # [S, 2]
+    lengths = torch.stack([block.square().sum(-1) for block in blocks])  # [S, 3]
+    kind = "stripe" if config.masks == "stripes" else "mask"
+    names = ("global", *(f"{kind} {number}" for number in range(1, config.parts + 1)))
+    return SlotView(names, distances.numpy(), lengths.numpy())
+
+
+SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots, "pan": _masked_slots}
 """What the parts of a model's distance are, for models that have parts."""
 
 
@@ -416,3 +438,53 @@ def matching_seconds(
             times.append((time.perf_counter() - started) / len(block))
         found[scoring] = float(np.median(times))
     return found
+
+
+# -- PAN ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaskView:
+    """Signed masks on some queries, and the fusion of all."""
+
+    images: np.ndarray  # [N, H, W, 3]
+    masks: np.ndarray  # [N, K, h, w]
+    fusion: np.ndarray  # [N, h, w] in [0, 1]: the sum of magnitudes, stretched image by image
+
+
+def masks(run: RunConfig, test_set: str) -> MaskView:
+    """The live model's masks on every other fixed figure query."""
+    data = runner.test_set(run.data, test_set)
+    index = runner.figure_queries(len(data.query))[::2]
+    found = runner.maps(run, runner.trained(run), data.query[index], name="masks").numpy()
+    fusion = np.abs(found).sum(1)
+    low, high = fusion.min((1, 2), keepdims=True), fusion.max((1, 2), keepdims=True)
+    return MaskView(pictures([data.split.query[i] for i in index]), found, (fusion - low) / (high - low))
+
+
+@dataclass(frozen=True)
+class MaskTruth:
+    """What each mask weighs, masks sorted by the region that they weigh most."""
+
+    names: tuple[str, ...]  # of the masks
+    regions: tuple[str, ...]  # background, parts of the body, what is in front of it
+    weights: np.ndarray  # [K, R] in units of a mask's mean magnitude
+    cosine: np.ndarray  # [K, K] of every two masks
+    fusion: np.ndarray  # [R] of all masks' magnitudes together
+
+
+def mask_truth(run: RunConfig) -> MaskTruth:
+    """The live model's masks on the occluded queries, against the true parts."""
+    holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
+    maps = runner.maps(run, runner.trained(run), occluded.query, name="masks")
+    found = {key: np.array(value) for key, value in mask_measures(maps, occluded, holistic).items()}
+    weights = found["mask_regions"]
+    most = np.nanargmax(np.abs(weights), axis=1)
+    order = np.lexsort((-np.take_along_axis(weights, most[:, None], 1)[:, 0], most))
+    return MaskTruth(
+        names=tuple(f"mask {number + 1}" for number in order),
+        regions=region_names(),
+        weights=weights[order],
+        cosine=found["mask_cosine"][np.ix_(order, order)],
+        fusion=found["fusion_regions"],
+    )
