@@ -24,7 +24,7 @@ DEPTHS = {
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
     "resnet50-ibn": (Bottleneck, [3, 4, 6, 3]),
 }
-SMALL = ("small", "small-ibn", "small-hrnet", "small-osnet")
+SMALL = ("small", "small-thin", "small-ibn", "small-hrnet", "small-osnet")
 IMAGENET_FILES = {
     "resnet18": "resnet18-f37072fd.pth",
     "resnet34": "resnet34-b627a593.pth",
@@ -70,7 +70,8 @@ def build_backbone(
     elif name == "small-osnet":
         backbone = OSNet(tuple(round(channels * width) for channels in (16, 64, 96, 128)), pooled_stem=False)
     else:
-        backbone = SmallResNet(width=width, last_stride=last_stride, ibn=name.endswith("ibn"))
+        thin = 0.5 if name == "small-thin" else 1.0
+        backbone = SmallResNet(width=thin * width, last_stride=last_stride, ibn=name.endswith("ibn"))
     if weights is not None:
         load_weights(backbone, _imagenet_file(name) if weights == "imagenet" else Path(weights))
     return backbone
@@ -256,8 +257,11 @@ class _OmniScaleBlock(nn.Module):
         return (self.conv3(mixed) + shortcut).relu()
 
 
-def split(backbone: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+def split(backbone: nn.Module, *, late: bool = False) -> tuple[nn.Module, nn.Module, nn.Module]:
     """A backbone as three modules in a row: up to its second stage, the third, and what follows.
+
+    Args:
+        late: cut an OSNet, which ends on a mere 1x1 convolution, before that one and the stage above it.
 
     Raises:
         ValueError: a backbone whose stages are not in a row.
@@ -274,11 +278,10 @@ def split(backbone: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
             *early, third, last = backbone
             return nn.Sequential(*early), third, last
         case OSNet():
-            return (
-                nn.Sequential(backbone.conv1, backbone.maxpool, backbone.conv2),
-                backbone.conv3,
-                nn.Sequential(backbone.conv4, backbone.conv5),
-            )
+            early = nn.Sequential(backbone.conv1, backbone.maxpool, backbone.conv2)
+            if late:
+                return nn.Sequential(early, backbone.conv3), backbone.conv4, backbone.conv5
+            return early, backbone.conv3, nn.Sequential(backbone.conv4, backbone.conv5)
     raise ValueError(f"{type(backbone).__name__} has no stages in a row; use a ResNet or an OSNet")
 
 

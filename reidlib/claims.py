@@ -20,7 +20,7 @@ from reidlib.complexity import complexity
 from reidlib.experiments.grids import Cell
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
-from reidlib.models import pan, qpm
+from reidlib.models import dpti, pan, qpm
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -253,6 +253,33 @@ def _pan_size(_: Study) -> tuple[Status, str]:
     return _holds(round(found["shared"].parameters / 1e6, 1) == 46.9), text
 
 
+def _squares_make_orthogonal(_: Study) -> tuple[Status, str]:
+    """DPTI claim 8: eight vectors, pushed apart by the diversity loss and by the same without its square."""
+    found = {}
+    for power in (2, 1):
+        vectors = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        for _ in range(300):
+            (gradient,) = torch.autograd.grad(dpti.diversity_loss(vectors, power=power), vectors)
+            vectors = (vectors - gradient).detach().requires_grad_()
+        unit = torch.nn.functional.normalize(vectors.detach()[0], dim=-1)
+        found[power] = (unit @ unit.T)[~torch.eye(8, dtype=torch.bool)]
+    squared, plain = found[2].abs().max().item(), found[1].mean().item()
+    text = f"largest |cosine| of two vectors {squared:.2f} with the square; mean cosine {plain:+.2f} without"
+    return _holds(squared < 0.05 and plain < -0.1), text
+
+
+def _templates_are_distinct(study: Study) -> tuple[Status, str]:
+    """DPTI claim 10: are dynamic templates' maps unlike each other, and highest on different parts of the body?"""
+    found = [r.measures["synth-occluded"]["templates"] for r in study.records("gd")]
+    if not found:
+        return Status.NOT_TESTED, "no usable record of gd"
+    body = np.array([m["mask_regions"] for m in found])[:, :, 1:-1]  # [seeds, K, parts of the body]
+    parts = min(len(np.unique(np.nanargmax(seed, axis=1))) for seed in body)
+    cosine = float(np.mean([m["mean_cosine"] for m in found]))
+    text = f"mean cosine of two templates' maps {cosine:.2f}; highest on {parts} parts of the body (least of the seeds)"
+    return _holds(cosine < 0.5 and parts >= 3), text
+
+
 def _holds(condition: bool) -> Status:
     return Status.REPRODUCED if condition else Status.CONTRADICTED
 
@@ -261,5 +288,7 @@ EXACT: dict[str, Callable[[Study], tuple[Status, str]]] = {
     "bpbreid-17": _needs_no_masks,
     "qpm-11": _refinement_is_cheap,
     "pan-13": _pan_size,
+    "dpti-8": _squares_make_orthogonal,
+    "dpti-10": _templates_are_distinct,
 }
 """Claims that a computation decides: the verdict, and what was found."""

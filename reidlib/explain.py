@@ -104,6 +104,19 @@ def mask_regions(
     return (torch.where(seen, means, 0.0).sum(0) / seen.sum(0)).numpy()
 
 
+def entropy(maps: Float[Tensor, "N K h w"]) -> float:
+    """Mean entropy of maps that sum to one, over the largest possible: 1 for uniform maps, 0 for single cells."""
+    flat = maps.flatten(2)
+    found = torch.special.entr(flat).sum(-1).mean() / np.log(flat.shape[-1])
+    return float(found)
+
+
+def mass(maps: Float[Tensor, "N K h w"], region: Bool[Tensor, "N H W"]) -> Float[Tensor, "N K"]:
+    """Share of each map, which sums to one, that lies within a region of its image."""
+    share = F.adaptive_avg_pool2d(region.float()[:, None], maps.shape[-2:])[:, 0]  # [N, h, w]
+    return torch.einsum("nkhw,nhw->nk", maps, share)
+
+
 def mask_cosine(masks: Float[Tensor, "N K h w"]) -> Float[np.ndarray, "K K"]:
     """Cosine of every two masks of an image, averaged over images: 1 if they are the same up to scale."""
     flat = F.normalize(masks.flatten(2), dim=-1)  # [N, K, h*w]

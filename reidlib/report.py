@@ -45,7 +45,7 @@ COLORS = {
     Status.NOT_TESTED: "#6e7781",
     Status.UNTESTABLE: "#6e7781",
 }
-TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN"}
+TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN", "dpti": "DPTI"}
 BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
 
 
@@ -317,6 +317,55 @@ def mask_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
         values = {text: np.mean([m[key] for m in found]) if found else np.nan for text, key in keys.items()}
         line = {"model": title} | {t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()}
         lines.append(line | {"seeds": len(found)})
+    return pd.DataFrame(lines)
+
+
+def template_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
+    """What an occluder does to templates: how far they move, and how much attention stays on what is hidden.
+
+    Args:
+        runs: title -> run.
+    """
+    keys = {
+        "templates moved": "moved",
+        "from another person": "moved-person",
+        "template maps on the place, clear": "templates-clear",
+        "hidden": "templates-hidden",
+        "part attention on the place, clear": "parts-clear",
+        "hidden ": "parts-hidden",
+    }
+    lines = []
+    for title, name in runs.items():
+        records = study.records(name)
+        line = {"model": title}
+        for text, key in keys.items():
+            found = [
+                np.nanmean(r.per_query("synth-occluded", "default", key))
+                for r in records
+                if r.has("synth-occluded", "default", key)
+            ]
+            line[text] = f"{np.mean(found):.3f}" if found else "–"
+        lines.append(line | {"seeds": len(records)})
+    return pd.DataFrame(lines)
+
+
+def map_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
+    """How spread and how alike the maps of several runs' templates are, averaged over their records.
+
+    Args:
+        runs: title -> run.
+    """
+    lines = []
+    for title, name in runs.items():
+        for kind, text in (("templates", "where templates come from"), ("parts", "part attention")):
+            found = [
+                m[kind] for r in study.records(name) if kind in (m := r.measures.get("synth-occluded", {}))
+            ]
+            if found:
+                values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "mean_cosine")}
+                line = {"model": title, "maps": text, "entropy, of the largest": f"{values['entropy']:.2f}"}
+                line |= {"mean cosine of two": f"{values['mean_cosine']:.2f}", "seeds": len(found)}
+                lines.append(line)
     return pd.DataFrame(lines)
 
 

@@ -16,6 +16,7 @@ TINY = {
     "bpbreid": {"backbone": "small", "width": 0.25, "dim": 8, "parts": K},
     "qpm": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K, "cells": (16, 8)},
     "pan": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K},
+    "dpti": {"backbone": "small", "width": 0.25, "dim": 8, "heads": 2, "parts": K},
 }
 
 

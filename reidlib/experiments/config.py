@@ -64,6 +64,7 @@ class Preset:
 
 
 _SMALL = {
+    "resnet18": "small-thin",
     "resnet50": "small",
     "resnet50-ibn": "small-ibn",
     "hrnet-w32": "small-hrnet",

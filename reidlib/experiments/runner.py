@@ -341,6 +341,12 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> t
     if run.model_config.figure_map == "masks" and name == run.data.test_sets[1]:
         masks = maps(run, model, data.query, name="masks")
         return truth.mask_measures(masks, data, test_set(run.data, whole)), {}
+    if "templates" in query.embeddings and name == run.data.test_sets[1]:
+        twins, (twin, _) = test_set(run.data, whole), features(run, whole, model=model)
+        kinds = dict.fromkeys((run.model_config.figure_map, "parts"))
+        found = {kind: tuple(maps(run, model, d.query, name=kind) for d in (data, twins)) for kind in kinds}
+        measured = truth.template_measures({kind: pair[0] for kind, pair in found.items()}, data, twins)
+        return measured, truth.template_values(query, twin, found, data, twins)
     return {}, {}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from reidlib.data.feeding import ImageBank
@@ -15,9 +15,11 @@ from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
 from reidlib.explain import (
     attention_iou,
+    entropy,
     focus,
     mask_cosine,
     mask_regions,
+    mass,
     quality_agreement,
     quality_drop,
     visibility_agreement,
@@ -73,14 +75,19 @@ def stripe_visibility(data: TestSet, whole: TestSet, *, stripes: int) -> Float[n
     return np.where(known[:, None], share, np.nan)
 
 
+def twins(data: TestSet, whole: TestSet) -> tuple[Int[np.ndarray, " Q"], Bool[np.ndarray, " Q"]]:
+    """The row of each query's unoccluded twin, and whether there is one under the same box."""
+    truth = truth_of(data.split, data.query.names)
+    place = {name: row for row, name in enumerate(whole.query.names)}
+    rows = np.array([place.get(name.rsplit("/")[-1], -1) for name in truth["twin"]])
+    return rows, (rows >= 0) & ~truth["box_follows_visible"].astype(bool).to_numpy()
+
+
 def bodies(
     data: TestSet, whole: TestSet
 ) -> tuple[Bool[Tensor, "Q H W"], Bool[Tensor, "Q H W"], Bool[np.ndarray, " Q"]]:
     """Where the person of each query shows, where something hides that person, and whether this is known."""
-    truth = truth_of(data.split, data.query.names)
-    place = {name: row for row, name in enumerate(whole.query.names)}
-    rows = np.array([place.get(name.rsplit("/")[-1], -1) for name in truth["twin"]])
-    known = (rows >= 0) & ~truth["box_follows_visible"].astype(bool).to_numpy()
+    rows, known = twins(data, whole)
     person, alone = data.query.masks > 0, whole.query.masks[rows] > 0
     return person, alone & ~person, known
 
@@ -169,4 +176,44 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
         "mean_cosine": round(float(apart.mean()), 4),
         "mean_magnitude_of_cosine": round(float(np.abs(apart).mean()), 4),
         "negative": round(float((masks < 0).float().mean()), 4),
+    }
+
+
+def template_values(
+    query: Features, twin: Features, maps: dict[str, tuple[Tensor, Tensor]], data: TestSet, whole: TestSet
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """What an occluder does to templates and to where they look, per query whose unoccluded twin is known.
+
+    Args:
+        query: features of the occluded queries, with their ``templates``.
+        twin: features of the queries of the set that holds the twins.
+        maps: name -> maps ``[Q, K, h, w]`` of the occluded queries and of all the others.
+        data: the occluded queries.
+        whole: the others.
+
+    Returns:
+        ``moved``: mean cosine distance of a query's templates from its twin's. ``moved-person``: the same from
+        another person's. For each map, share of its mass on the place that something hides, without
+        (``<name>-clear``) and with it (``<name>-hidden``).
+    """
+    rows, known = twins(data, whole)
+    _, hidden, _ = bodies(data, whole)
+    here, there = query.embeddings["templates"], twin.embeddings["templates"][rows]
+    others = there.roll(len(there) // 2, 0)  # half of all people further
+    values = {"moved": _apart(here, there), "moved-person": _apart(here, others)}
+    for name, (occluded, clear) in maps.items():
+        values[f"{name}-clear"] = mass(clear[rows], hidden).mean(1)
+        values[f"{name}-hidden"] = mass(occluded, hidden).mean(1)
+    return {name: np.where(known, value.numpy(), np.nan) for name, value in values.items()}
+
+
+def _apart(a: Float[Tensor, "N K D"], b: Float[Tensor, "N K D"]) -> Float[Tensor, " N"]:
+    return (1 - torch.cosine_similarity(a, b, dim=-1)).mean(1)
+
+
+def template_measures(maps: dict[str, Float[Tensor, "Q K h w"]], data: TestSet, whole: TestSet) -> dict:
+    """For each kind of map: how spread, how alike, and which region each template weighs."""
+    return {
+        name: mask_measures(found, data, whole) | {"entropy": round(entropy(found), 4)}
+        for name, found in maps.items()
     }

@@ -26,6 +26,7 @@ from reidlib.experiments.truth import (
     stripe_visibility,
     true_visibility,
     truth_of,
+    twins,
 )
 from reidlib.explain import relative_quality
 from reidlib.models import bpbreid, qpm
@@ -317,19 +318,29 @@ def _scored_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
 
 
 def _masked_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
-    """Blocks of the unit-length descriptor: squared lengths, and squared distances, which add up to the whole."""
     config = run.model_config
+    kind = "stripe" if config.masks == "stripes" else "mask"
     widths = [config.global_dim, *[config.dim] * config.parts]
-    vectors = torch.cat([one.embeddings["concat_bn"], pair.embeddings["concat_bn"]])  # [3, D]
+    return _blocks(one, pair, name="concat_bn", widths=widths, kind=kind)
+
+
+def _template_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
+    config = run.model_config
+    count = 0 if config.templates == "none" else config.parts
+    return _blocks(one, pair, name="descriptor_bn", widths=[config.dim] * (count + 1), kind="template")
+
+
+def _blocks(one: Features, pair: Features, *, name: str, widths: list[int], kind: str) -> SlotView:
+    """Blocks of the unit-length descriptor: squared lengths, and squared distances, which add up to the whole."""
+    vectors = torch.cat([one.embeddings[name], pair.embeddings[name]])  # [3, D]
     blocks = normalize(vectors, dim=-1).split(widths, dim=-1)
     distances = torch.stack([(block[1:] - block[:1]).square().sum(-1) for block in blocks])  # [S, 2]
     lengths = torch.stack([block.square().sum(-1) for block in blocks])  # [S, 3]
-    kind = "stripe" if config.masks == "stripes" else "mask"
-    names = ("global", *(f"{kind} {number}" for number in range(1, config.parts + 1)))
+    names = ("global", *(f"{kind} {number}" for number in range(1, len(widths))))
     return SlotView(names, distances.numpy(), lengths.numpy())
 
 
-SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots, "pan": _masked_slots}
+SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots, "pan": _masked_slots, "dpti": _template_slots}
 """What the parts of a model's distance are, for models that have parts."""
 
 
@@ -473,18 +484,67 @@ class MaskTruth:
     fusion: np.ndarray  # [R] of all masks' magnitudes together
 
 
-def mask_truth(run: RunConfig) -> MaskTruth:
-    """The live model's masks on the occluded queries, against the true parts."""
+def mask_truth(run: RunConfig, *, kind: str = "mask") -> MaskTruth:
+    """The live model's masks (or templates' maps) on the occluded queries, against the true parts."""
     holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
-    maps = runner.maps(run, runner.trained(run), occluded.query, name="masks")
+    maps = runner.maps(run, runner.trained(run), occluded.query, name=f"{kind}s")
     found = {key: np.array(value) for key, value in mask_measures(maps, occluded, holistic).items()}
     weights = found["mask_regions"]
     most = np.nanargmax(np.abs(weights), axis=1)
     order = np.lexsort((-np.take_along_axis(weights, most[:, None], 1)[:, 0], most))
     return MaskTruth(
-        names=tuple(f"mask {number + 1}" for number in order),
+        names=tuple(f"{kind} {number + 1}" for number in order),
         regions=region_names(),
         weights=weights[order],
         cosine=found["mask_cosine"][np.ix_(order, order)],
         fusion=found["fusion_regions"],
     )
+
+
+# -- DPTI ---------------------------------------------------------------------------------------------
+
+
+def templates(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the live model's templates come from on every other figure query, each map over its largest value.
+
+    Returns:
+        Images ``[N, H, W, 3]`` and maps ``[N, K, h, w]``.
+    """
+    data = runner.test_set(run.data, test_set)
+    index = runner.figure_queries(len(data.query))[::2]
+    found = runner.maps(run, runner.trained(run), data.query[index], name="templates").numpy()
+    return pictures([data.split.query[i] for i in index]), found / found.max((2, 3), keepdims=True)
+
+
+def template_pairs(run: RunConfig, *, name: str, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """The same person without and with an occluder, in turn: images ``[2N, H, W, 3]``, maps ``[2N, K, h, w]``.
+
+    Both maps of a template are drawn over the larger of their maxima. Shown are queries of different persons,
+    of which much is hidden.
+    """
+    holistic, occluded = (runner.test_set(run.data, test_set) for test_set in run.data.test_sets[:2])
+    rows, known = twins(occluded, holistic)
+    share = truth_of(occluded.split, occluded.query.names)["visible_share"].to_numpy()
+    order = [i for i in np.argsort(np.where(known, np.abs(share - 0.5), np.inf), kind="stable") if known[i]]
+    people = pd.Series(order).groupby([occluded.split.query[i].pid for i in order], sort=False).first()
+    chosen = people.to_numpy()[:count]
+    model, images, maps = runner.trained(run), [], []
+    for data, index in ((holistic, rows[chosen]), (occluded, chosen)):
+        images.append(pictures([data.split.query[i] for i in index]))
+        maps.append(runner.maps(run, model, data.query[torch.from_numpy(index)], name=name).numpy())
+    pair = np.stack(maps, 1)  # [N, 2, K, h, w]
+    pair = pair / pair.max((1, 3, 4), keepdims=True)
+    sheet = np.stack(images, 1)
+    return sheet.reshape(-1, *sheet.shape[2:]), pair.reshape(-1, *pair.shape[2:])
+
+
+def rho(run: RunConfig) -> pd.DataFrame:
+    """Mean weight of each part of a weighted model on people without and with an occluder (same people)."""
+    holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
+    rows, known = twins(occluded, holistic)
+    clear, hidden = (
+        runner.features(run, name)[0].visibility["rho"].numpy() for name in run.data.test_sets[:2]
+    )
+    k = clear.shape[1]
+    values = {"without occluder": k * clear[rows[known]].mean(0), "with occluder": k * hidden[known].mean(0)}
+    return pd.DataFrame({"template": np.arange(1, k + 1)} | {name: v.round(3) for name, v in values.items()})

@@ -2,8 +2,9 @@
 
 from reidlib.models.bot import BoT
 from reidlib.models.bpbreid import BPBreID
+from reidlib.models.dpti import DPTI
 from reidlib.models.pan import PAN
 from reidlib.models.pcb import PCB
 from reidlib.models.qpm import QPM
 
-MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID, "qpm": QPM, "pan": PAN}
+MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID, "qpm": QPM, "pan": PAN, "dpti": DPTI}

@@ -85,7 +85,7 @@ class Grid:
         return [self.run(name, preset_name=preset_name, seed=seed) for name, seed in names]
 
 
-GRIDS = ("bpbreid", "qpm", "pan")
+GRIDS = ("bpbreid", "qpm", "pan", "dpti")
 """Papers whose grid exists so far."""
 
 

@@ -1,0 +1,313 @@
+"""DPTI, dynamic part template initialization: part queries that each image makes from its own mid-level map.
+
+University of Moratuwa, Dynamic Template Initialization for Part-Aware Person Re-ID, arXiv 2208.11440,
+section 3; there is no public code, fast-reid supplies what the paper leaves to it. Left out:
+eight heads in eq. 5, a residual of g + f with layer norms, positional encodings, stripes of 8x1 in row P.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize, scaled_dot_product_attention
+
+from reidlib.backbones import build_backbone, split
+from reidlib.distances import euclidean, full_precision, visible_part_distance
+from reidlib.heads import IdentityHead
+from reidlib.losses import batch_hard_triplet, identity_loss
+from reidlib.types import Features, ReIDOutput, check_choices
+
+GRID = (4, 2)  # rows and columns of row G+P
+WIDER = 4  # of the hidden layer of a feed-forward network
+Terms = dict[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """One way to compare two images at test time: the cosine of a descriptor."""
+
+    descriptor: Literal["after", "before", "global"] = "after"  # the BN-neck; the whole image's block alone
+
+
+SCORINGS = {"default": Scoring(), "before": Scoring("before"), "global": Scoring("global")}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A DPTI network; the default is row G+D of Table 4, the other values make its other rows."""
+
+    backbone: str = "resnet50"  # name in backbones.py
+    width: float = 1.0  # channel multiplier of the small backbones
+    weights: str | None = None  # None, "imagenet" or a file
+    parts: int = 8  # N, how many templates
+    dim: int = 256  # d, of every vector
+    heads: int = 8  # of every attention but that of eq. 5
+    templates: Literal["none", "grid", "static", "dynamic"] = "dynamic"  # rows G, G+P, G+T, G+D
+    weighted: bool = False  # row W: parts weighed by their templates' logits (Eq. 8)
+    joint: bool = True  # losses on the whole descriptor; False: on each block apart
+    spread: float = 0.02  # standard deviation of the templates' start
+    decay: bool = True  # weight decay on the templates
+    attention_dropout: float = 0.2  # of attention weights
+    dropout: float = 0.1  # inside feed-forward networks
+    diversity: float = 1.0  # weight of the diversity loss
+    margin: float = 0.3  # of the triplet
+    smoothing: float = 0.1  # of the identity loss, in fast-reid's form
+
+    def __post_init__(self):
+        check_choices(self)
+        if self.parts < 2 or self.dim < 1 or self.dim % self.heads:
+            raise ValueError(
+                f"parts = {self.parts}, dim = {self.dim}, heads = {self.heads}; "
+                "expected parts >= 2 and dim a multiple of heads"
+            )
+        if self.weighted and self.templates != "dynamic":
+            raise ValueError(
+                f"weighted = True with templates = {self.templates!r}; only dynamic ones have logits"
+            )
+        if self.templates == "grid" and self.parts != GRID[0] * GRID[1]:
+            raise ValueError(f"parts = {self.parts} with templates = 'grid'; expected {GRID[0] * GRID[1]}")
+
+    @property
+    def mask_parts(self) -> None:
+        """DPTI reads no part masks."""
+        return None
+
+    @property
+    def figure_map(self) -> str | None:
+        """The map that records keep of the figure queries (Figure 3)."""
+        return None if self.templates == "none" else "templates" if self.templates == "dynamic" else "parts"
+
+    def scorings(self) -> dict[str, Scoring]:
+        """The test-time variants that this network can be scored with, the default first."""
+        return {name: s for name, s in SCORINGS.items() if name != "global" or self.templates != "none"}
+
+
+class Encoder(nn.Module):
+    """Multi-head attention of queries to a context, and a feed-forward network: FFN(g + f) + g.
+
+    Source: Eq. 1 to 4 and 7. The outer residual adds the attended vector g, not g + f, as printed; there is
+    no layer norm and no positional encoding.
+    """
+
+    def __init__(self, dim: int, *, heads: int, attention_dropout: float, dropout: float):
+        super().__init__()
+        self.heads, self.attention_dropout = heads, attention_dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, WIDER * dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(WIDER * dim, dim)
+        )
+
+    def forward(
+        self, queries: Float[Tensor, "N Q D"], context: Float[Tensor, "N L D"]
+    ) -> Float[Tensor, "N Q D"]:
+        q, k, v = self._split(queries, context)
+        dropped = self.attention_dropout if self.training else 0.0
+        attended = scaled_dot_product_attention(
+            q, k, v, dropout_p=dropped
+        )  # [N, heads, Q, D/heads], Eq. 2, 3
+        attended = self.out(rearrange(attended, "n h q d -> n q (h d)"))
+        return self.feed_forward(attended + queries) + attended  # Eq. 4
+
+    @torch.no_grad()
+    def attention(
+        self, queries: Float[Tensor, "N Q D"], context: Float[Tensor, "N L D"]
+    ) -> Float[Tensor, "N Q L"]:
+        """The attention weights, averaged over heads, for drawing: the fused kernel does not return them."""
+        q, k, _ = self._split(queries, context)
+        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).mean(1)  # Eq. 2
+
+    def _split(self, queries: Tensor, context: Tensor) -> list[Float[Tensor, "N heads _ _"]]:
+        projected = self.query(queries), self.key(context), self.value(context)  # Eq. 1
+        return [rearrange(x, "n l (h d) -> n h l d", h=self.heads) for x in projected]
+
+
+class DynamicTemplates(nn.Module):
+    """Templates that an image makes itself: learnt queries attend to its mid-level map.
+
+    Source: Eq. 5 and 6. Keys are not projected, logits not scaled, and there is one head: one map per
+    template, as in Figure 3.
+    """
+
+    def __init__(self, parts: int, dim: int, *, spread: float):
+        super().__init__()
+        self.queries = nn.Parameter(spread * torch.randn(parts, dim))
+        self.value = nn.Linear(dim, dim, bias=False)
+
+    def forward(
+        self, context: Float[Tensor, "N L D"]
+    ) -> tuple[Float[Tensor, "N K D"], Float[Tensor, "N K L"]]:
+        """The templates, and the logits that they were made with."""
+        logits = self.queries @ context.mT  # [N, K, L], Eq. 5
+        return self.value(logits.softmax(-1) @ context), logits  # Eq. 6
+
+
+def part_weights(logits: Float[Tensor, "N K L"]) -> Float[Tensor, "N K"]:
+    """Adaptive weights of the parts, one on average: a softmax over templates of their mean *logits*.
+
+    The mean of the softmaxed maps is 1 / L for every part, and would make all weights one.
+
+    Source: Eq. 8.
+    """
+    return logits.shape[1] * logits.mean(-1).softmax(-1)
+
+
+def diversity_loss(parts: Float[Tensor, "N K D"], *, power: Literal[1, 2] = 2) -> Float[Tensor, ""]:
+    """Mean squared cosine of every two different parts of an image: least where they are orthogonal.
+
+    Args:
+        parts: vectors of any length.
+        power: 1 leaves out the square, as the loss that it is taken from (PAT's); opposite vectors then cost least.
+
+    Source: Eq. 10.
+    """
+    unit = normalize(full_precision(parts), dim=-1)
+    cosine = unit @ unit.mT  # [N, K, K]
+    count = parts.shape[1]
+    apart = cosine.pow(power).sum((1, 2)) - count  # the diagonal is one
+    return (apart / (count * (count - 1))).mean()
+
+
+class DPTI(nn.Module):
+    """Backbone, two attention encoders on its last two maps, templates, part attention, one descriptor.
+
+    Embeddings: ``descriptor`` ``[N, (K + 1) * D]`` before the BN-neck (triplet), the global block first;
+    ``descriptor_bn`` after it (identity, test); ``templates`` ``[N, K, D]``, what the part attention was
+    asked with, and ``parts`` ``[N, K, D]``, what it answered, before any weighting. Visibility: ``rho`` in
+    row W, a part's weight over K. Maps: ``templates``
+    ``[N, K, h, w]``, where dynamic templates come from, and ``parts``, what the part attention looks at; each
+    sums to one. Row G has none but the descriptors.
+    """
+
+    Config = Config
+    SCORINGS = SCORINGS
+
+    def __init__(self, config: Config, *, identities: int):
+        super().__init__()
+        self.config = config
+        self.backbone = Stages(config)
+        middle, last = self.backbone.channels
+        encoder = {
+            "heads": config.heads, "attention_dropout": config.attention_dropout, "dropout": config.dropout
+        }  # fmt: skip
+        self.reduce = nn.Conv2d(last, config.dim, 1)
+        self.encode = Encoder(config.dim, **encoder)
+        if config.templates in ("grid", "dynamic"):
+            self.reduce_middle = nn.Conv2d(middle, config.dim, 1)
+            self.encode_middle = Encoder(config.dim, **encoder)
+        if config.templates == "dynamic":
+            self.make_templates = DynamicTemplates(config.parts, config.dim, spread=config.spread)
+        if config.templates == "static":
+            self.templates = nn.Parameter(config.spread * torch.randn(config.parts, config.dim))
+        blocks = 1
+        if config.templates != "none":
+            self.attend = Encoder(config.dim, **encoder)
+            blocks = config.parts + 1
+        if config.joint:
+            self.identify = IdentityHead(blocks * config.dim, identities)
+        else:
+            self.identify_blocks = nn.ModuleList(IdentityHead(config.dim, identities) for _ in range(blocks))
+
+    def no_weight_decay(self) -> set[str]:
+        """The templates, if so configured: under decay they stay where they start, all alike."""
+        return set() if self.config.decay else {"templates", "make_templates.queries"}
+
+    def forward(
+        self, images: Float[Tensor, "N 3 H W"], masks: Float[Tensor, "N M _ _"] | None = None
+    ) -> ReIDOutput:
+        """Embed a batch; ``masks`` are not read."""
+        middle, last = self.backbone(images)
+        h, w = last.shape[-2:]
+        reduced = _tokens(self.reduce(last))  # [N, L, D]
+        attended = self.encode(reduced, reduced)
+        blocks, embeddings, maps, visibility = attended.mean(1, keepdim=True), {}, {}, {}  # [N, 1, D]
+        if self.config.templates != "none":
+            templates, logits = self._templates(middle)  # [N, K, D]
+            parts = self.attend(templates, attended)  # [N, K, D], Eq. 7
+            maps["parts"] = rearrange(self.attend.attention(templates, attended), "n k (h w) -> n k h w", h=h)
+            if logits is not None:
+                maps["templates"] = rearrange(logits.softmax(-1), "n k (h w) -> n k h w", w=middle.shape[-1])
+            embeddings |= {"templates": templates, "parts": parts}
+            if self.config.weighted:
+                weights = part_weights(logits)  # [N, K]
+                parts = weights[:, :, None] * parts  # Eq. 8
+                visibility["rho"] = weights / self.config.parts
+            blocks = torch.cat([blocks, parts], dim=1)  # [N, K + 1, D]
+        embeddings["descriptor"] = rearrange(blocks, "n b d -> n (b d)")
+        embeddings["descriptor_bn"], logits = self._identify(blocks)
+        return ReIDOutput(embeddings, visibility, logits, maps)
+
+    def loss(
+        self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Float[Tensor, "N M _ _"] | None = None
+    ) -> Terms:
+        """Identity, triplet and diversity (Eq. 9)."""
+        config, (logits,) = self.config, output.logits.values()
+        identities = logits.shape[-1]
+        smoothing = (
+            config.smoothing * identities / (identities - 1)
+        )  # the true class keeps 1 - epsilon, as there
+        terms = {"id": identity_loss(logits, labels, smoothing=smoothing)}
+        descriptor = output.embeddings["descriptor"]
+        if not config.joint:  # every block mined apart
+            descriptor = rearrange(descriptor, "n (b d) -> b n d", d=config.dim)
+        distances = euclidean(descriptor, descriptor)
+        terms["triplet"] = batch_hard_triplet(distances, labels, margin=config.margin)
+        if config.templates != "none":
+            terms["diversity"] = config.diversity * diversity_loss(output.embeddings["parts"])  # Eq. 10
+        return terms
+
+    @staticmethod
+    def distance(query: Features, gallery: Features, *, scoring: Scoring) -> Float[Tensor, "Q G"]:
+        """Euclidean distance of the descriptor, scaled to unit length as a whole (ranks like the cosine)."""
+        return visible_part_distance([_chosen(query, scoring)], [_chosen(gallery, scoring)])
+
+    def _templates(
+        self, middle: Float[Tensor, "N C h w"]
+    ) -> tuple[Float[Tensor, "N K D"], Float[Tensor, "N K L"] | None]:
+        if self.config.templates == "static":
+            return self.templates.expand(len(middle), -1, -1), None
+        reduced = self.reduce_middle(middle)
+        tokens = _tokens(reduced)
+        tokens = self.encode_middle(tokens, tokens)  # [N, L, D]
+        if self.config.templates == "dynamic":
+            return self.make_templates(tokens)
+        attended = rearrange(tokens, "n (h w) d -> n d h w", w=reduced.shape[-1])
+        return _tokens(adaptive_avg_pool2d(attended, GRID)), None
+
+    def _identify(self, blocks: Float[Tensor, "N B D"]) -> tuple[Float[Tensor, "N E"], dict[str, Tensor]]:
+        if self.config.joint:
+            necked, logits = self.identify(rearrange(blocks, "n b d -> n (b d)"))
+            return necked, {"descriptor": logits}
+        found = [head(block) for head, block in zip(self.identify_blocks, blocks.unbind(1))]
+        necked, logits = (torch.stack(tensors, dim=1) for tensors in zip(*found))
+        return rearrange(necked, "n b d -> n (b d)"), {"blocks": logits}
+
+
+class Stages(nn.Module):
+    """A backbone that returns its last two maps."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        backbone = build_backbone(config.backbone, width=config.width, weights=config.weights)
+        self.early, self.middle, self.last = split(backbone, late=True)
+        middle = next(m for m in self.last.modules() if isinstance(m, nn.Conv2d)).in_channels
+        self.channels = middle, backbone.channels
+
+    def forward(
+        self, images: Float[Tensor, "N 3 H W"]
+    ) -> tuple[Float[Tensor, "N B h w"], Float[Tensor, "N C _ _"]]:
+        middle = self.middle(self.early(images))
+        return middle, self.last(middle)
+
+
+def _tokens(features: Float[Tensor, "N D h w"]) -> Float[Tensor, "N L D"]:
+    return rearrange(features, "n d h w -> n (h w) d")
+
+
+def _chosen(features: Features, scoring: Scoring) -> Float[Tensor, "N E"]:
+    after = features.embeddings["descriptor_bn"]
+    if scoring.descriptor == "global":
+        return after[:, : features.embeddings["parts"].shape[-1]]
+    return features.embeddings["descriptor"] if scoring.descriptor == "before" else after
