@@ -536,7 +536,7 @@ def printed_and_ours(
 
 
 def _curve(values: np.ndarray) -> bool:
-    return np.isfinite(values).sum() > 1
+    return bool(np.isfinite(values).sum() > 1)
 
 
 @mpl.rc_context(STYLE)
