@@ -191,8 +191,8 @@ class OSNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        features = self.conv2(self.maxpool(self.conv1(images)))  # [N, 256, H/8, W/8]
-        return self.conv5(self.conv4(self.conv3(features)))  # [N, C, H/16, W/16]
+        features = self.conv2(self.maxpool(self.conv1(images)))
+        return self.conv5(self.conv4(self.conv3(features)))  # [N, C, H/16, W/16], H/8 without a pooled stem
 
 
 class _ConvUnit(nn.Module):

@@ -24,29 +24,35 @@ class Complexity:
 
 
 def complexity(
-    build: Callable[[], nn.Module], *, identities: int, size: tuple[int, int] = (256, 128)
+    build: Callable[..., nn.Module], *, identities: int = 702, size: tuple[int, int] = (256, 128)
 ) -> Complexity:
     """Count a network without allocating it.
 
     Args:
-        build: makes the network.
-        identities: of its training set; linear layers with that many outputs are its classifiers.
+        build: makes the network, given ``identities``.
+        identities: of the training set. What one identity more would add, times their number, is the classifiers.
         size: height and width of the image.
     """
-    operations, classifiers = 0, 0
+    (total, operations), (larger, more) = (_count(build, i, size) for i in (identities, identities + 1))
+    return Complexity(
+        parameters=total - identities * (larger - total),
+        training=total,
+        operations=operations - identities * (more - operations),
+    )
+
+
+def _count(build: Callable[..., nn.Module], identities: int, size: tuple[int, int]) -> tuple[int, int]:
+    operations = 0
 
     def count(layer: nn.Module, _: tuple, output: torch.Tensor) -> None:
         nonlocal operations
         operations += output.numel() * layer.weight[0].numel()
 
     with torch.device("meta"):
-        model = build().eval()
+        model = build(identities=identities).eval()
         for layer in model.modules():
-            if getattr(layer, "out_features", None) == identities:
-                classifiers += sum(parameter.numel() for parameter in layer.parameters())
-            elif isinstance(layer, (nn.Conv2d, nn.Linear)):
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 layer.register_forward_hook(count)
         with torch.inference_mode():
             model(torch.empty(1, 3, *size))
-    total = sum(parameter.numel() for parameter in model.parameters())
-    return Complexity(total - classifiers, total, operations)
+    return sum(parameter.numel() for parameter in model.parameters()), operations

@@ -94,6 +94,8 @@ def mask_regions(
         Means over the images where the region covers at least a hundredth; NaN where no image has it.
     """
     numbers = torch.arange(count)[:, None, None]
+    if not len(masks):
+        return np.full((masks.shape[1], count), np.nan)
     shares = torch.stack(  # image by image: the one-hot regions of all would be large
         [F.adaptive_avg_pool2d((labels == numbers).float(), masks.shape[-2:]) for labels in regions]
     )  # [N, R, h, w]
@@ -117,9 +119,14 @@ def mass(maps: Float[Tensor, "N K h w"], region: Bool[Tensor, "N H W"]) -> Float
     return torch.einsum("nkhw,nhw->nk", maps, share)
 
 
-def mask_cosine(masks: Float[Tensor, "N K h w"]) -> Float[np.ndarray, "K K"]:
-    """Cosine of every two masks of an image, averaged over images: 1 if they are the same up to scale."""
-    flat = F.normalize(masks.flatten(2), dim=-1)  # [N, K, h*w]
+def mask_correlation(masks: Float[Tensor, "N K h w"]) -> Float[np.ndarray, "K K"]:
+    """Correlation over cells of every two masks of an image, averaged over images.
+
+    1 if they are the same up to scale and a constant, -1 if one is the negative of the other. Unlike the
+    cosine it does not call masks alike merely because both are positive, as a softmax makes them.
+    """
+    flat = masks.flatten(2)
+    flat = F.normalize(flat - flat.mean(-1, keepdim=True), dim=-1)  # [N, K, h*w]
     return (flat @ flat.mT).mean(0).numpy()
 
 

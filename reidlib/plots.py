@@ -196,7 +196,7 @@ def signed_masks(
         _heat(ax, fusion[row], extent=(step, step + 1, y + tall, y), faded=False)
         for part in range(parts):
             x = (part + 2) * step
-            values = masks[row, part] / np.abs(masks[row, part]).max()
+            values = masks[row, part] / max(np.abs(masks[row, part]).max(), 1e-12)
             ax.imshow(
                 values,
                 cmap=SIGNED,
@@ -515,8 +515,8 @@ def printed_and_ours(
 
     Where the paper prints fewer than two values there is no curve to show, and ours stands alone.
     """
-    counts = (~np.isnan(ours)).sum(axis=0)
-    titles = ["printed", f"ours ({_seeds(counts.min(), counts.max())})"][-2 if _curve(printed) else -1 :]
+    counts = (~np.isnan(ours)).sum(axis=0).tolist()
+    titles = ["printed", f"ours ({_seeds(min(counts), max(counts))})"][-2 if _curve(printed) else -1 :]
     fig, panels = plt.subplots(
         1, len(titles), figsize=(4 * len(titles) + (len(titles) == 1), 3), squeeze=False
     )
@@ -536,7 +536,7 @@ def printed_and_ours(
 
 
 def _curve(values: np.ndarray) -> bool:
-    return np.isfinite(values).sum() > 1
+    return bool(np.isfinite(values).sum() > 1)
 
 
 @mpl.rc_context(STYLE)

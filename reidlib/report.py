@@ -145,7 +145,8 @@ def answer(verdict: Verdict) -> str:
     counts = Counter(o.status for o in verdict.outcomes)
     tally = ", ".join(f"{n} of {len(verdict.outcomes)} contrasts {status}" for status, n in counts.items())
     tail = f" {tally}, {seeds}." if verdict.outcomes and verdict.seeds else ""
-    return f"C{verdict.claim} is {verdict.status} on the synthetic benchmark: {deciding(verdict)}.{tail}"
+    where = " on the synthetic benchmark" if verdict.outcomes else ""
+    return f"C{verdict.claim} is {verdict.status}{where}: {deciding(verdict)}.{tail}"
 
 
 def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None):
@@ -242,23 +243,29 @@ def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.Data
 
 
 def sizes(
-    configs: Mapping[str, Any], *, model: str, identities: int, size: tuple[int, int] | None = None
+    configs: Mapping[str, Any],
+    *,
+    model: str,
+    identities: int,
+    size: tuple[int, int],
+    printed: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Parameters of several configs of a model, without and with its identity classifiers.
+    """Parameters of several configs of a model, without and with its identity classifiers, and multiply-adds.
 
     Args:
-        size: of an image, to count the multiply-adds too.
+        size: of an image.
+        printed: what the paper prints, for some of the configs.
     """
     lines = []
     for name, config in configs.items():
-        build = partial(MODELS[model], config, identities=identities)
-        found = complexity(build, identities=identities, size=size or (256, 128))
+        found = complexity(partial(MODELS[model], config), identities=identities, size=size)
         line = {
             "reading": name,
             "at test time": f"{found.parameters:,}",
             "in training": f"{found.training:,}",
         }
-        lines.append(line | ({"multiply-adds": f"{found.operations / 1e9:.3f} G"} if size else {}))
+        line["multiply-adds"] = f"{found.operations / 1e9:.3f} G"
+        lines.append(line | ({"printed": printed.get(name, "–")} if printed else {}))
     return pd.DataFrame(lines)
 
 
@@ -287,14 +294,14 @@ def following(truth: views.MaskTruth) -> pd.DataFrame:
     for row, name in enumerate(truth.names):
         weights = truth.weights[row]
         high, low = np.nanargmax(weights), np.nanargmin(weights)
-        others = np.where(np.arange(len(truth.names)) == row, -np.inf, truth.cosine[row])
-        like = int(others.argmax())
+        others = np.where(np.arange(len(truth.names)) == row, 0.0, truth.correlation[row])
+        like = int(np.abs(others).argmax())
         lines.append(
             {
                 "mask": name,
                 "highest on": f"{truth.regions[high]} ({weights[high]:+.2f})",
                 "lowest on": f"{truth.regions[low]} ({weights[low]:+.2f})",
-                "most like": f"{truth.names[like]} (cosine {others[like]:.2f})",
+                "most like, or opposite to": f"{truth.names[like]} (correlation {others[like]:+.2f})",
             }
         )
     return pd.DataFrame(lines)
@@ -307,14 +314,16 @@ def mask_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
         runs: title -> run.
     """
     keys = {
-        "mean cosine of two masks": "mean_cosine",
-        "mean magnitude of the cosine": "mean_magnitude_of_cosine",
+        "mean |correlation| of two masks": "alike",
+        "of a mask with its likest": "most_alike",
         "share of negative values": "negative",
     }
     lines = []
     for title, name in runs.items():
         found = [record.measures.get("synth-occluded", {}) for record in study.records(name)]
-        values = {text: np.mean([m[key] for m in found]) if found else np.nan for text, key in keys.items()}
+        values = {
+            text: np.mean([m.get(key, np.nan) for m in found] or [np.nan]) for text, key in keys.items()
+        }
         line = {"model": title} | {t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()}
         lines.append(line | {"seeds": len(found)})
     return pd.DataFrame(lines)
@@ -362,9 +371,9 @@ def map_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
                 m[kind] for r in study.records(name) if kind in (m := r.measures.get("synth-occluded", {}))
             ]
             if found:
-                values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "mean_cosine")}
+                values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "alike")}
                 line = {"model": title, "maps": text, "entropy, of the largest": f"{values['entropy']:.2f}"}
-                line |= {"mean cosine of two": f"{values['mean_cosine']:.2f}", "seeds": len(found)}
+                line |= {"mean |correlation| of two": f"{values['alike']:.2f}", "seeds": len(found)}
                 lines.append(line)
     return pd.DataFrame(lines)
 

@@ -384,7 +384,7 @@ def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
         stuck = any(abs(last.mean() - p) <= 0.02 * p and np.ptp(last) <= 0.02 * p for p in PLATEAUS)
         if "triplet" in name and stuck:
             alarms.append(
-                f"{name} ended stuck at {last.mean():.3f}, its margin: the embeddings have collapsed"
+                f"{name} ended stuck at {last.mean():.3f}, as equal distances leave it: embeddings have collapsed"
             )
     for alarm in alarms:
         logger.warning(alarm)

@@ -7,7 +7,7 @@ from reidlib.explain import (
     attention_iou,
     auc,
     focus,
-    mask_cosine,
+    mask_correlation,
     mask_regions,
     quality_agreement,
     quality_drop,
@@ -84,7 +84,13 @@ def test_mask_regions_are_means_in_units_of_the_masks_magnitude():
     assert np.allclose(mask_regions(7 * masks, regions, count=3), found, equal_nan=True)
 
 
-def test_mask_cosine_tells_copies_from_opposites():
+def test_mask_correlation_tells_copies_from_opposites():
     mask = torch.randn(3, 1, 4, 2, generator=torch.Generator().manual_seed(0))
-    found = mask_cosine(torch.cat([mask, 2 * mask, -mask], dim=1))
+    found = mask_correlation(torch.cat([mask, 2 * mask + 1, -mask], dim=1))
     assert np.allclose(found, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-6)
+
+
+def test_a_softmax_alone_makes_no_masks_alike():
+    logits = 0.3 * torch.randn(20, 6, 16, 8, generator=torch.Generator().manual_seed(0))
+    found = mask_correlation(logits.softmax(1))
+    assert np.abs(found[~np.eye(6, dtype=bool)]).max() < 0.3

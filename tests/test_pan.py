@@ -1,15 +1,17 @@
 """PAN against its equations: worked examples, properties of signed pooling, sizes and operations to the digit."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from reidlib.complexity import complexity
 from reidlib.distances import euclidean
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.models.pan import PAN, Config, signed_pool
+from reidlib.models.pan import PAN, Config, Scoring, signed_pool
+from reidlib.types import Features
 
 FEATURES = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 1], [0, -1]]]])
 MASKS = torch.tensor([[[[1.0, -1], [2, -2]], [[0.5, 0.5], [0, 1]], [[0, 0], [0, 0]]]])
@@ -32,7 +34,7 @@ def images(count: int = 8) -> torch.Tensor:
 
 def counted(config: Config) -> tuple[int, int]:
     """Parameters without BN-necks and classifiers, and multiply-adds."""
-    found = complexity(lambda: PAN(config, identities=702), identities=702)
+    found = complexity(partial(PAN, config))
     return found.parameters - 2 * (config.global_dim + config.parts * config.dim), found.operations
 
 
@@ -105,14 +107,15 @@ def test_sources_of_masks_and_parts(source: tuple[str, str]) -> None:
     assert set(trunk.copied) == {name for name in source if name in ("conv41", "conv51")}
     maps = trunk(images())
     assert {masks, local, "conv50"} <= maps.keys()
-    before = {name: buffer.clone() for name, buffer in trunk.conv50.named_buffers()}
     for name, stage in trunk.copied.items():
-        original = "conv40" if name == "conv41" else "conv50"
-        assert torch.equal(maps[name], maps[original])
+        original = getattr(trunk, "conv40" if name == "conv41" else "conv50")
+        assert torch.equal(maps[name], maps["conv40" if name == "conv41" else "conv50"])
+        before = {key: value.clone() for key, value in original.state_dict().items()}
         stage.train()(maps["conv40"] if name == "conv51" else trunk.early(images()))
         with torch.no_grad():
-            next(stage.parameters()).add_(1.0)
-    assert all(torch.equal(before[name], buffer) for name, buffer in trunk.conv50.named_buffers())
+            for parameter in stage.parameters():
+                parameter.add_(1.0)
+        assert all(torch.equal(before[key], value) for key, value in original.state_dict().items())
 
 
 def test_the_shared_layer_is_one() -> None:
@@ -122,9 +125,23 @@ def test_the_shared_layer_is_one() -> None:
 
 def test_global_pooling() -> None:
     maximum, average = (build(replace(TINY, pooling=pooling)) for pooling in ("max", "average"))
-    seen = [model(images()).embeddings["concat"][:, :16] for model in (maximum, average)]
-    assert not torch.allclose(*seen)
-    assert FEATURES.amax((-2, -1)).flatten().tolist() == [4.0, 1.0]
+    features = maximum.backbone(images())["conv50"]
+    for model, pooled in ((maximum, features.amax((2, 3))), (average, features.mean((2, 3)))):
+        seen = model(images()).embeddings["concat"][:, :16]
+        assert torch.allclose(seen, model.embed_global(pooled), atol=1e-5)
+
+
+def test_the_descriptor_is_normalised_as_a_whole() -> None:
+    """Lengths of its blocks count: scaled block by block, the balance of widths would be lost."""
+    embeddings = build(TINY)(images()).embeddings
+    concat, nothing = embeddings["concat_bn"], torch.zeros(8, dtype=torch.long)
+    assert torch.equal(concat[:, :16], embeddings["global_bn"])
+    assert torch.equal(concat[:, 16:], embeddings["parts_bn"])
+    batch = Features(embeddings, {}, nothing, nothing)
+    found = PAN.distance(batch, batch, scoring=Scoring())
+    assert torch.allclose(found, euclidean(normalize(concat), normalize(concat)), atol=1e-3)
+    apart = torch.cat([normalize(block) for block in concat.split([16, 8, 8, 8, 8], dim=1)], dim=1)
+    assert not torch.allclose(found, euclidean(normalize(apart), normalize(apart)), atol=1e-2)
 
 
 def test_soft_margin_example() -> None:

@@ -38,6 +38,12 @@ def draw_all() -> dict[str, Figure]:
             pictures(2), values(2, 3, 4, 2), names=NAMES, visibility=values(2, 3), truth=values(2, 3)
         ),
         "attention alone": plots.attention(pictures(2), values(2, 3, 4, 2), names=NAMES, title="maps"),
+        "signed_masks": plots.signed_masks(
+            pictures(2), values(2, 3, 4, 2) - 0.5, fusion=values(2, 4, 2), names=NAMES
+        ),
+        "signed_matrices": plots.signed_matrices(
+            {"A": values(3, 4) - 0.5, "B": gaps[:, None]}, rows=NAMES, columns={"A": list("abcd"), "B": ["e"]}
+        ),
         "quality_bars": plots.quality_bars(
             pictures(2), values(2, 4), truth=values(2, 4), titles=["car", "person"]
         ),
@@ -50,6 +56,14 @@ def draw_all() -> dict[str, Figure]:
         "grid_heat": plots.grid_heat(NAMES, values(3, 8) > 0.5, columns=list("abcdefgh"), **grid),
         "printed_and_ours": plots.printed_and_ours(
             [1, 2, 3], gaps, ours=values(2, 3), xlabel="K", ylabel="mAP, %"
+        ),
+        "printed_and_ours without a printed curve": plots.printed_and_ours(
+            [1, 2, 4],
+            np.array([np.nan, 0.5, np.nan]),
+            ours=values(2, 3),
+            xlabel="gamma",
+            ylabel="mAP, %",
+            log=True,
         ),
         "verdict_strip": plots.verdict_strip({"A": verdicts, "B": verdicts[:2]}),
         "loss_history": plots.loss_history({"id": [2.0, 1.0], "triplet": [0.1, 0.0], "lr": [1e-3, 1e-4]}),

@@ -85,6 +85,21 @@ class Study:
         rows = [record.per_query(cell.test_set, cell.scoring, metric) for record in found]
         return np.array(rows), [record.seed for record in found]
 
+    def spread(self, test_set: str, metric: str) -> float:
+        """Standard deviation from seed to seed of a mean per-query value, pooled over the runs with several seeds.
+
+        Returns:
+            A fraction; 0 where no run has several seeds.
+        """
+        squares, freedom = 0.0, 0
+        for name in self.grid.runs:
+            found = [r for r in self.records(name) if r.has(test_set, "default", metric)]
+            if len(found) > 1:
+                means = [np.nanmean(record.per_query(test_set, "default", metric)) for record in found]
+                squares += np.var(means, ddof=1) * (len(means) - 1)
+                freedom += len(means) - 1
+        return float(np.sqrt(squares / freedom)) if freedom else 0.0
+
     def identities(self, cell: Cell) -> np.ndarray:
         """Identity of every query of the cell's test set. ``[Q]``"""
         return self.records(cell.run)[0].arrays[f"{cell.test_set}/pid"]

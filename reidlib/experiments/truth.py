@@ -17,7 +17,7 @@ from reidlib.explain import (
     attention_iou,
     entropy,
     focus,
-    mask_cosine,
+    mask_correlation,
     mask_regions,
     mass,
     quality_agreement,
@@ -152,7 +152,8 @@ def region_names() -> tuple[str, ...]:
 def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet) -> dict:
     """Which region each mask weighs, which masks are alike, and where all of them together look.
 
-    Only queries whose occlusion is known count: those with an unoccluded twin under the same box.
+    Only queries whose occlusion is known count: those with an unoccluded twin under the same box. What is in
+    front is a region only where it covers the body; elsewhere it counts as background.
 
     Args:
         masks: signed or not.
@@ -163,18 +164,16 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
     labels = groups(REGION_PARTS).lookup[data.query.masks.long()].long()
     labels = labels.masked_fill(hidden, REGION_PARTS + 1)
     rows, count = torch.from_numpy(known), REGION_PARTS + 2
-    fusion = masks.abs().sum(1, keepdim=True)
-    cosine = mask_cosine(masks)
-    apart = cosine[~np.eye(len(cosine), dtype=bool)]
+    masks, labels = masks[rows], labels[rows]
+    correlation = mask_correlation(masks).astype(float)
+    apart = correlation[~np.eye(len(correlation), dtype=bool)]
+    fusion = mask_regions(masks.abs().sum(1, keepdim=True), labels, count=count)[0]
     return {
-        "mask_regions": mask_regions(masks[rows], labels[rows], count=count).astype(float).round(4).tolist(),
-        "fusion_regions": mask_regions(fusion[rows], labels[rows], count=count)[0]
-        .astype(float)
-        .round(4)
-        .tolist(),
-        "mask_cosine": cosine.astype(float).round(4).tolist(),
-        "mean_cosine": round(float(apart.mean()), 4),
-        "mean_magnitude_of_cosine": round(float(np.abs(apart).mean()), 4),
+        "mask_regions": mask_regions(masks, labels, count=count).astype(float).round(4).tolist(),
+        "fusion_regions": fusion.astype(float).round(4).tolist(),
+        "mask_correlation": correlation.round(4).tolist(),
+        "alike": round(float(np.abs(apart).mean()), 4),
+        "most_alike": round(float(np.abs(correlation - np.eye(len(correlation))).max(1).mean()), 4),
         "negative": round(float((masks < 0).float().mean()), 4),
     }
 

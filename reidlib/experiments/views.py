@@ -229,8 +229,8 @@ def sweep_curve(
     study: Study, table: str, rows: Sequence[str], *, metric: str, dataset: str = "occluded-duke"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Printed values ``[x]`` and ours ``[seeds, x]`` along a table's rows; NaN where nothing is recorded."""
-    column = study.frame(table).query("metric == @metric and dataset == @dataset")
-    frame = column.set_index("row").loc[list(rows)]
+    chosen = study.frame(table).query("metric == @metric and dataset == @dataset")
+    frame = chosen.set_index("row").loc[list(rows)]
     most = max(int(frame["seeds"].max()), 1)
     ours = np.full((most, len(rows)), np.nan)
     for column, line in enumerate(frame.itertuples()):
@@ -282,9 +282,7 @@ class SlotView:
 
     names: tuple[str, ...]  # of the parts, behind the foreground where there is one
     distances: np.ndarray  # [S, 2]; infinite where the slot is not shared
-    weights: (
-        np.ndarray
-    )  # [S, 3]: visibility, quality or share in query, first, second; NaN where a slot has none
+    weights: np.ndarray  # [S, 3]: how much a slot counts in query, first, second; NaN where it has none
 
 
 def why(run: RunConfig, test_set: str, query: int) -> SlotView:
@@ -470,7 +468,8 @@ def masks(run: RunConfig, test_set: str) -> MaskView:
     found = runner.maps(run, runner.trained(run), data.query[index], name="masks").numpy()
     fusion = np.abs(found).sum(1)
     low, high = fusion.min((1, 2), keepdims=True), fusion.max((1, 2), keepdims=True)
-    return MaskView(pictures([data.split.query[i] for i in index]), found, (fusion - low) / (high - low))
+    span = np.where(high - low > 1e-3 * high, high - low, np.inf)  # softmax masks add up to one everywhere
+    return MaskView(pictures([data.split.query[i] for i in index]), found, (fusion - low) / span)
 
 
 @dataclass(frozen=True)
@@ -480,7 +479,7 @@ class MaskTruth:
     names: tuple[str, ...]  # of the masks
     regions: tuple[str, ...]  # background, parts of the body, what is in front of it
     weights: np.ndarray  # [K, R] in units of a mask's mean magnitude
-    cosine: np.ndarray  # [K, K] of every two masks
+    correlation: np.ndarray  # [K, K] of every two masks, over cells
     fusion: np.ndarray  # [R] of all masks' magnitudes together
 
 
@@ -496,7 +495,7 @@ def mask_truth(run: RunConfig, *, kind: str = "mask") -> MaskTruth:
         names=tuple(f"{kind} {number + 1}" for number in order),
         regions=region_names(),
         weights=weights[order],
-        cosine=found["mask_cosine"][np.ix_(order, order)],
+        correlation=found["mask_correlation"][np.ix_(order, order)],
         fusion=found["fusion_regions"],
     )
 

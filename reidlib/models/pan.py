@@ -2,8 +2,9 @@
 
 Ye, Zeng, Zhang, Chen, Part-aware network: A simple but efficient method for occluded person
 re-identification, sections 3 and 4; there is no public code. Left out: a softmax over positions, one shared
-or one concatenated classifier of the parts, a triplet per branch, a network without BN-necks, a last block
-of OSNet alone as buffer.
+or one concatenated classifier of the parts, a triplet per branch, a network without BN-necks, batch norm or
+ReLU behind the embedding, stripes pooled by the maximum, masks without bias, a Euclidean descriptor, a last
+block of OSNet alone as buffer.
 """
 
 from copy import deepcopy
@@ -151,7 +152,7 @@ class PAN(nn.Module):
         channels, parts = self.backbone.channels[config.local_source], config.parts
         if config.masks != "stripes":
             self.make_masks = nn.Conv2d(self.backbone.channels[config.mask_source], parts, 1)
-        self.embed_global = _linear(channels, config.global_dim)
+        self.embed_global = _linear(self.backbone.channels["conv50"], config.global_dim)
         self.embed = nn.ModuleList(
             _linear(channels, config.dim) for _ in range(1 if config.shared else parts)
         )
