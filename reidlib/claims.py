@@ -297,7 +297,7 @@ def _templates_are_distinct(study: Study) -> tuple[Status, str]:
     body = np.array([m["mask_regions"] for m in found])[:, :, 1:-1]  # [seeds, K, parts of the body]
     parts = min(len(np.unique(np.nanargmax(seed, axis=1))) for seed in body)
     alike = float(np.mean([m["alike"] for m in found]))
-    text = f"mean |correlation| of two templates' maps {alike:.2f}; highest on {parts} parts of the body (least of the seeds)"
+    text = f"mean |correlation| of two templates' maps {alike:.2f}; highest on {parts} parts of the body"
     return _holds(alike < 0.5 and parts >= 3), text
 
 

@@ -6,9 +6,11 @@ import torch
 from reidlib.explain import (
     attention_iou,
     auc,
+    entropy,
     focus,
     mask_correlation,
     mask_regions,
+    mass,
     quality_agreement,
     quality_drop,
     visibility_agreement,
@@ -94,3 +96,19 @@ def test_a_softmax_alone_makes_no_masks_alike():
     logits = 0.3 * torch.randn(20, 6, 16, 8, generator=torch.Generator().manual_seed(0))
     found = mask_correlation(logits.softmax(1))
     assert np.abs(found[~np.eye(6, dtype=bool)]).max() < 0.3
+
+
+def test_entropy_of_maps_is_one_if_uniform_and_none_for_one_cell():
+    uniform, single = torch.full((2, 1, 4, 2), 1 / 8), torch.zeros(2, 1, 4, 2)
+    single[:, :, 1, 1] = 1
+    assert np.isclose(entropy(uniform), 1)
+    assert entropy(single) == 0
+    assert np.isclose(entropy(torch.cat([uniform, single])), 0.5)
+
+
+def test_mass_is_the_share_within_a_region():
+    maps = torch.tensor([[[[0.5, 0.1], [0.3, 0.1]]]])
+    region = torch.zeros(1, 8, 4, dtype=torch.bool)
+    region[:, :4, :2] = True  # the first cell
+    region[:, 4:, 1:2] = True  # half of the one below
+    assert np.isclose(mass(maps, region).item(), 0.5 + 0.3 / 2)

@@ -6,7 +6,16 @@ import torch
 
 from reidlib.experiments import runner
 from reidlib.experiments.grids import grid
-from reidlib.experiments.truth import bodies, mask_measures, region_names, stripe_visibility, truth_of
+from reidlib.experiments.truth import (
+    bodies,
+    mask_measures,
+    region_names,
+    stripe_visibility,
+    template_values,
+    truth_of,
+    twins,
+)
+from reidlib.types import Features
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +71,20 @@ def test_masks_that_are_the_true_regions_weigh_them(sets):
     assert np.nanmin(weights[0, 1:-1]) > 1
     assert found["negative"] == 0
     assert known.any()
+
+
+def test_template_values_compare_each_query_with_its_own_twin(sets):
+    """Templates that know the person but not the occluder do not move; a map on the occluder loses nothing."""
+    occluded, holistic = sets
+    rows, known = twins(occluded, holistic)
+    _, hidden, _ = bodies(occluded, holistic)
+    drawn = torch.randn(len(holistic.query), 3, 4, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros(len(drawn), dtype=torch.long)
+    twin, query = (Features({"templates": t}, {}, nothing, nothing) for t in (drawn, drawn[rows]))
+    uniform = torch.full((len(drawn), 3, 16, 8), 1 / 128)
+    found = template_values(query, twin, {"parts": (uniform, uniform)}, occluded, holistic)
+    assert np.isnan(found["moved"][~known]).all()
+    assert np.allclose(found["moved"][known], 0, atol=1e-6)
+    assert (found["moved-person"][known] > 0.1).all()
+    assert np.allclose(found["parts-hidden"][known], hidden[known].float().mean((1, 2)), atol=1e-6)
+    assert np.array_equal(found["parts-hidden"], found["parts-clear"], equal_nan=True)
