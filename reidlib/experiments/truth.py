@@ -216,3 +216,12 @@ def template_measures(maps: dict[str, Float[Tensor, "Q K h w"]], data: TestSet, 
         name: mask_measures(found, data, whole) | {"entropy": round(entropy(found), 4)}
         for name, found in maps.items()
     }
+
+
+def weight_measures(query: Features, twin: Features, data: TestSet, whole: TestSet) -> dict:
+    """Mean weight of each part, one on average, of the queries whose twin is known and of these twins."""
+    rows, known = twins(data, whole)
+    pair = {"clear": twin.visibility["rho"][rows[known]], "hidden": query.visibility["rho"][known]}
+    return {
+        name: (rho.shape[1] * rho.mean(0)).double().numpy().round(4).tolist() for name, rho in pair.items()
+    }

@@ -515,35 +515,33 @@ def templates(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndarray]:
     return pictures([data.split.query[i] for i in index]), found / found.max((2, 3), keepdims=True)
 
 
-def template_pairs(run: RunConfig, *, name: str, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def template_pairs(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The same person without and with an occluder, in turn: images ``[2N, H, W, 3]``, maps ``[2N, K, h, w]``.
 
-    Both maps of a template are drawn over the larger of their maxima. Shown are queries of different persons,
-    of which much is hidden.
+    Stored maps of the figure queries whose twin is known; both maps of a template are drawn over the larger of
+    their maxima. NaN where the run has no record.
     """
-    holistic, occluded = (runner.test_set(run.data, test_set) for test_set in run.data.test_sets[:2])
+    run = study.run(name)
+    sets = run.data.test_sets[:2]
+    holistic, occluded = (runner.test_set(run.data, test_set) for test_set in sets)
     rows, known = twins(occluded, holistic)
-    share = truth_of(occluded.split, occluded.query.names)["visible_share"].to_numpy()
-    order = [i for i in np.argsort(np.where(known, np.abs(share - 0.5), np.inf), kind="stable") if known[i]]
-    people = pd.Series(order).groupby([occluded.split.query[i].pid for i in order], sort=False).first()
-    chosen = people.to_numpy()[:count]
-    model, images, maps = runner.trained(run), [], []
-    for data, index in ((holistic, rows[chosen]), (occluded, chosen)):
-        images.append(pictures([data.split.query[i] for i in index]))
-        maps.append(runner.maps(run, model, data.query[torch.from_numpy(index)], name=name).numpy())
-    pair = np.stack(maps, 1)  # [N, 2, K, h, w]
-    pair = pair / pair.max((1, 3, 4), keepdims=True)
-    sheet = np.stack(images, 1)
-    return sheet.reshape(-1, *sheet.shape[2:]), pair.reshape(-1, *pair.shape[2:])
-
-
-def rho(run: RunConfig) -> pd.DataFrame:
-    """Mean weight of each part of a weighted model on people without and with an occluder (same people)."""
-    holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
-    rows, known = twins(occluded, holistic)
-    clear, hidden = (
-        runner.features(run, name)[0].visibility["rho"].numpy() for name in run.data.test_sets[:2]
+    index = runner.figure_queries(len(rows)).numpy()
+    places = np.flatnonzero(
+        known[index] & (rows[index] == index)
+    )  # both sets' figure queries are twins there
+    if records := study.records(name):
+        pair = np.stack([records[0].arrays[f"{test_set}/maps"][places] for test_set in sets], 1).astype(float)
+        pair = pair / pair.max((1, 3, 4), keepdims=True)  # [N, 2, K, h, w]
+    else:
+        pair = np.full((len(places), 2, run.model_config.parts, 16, 8), np.nan)
+    images = [pictures([d.split.query[i] for i in index[places]]) for d in (holistic, occluded)]
+    return rearrange(np.stack(images, 1), "n p h w c -> (n p) h w c"), rearrange(
+        pair, "n p k h w -> (n p) k h w"
     )
-    k = clear.shape[1]
-    values = {"without occluder": k * clear[rows[known]].mean(0), "with occluder": k * hidden[known].mean(0)}
-    return pd.DataFrame({"template": np.arange(1, k + 1)} | {name: v.round(3) for name, v in values.items()})
+
+
+def rho(study: Study, name: str) -> pd.DataFrame:
+    """Mean weight of each part of a weighted model on people without and with an occluder, in its first record."""
+    records = study.records(name)
+    found = records[0].measures["synth-occluded"]["rho"] if records else {}
+    return pd.DataFrame({"template": range(1, len(found["clear"]) + 1)} | found) if found else pd.DataFrame()
