@@ -19,6 +19,7 @@ from reidlib import published
 from reidlib.experiments.grids import Cell
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
+from reidlib.models import qpm
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -36,7 +37,7 @@ class Status(StrEnum):
 class Contrast:
     """A signed sum of cells and where it should lie: ``sum > margin`` or ``sum < margin``."""
 
-    metric: str  # rank1 or mAP
+    metric: str  # rank1, mAP, or a per-query measure of the records
     plus: tuple[str, ...]  # cells as table/row@dataset
     minus: tuple[str, ...]
     sign: str  # ">" or "<"
@@ -78,6 +79,7 @@ class Verdict:
     status: Status
     outcomes: tuple[Outcome, ...] = ()
     note: str = ""  # why untestable, or what in the paper itself speaks against the claim
+    found: str = ""  # what a computation gave
 
     @property
     def seeds(self) -> int:
@@ -105,9 +107,8 @@ def _verdict(study: Study, claim: str, rows) -> Verdict:
         case "untestable":
             return decided(Status.UNTESTABLE)
         case "exact":
-            return decided(
-                Status.REPRODUCED if EXACT[f"{study.paper}-{claim}"](study) else Status.CONTRADICTED
-            )
+            status, found = EXACT[f"{study.paper}-{claim}"](study)
+            return decided(status, found=found)
         case "contrast":
             outcomes = tuple(outcome(study, contrast) for row in rows.itertuples() for contrast in parse(row))
             return decided(combine([o.status for o in outcomes]), outcomes)
@@ -148,7 +149,9 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     ]
     runs = sorted({cell.run for cell, _ in terms})
     missing = [
-        run for run in runs if any(study.value(c, contrast.metric) is None for c, _ in terms if c.run == run)
+        run
+        for run in runs
+        if not all(study.per_query(c, contrast.metric)[1] for c, _ in terms if c.run == run)
     ]
     missing += [f"{run} (collapsed)" for run in runs if study.collapsed(run)]
     if missing:
@@ -160,16 +163,17 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     return Outcome(contrast, estimate, low, high, len(shared))
 
 
-def gains(study: Study, table: str, *, baseline: str, metric: str) -> dict:
-    """Gain of every row of a table over a baseline row, printed and ours with interval, as fractions.
+def gains(study: Study, table: str, *, baseline: str, metric: str, dataset: str = "occluded-duke") -> dict:
+    """Gain of every row of a table's column over a baseline row, printed and ours with interval, as fractions.
 
     Returns:
         rows, printed, ours, low, high: arrays in the table's order, NaN where nothing is printed or recorded.
     """
-    frame = study.frame(table).query("metric == @metric and row != @baseline")
-    base = study.frame(table).query("metric == @metric and row == @baseline")["printed"].iloc[0]
+    column = study.frame(table).query("metric == @metric and dataset == @dataset")
+    frame = column.query("row != @baseline")
+    base = column.query("row == @baseline")["printed"].iloc[0]
     cells = [f"{table}/{row.row}@{row.dataset}" for row in frame.itertuples()]
-    zero = f"{table}/{baseline}@{frame['dataset'].iloc[0]}"
+    zero = f"{table}/{baseline}@{dataset}"
     found = [outcome(study, Contrast(metric, (cell,), (zero,), ">")) for cell in cells]
     ours = {name: np.array([getattr(o, name) for o in found]) for name in ("estimate", "low", "high")}
     return {
@@ -208,7 +212,7 @@ def bootstrap(
     return float(np.nansum(difference) / known.sum()), float(low), float(high)
 
 
-def _needs_no_masks(study: Study) -> bool:
+def _needs_no_masks(study: Study) -> tuple[Status, str]:
     """BPBreID claim 17: in evaluation, part masks are no input; the embeddings are the same without them."""
     run = study.run("k8")
     model = build(run, identities=4).eval()
@@ -216,8 +220,27 @@ def _needs_no_masks(study: Study) -> bool:
     masks = torch.rand(2, run.model_config.parts + 1, run.data.height // 4, run.data.width // 4)
     with torch.inference_mode():
         without, given = model(images), model(images, masks)
-    return all(torch.equal(without.embeddings[name], given.embeddings[name]) for name in without.embeddings)
+    same = all(torch.equal(without.embeddings[name], given.embeddings[name]) for name in without.embeddings)
+    return _holds(same), f"embeddings with and without masks are {'equal' if same else 'different'}"
 
 
-EXACT: dict[str, Callable[[Study], bool]] = {"bpbreid-17": _needs_no_masks}
-"""Claims that a computation decides."""
+def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
+    """QPM claim 11: multiplications of matching one query in Occluded-Duke's gallery, of 17,661 images."""
+    paper, scoring, gallery = qpm.Config(), qpm.SCORINGS["default"], 17_661
+    part = gallery * paper.parts * paper.dim
+    refined = scoring.top * (2 * paper.parts * paper.global_dim + 3 * paper.global_dim)  # Eq. 9, 10; cosine
+    ratio = 1 + refined / part
+    return _holds(
+        ratio < 1.3
+    ), f"{ratio:.3f} times the multiplications of the part branch alone, counted from the paper's sizes"
+
+
+def _holds(condition: bool) -> Status:
+    return Status.REPRODUCED if condition else Status.CONTRADICTED
+
+
+EXACT: dict[str, Callable[[Study], tuple[Status, str]]] = {
+    "bpbreid-17": _needs_no_masks,
+    "qpm-11": _refinement_is_cheap,
+}
+"""Claims that a computation decides: the verdict, and what was found."""

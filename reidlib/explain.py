@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 
@@ -57,6 +57,91 @@ def visibility_agreement(
         "visibility_spearman": round(
             float(np.corrcoef(_ranks(score.ravel()), _ranks(truth.ravel()))[0, 1]), 4
         ),
+    }
+
+
+def focus(
+    heat: Float[Tensor, "N h w"], person: Bool[Tensor, "N H W"], other: Bool[Tensor, "N H W"]
+) -> Float[np.ndarray, " N"]:
+    """How much warmer a map is on the person than on what stands in front: the logarithm of the ratio.
+
+    Args:
+        heat: magnitudes, 0 and up.
+        person: where the right person shows.
+        other: where something else hides that person.
+
+    Returns:
+        log of mean heat on the person over mean heat on the other; NaN where either covers under a hundredth
+        of the image.
+    """
+    shares = [F.adaptive_avg_pool2d(m.float()[:, None], heat.shape[-2:])[:, 0] for m in (person, other)]
+    means = [(heat * share).sum((1, 2)) / share.sum((1, 2)) for share in shares]
+    known = torch.stack([share.mean((1, 2)) >= 0.01 for share in shares]).all(0)
+    return torch.where(known, (means[0] / means[1]).log(), torch.nan).numpy()
+
+
+def relative_quality(
+    score: Float[np.ndarray, "N K"], known: Bool[np.ndarray, "N K"]
+) -> Float[np.ndarray, "N K"]:
+    """Logarithm of quality scores less the mean of their image, since only ratios within an image are taught.
+
+    Args:
+        score: in (0, 1).
+        known: which stripes count; the others become NaN.
+    """
+    log = np.where(known, np.log(score), np.nan)
+    count = np.maximum(known.sum(1, keepdims=True), 1)
+    return log - np.nansum(log, axis=1, keepdims=True) / count
+
+
+def quality_drop(score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
+    """By how much scores fall on stripes that are mostly hidden, against those that show: mean log score.
+
+    Args:
+        score: predicted quality, in (0, 1).
+        share: true visible share, NaN where it is not known.
+
+    Returns:
+        One value per image, each stripe position's own mean over all images taken away first; NaN where the
+        image has no stripe that shows (share over 0.8) or none that is mostly hidden (under 0.5).
+    """
+    log = np.log(score)
+    log = log - log.mean(axis=0, keepdims=True)
+    parts = []
+    for chosen in (share > 0.8, share < 0.5):  # NaN is neither
+        count = chosen.sum(1)
+        parts.append(np.where(chosen, log, 0).sum(1) / np.where(count, count, np.nan))
+    return parts[0] - parts[1]
+
+
+def quality_agreement(
+    score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]
+) -> dict[str, float | int]:
+    """How well quality scores of stripes follow the true visible share, within images.
+
+    Args:
+        score: predicted quality, in (0, 1).
+        share: true visible share, NaN where it is not known.
+
+    Returns:
+        Spearman correlation of log score and share, the mean of each image and of each stripe position taken
+        away from both; the number of stripes; and the entropy of the scores within an image over its largest
+        possible value (near 0 if one stripe had all the weight).
+    """
+    known = ~np.isnan(share)
+    centred = relative_quality(score, known)
+    apart = share - np.nansum(share, axis=1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
+    places = known.sum(0, keepdims=True)
+    ranks = [
+        _ranks((values - np.nansum(values, axis=0, keepdims=True) / np.maximum(places, 1))[known])
+        for values in (centred, apart)
+    ]
+    weights = score / score.sum(1, keepdims=True)
+    entropy = -(weights * np.log(weights)).sum(1) / np.log(score.shape[1])
+    return {
+        "spearman": round(float(np.corrcoef(*ranks)[0, 1]), 4),
+        "stripes": int(known.sum()),
+        "entropy": round(float(entropy.mean()), 4),
     }
 
 

@@ -5,6 +5,8 @@ The triplet takes matrices, so that holistic, part-averaged and per-part mining 
 maximum and minimum over parts, focal and dice pixel losses, which no printed row uses.
 """
 
+from typing import Literal
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
@@ -36,19 +38,22 @@ def batch_hard_triplet(
     *,
     margin: float,
     valid: Bool[Tensor, "*K N N"] | None = None,
+    average: Literal["anchors", "violators"] = "anchors",
 ) -> Float[Tensor, ""]:
     """Triplet loss over the hardest positive and the hardest negative of every anchor.
 
     mean of [max_p d(a, p) - min_n d(a, n) + margin]_+ over the anchors with a valid positive and a
-    valid negative; triplets that cost nothing stay in the mean. The anchor is never its own positive.
+    valid negative. The anchor is never its own positive.
 
     Args:
         distances: one matrix per part (mined apart), or a single one.
         labels: training labels.
         margin: alpha; 0 chooses the soft margin log(1 + exp(d_ap - d_an)).
         valid: pairs that may be mined; None allows all.
+        average: over all those anchors, or over the ones whose triplet costs something (0 if none does).
 
-    Source: Somers et al., WACV 2023, Eq. 8 (whose f_0 is a slip for f_1).
+    Source: Somers et al., WACV 2023, Eq. 8 (whose f_0 is a slip for f_1); violators: Wang et al., TMM 2022,
+        Eq. 3.
     """
     same = labels[:, None] == labels[None, :]
     myself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -60,7 +65,8 @@ def batch_hard_triplet(
     anchor = positive.any(-1) & negative.any(-1)  # [K, N]
     gap = torch.where(anchor, hardest_positive - hardest_negative, 0.0)
     loss = relu(gap + margin) if margin > 0 else softplus(gap)  # Eq. 8
-    return torch.where(anchor, loss, 0.0).sum() / anchor.sum().clamp_min(1)
+    counted = anchor & (loss > 0) if average == "violators" else anchor
+    return torch.where(counted, loss, 0.0).sum() / counted.sum().clamp_min(1)
 
 
 def pair_weights(visibility: Float[Tensor, "N K"]) -> Float[Tensor, "K N N"]:

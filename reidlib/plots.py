@@ -163,6 +163,38 @@ def attention(
 
 
 @mpl.rc_context(STYLE)
+def quality_bars(
+    images: Pictures,
+    scores: Float[np.ndarray, "N K"],
+    *,
+    truth: Float[np.ndarray, "N K"],
+    titles: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Images with a bar per stripe beside them: predicted quality, and a tick at the true visible share."""
+    count, parts = scores.shape
+    tall = images.shape[1] / images.shape[2]
+    step = 2 + 2 * GAP
+    margins = Margins(top=0.25, bottom=0.35)
+    fig, ax = _sheet(count * step - GAP, tall, title=title, margins=margins)
+    thick = tall / parts
+    for number in range(count):
+        x = number * step
+        _picture(ax, images[number], x=x, y=0)
+        _label(ax, titles[number], x=x + 0.5, y=0, side="top")
+        left = x + 1 + GAP / 2
+        for part in range(parts):
+            y = part * thick + 0.12 * thick
+            ax.add_patch(Rectangle((left, y), 0.9, 0.76 * thick, facecolor=FAINT, lw=0))
+            ax.add_patch(Rectangle((left, y), 0.9 * scores[number, part], 0.76 * thick, facecolor=OURS, lw=0))
+            tick = left + 0.9 * truth[number, part]
+            ax.plot([tick, tick], [y, y + 0.76 * thick], color=INK, lw=2, clip_on=False)
+    handles = [Patch(color=OURS, label="predicted quality"), Patch(color=INK, label="true visible share")]
+    fig.legend(handles=handles, loc="lower right", ncols=2)
+    return _done(fig)
+
+
+@mpl.rc_context(STYLE)
 def ranking(
     query: UInt8[np.ndarray, "H W 3"],
     gallery: Sheet,
@@ -274,8 +306,8 @@ def _picture(ax: Axes, image: np.ndarray, *, x: Number, y: Number, frame: str | 
 
 
 def _heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:
-    """A map over a picture, more opaque where it is larger; a faded one lies under a white veil."""
-    opaque = 0.3 + 0.55 * np.clip(values, 0, 1)
+    """A map over a picture, more opaque where it is larger (NaN: not at all); a faded one lies under a veil."""
+    opaque = 0.3 + 0.55 * np.clip(np.nan_to_num(values), 0, 1)
     ax.imshow(
         values,
         cmap=HEAT,
@@ -538,20 +570,25 @@ def visibility_scatter(
     truth: Float[np.ndarray, "Q K"],
     *,
     names: Sequence[str],
+    ylabel: str = "predicted visibility",
     note: str = "",
     title: str = "",
 ) -> Figure:
-    """Predicted visibility against the true visible fraction, one panel per part, boxes per fifth."""
-    columns = (len(names) + 1) // 2
-    fig, axes = plt.subplots(2, columns, figsize=(10, 4.6), sharex=True, sharey=True, squeeze=False)
+    """Predicted visibility or quality against the true visible fraction (NaN: unknown), one panel per part."""
+    rows = 1 if len(names) <= 3 else 2
+    columns = -(-len(names) // rows)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(10, 0.6 + 2 * rows), sharex=True, sharey=True, squeeze=False
+    )
     edges = np.array([-0.01, 0.001, 0.25, 0.5, 0.75, 1.01])
     for number, ax in enumerate(axes.flat):
         if number >= len(names):
             ax.axis("off")
             continue
-        group = np.digitize(truth[:, number], edges[1:-1])
+        known = ~np.isnan(truth[:, number])
+        group = np.digitize(truth[known, number], edges[1:-1])
         boxes = ax.boxplot(
-            [predicted[group == g, number] for g in range(5)],
+            [predicted[known, number][group == g] for g in range(5)],
             widths=0.65,
             showfliers=False,
             patch_artist=True,
@@ -562,7 +599,7 @@ def visibility_scatter(
         ax.set_title(names[number])
         ax.set_xticks(range(1, 6), ["0", "≤¼", "≤½", "≤¾", "≤1"])
     fig.supxlabel("true visible fraction", fontsize=9)
-    fig.supylabel("predicted visibility", fontsize=9)
+    fig.supylabel(ylabel, fontsize=9)
     fig.suptitle("   ".join(filter(None, (title, note))), fontsize=10, fontweight="bold")
     return _done(fig)
 

@@ -8,9 +8,10 @@ import inspect
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from reidlib.experiments.config import PRESETS, RunConfig
 from reidlib.experiments.grids import GRIDS
 from reidlib.experiments.records import RESULTS, RunRecord
 from reidlib.experiments.study import METRICS, Study
-from reidlib.published import ROOT
+from reidlib.models import MODELS
+from reidlib.published import ROOT, printed
 from reidlib.training import TrainConfig
 
 MARKS = {
@@ -41,7 +43,7 @@ COLORS = {
     Status.NOT_TESTED: "#6e7781",
     Status.UNTESTABLE: "#6e7781",
 }
-TITLES = {"bpbreid": "BPBreID"}
+TITLES = {"bpbreid": "BPBreID", "qpm": "QPM"}
 BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
 
 
@@ -113,14 +115,14 @@ def verdict_table(verdicts: list[Verdict]) -> "pd.io.formats.style.Styler":
 def deciding(verdict: Verdict) -> str:
     """The contrast nearest to failing (or the reason why there is none), in words."""
     if not verdict.outcomes:
-        return verdict.note or "computed"
+        return verdict.found or verdict.note or "computed"
     missing = sorted({name for o in verdict.outcomes for name in o.missing})
     if verdict.status == Status.NOT_TESTED:
         return f"no usable record of {', '.join(missing)}"
     worst = min((o for o in verdict.outcomes if o.status == verdict.status), key=_slack)
     contrast = worst.contrast
     many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
-    sides = f"{_names(contrast.plus)} − {_names(contrast.minus)}"
+    sides = " − ".join(_names(side) for side in (contrast.plus, contrast.minus) if side)
     return f"{contrast.metric}: {sides} = {points(worst)}{many}"
 
 
@@ -174,7 +176,7 @@ def _wide(
         values = group.set_index("metric")
         collapsed = " †" if study.collapsed(values["run"].iloc[0]) else ""
         line = {"row": row + collapsed, "printed on": where, "ours on": values["test_set"].iloc[0]}
-        for metric in METRICS:
+        for metric in study.metrics(table):
             line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
             line[f"{metric} ours"] = percent(values.loc[metric, "ours"], std=values.loc[metric, "std"])
             if baseline:
@@ -210,13 +212,63 @@ def split_table(splits: dict[str, Split]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def recipe(run: RunConfig) -> pd.DataFrame:
-    """The recipe used beside the paper's own."""
-    used, paper = asdict(run.train), asdict(TrainConfig.released())
-    keys = [key for key in used if used[key] != paper[key]]
-    lines = [{"field": key, "paper (released code)": str(paper[key]), "here": str(used[key])} for key in keys]
-    size = f"{run.data.height}x{run.data.width}"
+def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The recipe used beside the paper's own.
+
+    Args:
+        paper: the paper's size, batch, optimiser, learning rate, length and start, in words; None compares
+            with BPBreID's released code, field by field.
+    """
+    size, used = f"{run.data.height}x{run.data.width}", asdict(run.train)
+    if paper is not None:
+        here = (
+            size,
+            f"{run.train.identities} people x {run.train.images} images",
+            f"Adam, weight decay {run.train.weight_decay:g}",
+            f"{run.train.lr:g}, {run.train.schedule}",
+            f"{run.train.iterations} steps",
+            run.model_config.weights or "from scratch",
+        )
+        return pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here})
+    released = asdict(TrainConfig.released())
+    keys = [key for key in used if used[key] != released[key]]
+    lines = [
+        {"field": key, "paper (released code)": str(released[key]), "here": str(used[key])} for key in keys
+    ]
     return pd.DataFrame([{"field": "image size", "paper (released code)": "256x128", "here": size}, *lines])
+
+
+def sizes(configs: Mapping[str, Any], *, model: str, identities: int) -> pd.DataFrame:
+    """Parameters of several configs of a model, without and with its identity classifiers."""
+    lines = []
+    for name, config in configs.items():
+        with torch.device("meta"):
+            network = MODELS[model](config, identities=identities)
+        total = sum(parameter.numel() for parameter in network.parameters())
+        heads = [m for m in network.modules() if getattr(m, "out_features", None) == identities]
+        classifiers = sum(parameter.numel() for head in heads for parameter in head.parameters())
+        line = {"reading": name, "at test time": f"{total - classifiers:,}", "in training": f"{total:,}"}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def cost(study: Study, run: RunConfig, *, gallery: int) -> "pd.io.formats.style.Styler":
+    """Milliseconds per training step and per matched query, printed and ours; ours at this preset, now.
+
+    Args:
+        gallery: images that a query is matched with.
+    """
+    own = printed(study.paper).query("table == 'table8' and kind == 'own'").set_index("metric")["value"]
+    seconds = views.matching_seconds(run, scorings=("part", "default"), gallery=gallery)
+    steps = [r.provenance["seconds"] / run.train.iterations for r in study.records(run.name)]
+    lines = (
+        ("training step, ms", 1e3 * own["train_s_per_iter"], 1e3 * np.mean(steps) if steps else np.nan),
+        ("query, part branch, ms", np.nan, 1e3 * seconds["part"]),
+        ("query, nearest 30 refined, ms", 1e3 * own["infer_s_per_img"], 1e3 * seconds["default"]),
+        ("refined over part branch", np.nan, seconds["default"] / seconds["part"]),
+    )
+    frame = pd.DataFrame(lines, columns=["what", "printed (Titan V)", "here"])
+    return _style(frame).format(precision=2, na_rep="–")
 
 
 def trace(run: RunConfig) -> pd.DataFrame:
@@ -225,14 +277,19 @@ def trace(run: RunConfig) -> pd.DataFrame:
 
     def note(name: str):
         def hook(module, _, output) -> None:
-            shape = str(tuple(output.shape)) if isinstance(output, torch.Tensor) else ""
+            first = output[0] if isinstance(output, tuple) else output
+            shape = str(tuple(first.shape)) if isinstance(first, torch.Tensor) else ""
             count = sum(parameter.numel() for parameter in module.parameters())
             rows.append({"module": name, "output": shape, "parameters": f"{count:,}"})
 
         return hook
 
+    own = getattr(model, "head", model)
+    inside = {id(m) for m in model.backbone.modules()}
     named = {"backbone": model.backbone} | {
-        f"head.{n}": m for n, m in model.head.named_modules() if n.count(".") == 1
+        name: module
+        for name, module in own.named_modules()
+        if name and id(module) not in inside and name.count(".") <= 1 and _is_called(module)
     }
     hooks = [module.register_forward_hook(note(name)) for name, module in named.items()]
     with torch.inference_mode():
@@ -241,6 +298,11 @@ def trace(run: RunConfig) -> pd.DataFrame:
         hook.remove()
     total = sum(parameter.numel() for parameter in model.parameters())
     return pd.DataFrame([*rows, {"module": "total", "output": "", "parameters": f"{total:,}"}])
+
+
+def _is_called(module: torch.nn.Module) -> bool:
+    """Whether a module has a forward pass of its own and is no mere container."""
+    return not isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict))
 
 
 def scores(record: RunRecord, *, scorings: Sequence[str]) -> pd.DataFrame:
@@ -252,6 +314,16 @@ def scores(record: RunRecord, *, scorings: Sequence[str]) -> pd.DataFrame:
             for scoring in scorings
         ]
     )
+
+
+def rescored(run: RunConfig, scoring: Any) -> pd.DataFrame:
+    """A run's accuracy under a test-time variant that no table names, beside its default, in percent."""
+    default, lines = run.model_config.scorings()["default"], []
+    for test_set in run.data.test_sets:
+        tried, known = (runner.rescore(run, variant, test_set).summary() for variant in (scoring, default))
+        line = {"test set": test_set} | {m: percent(tried[m]) for m in METRICS}
+        lines.append(line | {f"{m} default": percent(known[m]) for m in METRICS})
+    return pd.DataFrame(lines)
 
 
 def footnotes_of(study: Study, table: str) -> "Markdown":  # noqa: F821
@@ -355,42 +427,40 @@ def front_page(readme: str) -> str:
 
 
 def _results() -> list[str]:
-    lines = []
-    for paper in GRIDS:
-        study = reference_study(paper)
-        found = claims.verdicts(study)
-        counts = Counter(v.status for v in found)
-        tally = ", ".join(f"**{counts[s]} {s}**" for s in Status if counts[s])
-        lines += [f"### {TITLES[paper]}: {len(found)} claims, {tally}", ""]
-        lines += [f"Measured on {_data_label(study)}; numbers in percentage points with 95 % intervals.", ""]
-        rows = [
-            {"": MARKS[v.status], "claim": f"C{v.claim}. {v.statement}", "verdict": str(v.status),
-             "deciding contrast": deciding(v), "seeds": v.seeds or ""}
-            for v in found
-        ]  # fmt: skip
-        lines += [_markdown(pd.DataFrame(rows)), ""]
-        notes = [f"- C{v.claim}: {v.note}" for v in found if v.note and v.outcomes]
-        lines += (
-            ["What the paper itself says against its claims, or leaves open:", "", *notes, ""]
-            if notes
-            else []
-        )
-        lines += [*_headline(study), ""]
+    """How many claims held per paper, then every verdict and the main models' accuracy, paper by paper."""
+    studies = {paper: reference_study(paper) for paper in GRIDS}
+    found = {paper: claims.verdicts(study) for paper, study in studies.items()}
+    counts = {paper: Counter(v.status for v in verdicts) for paper, verdicts in found.items()}
+    overview = [
+        {"paper": f"[{TITLES[paper]}](results/rendered/{paper}.html)", "claims": len(found[paper])}
+        | {f"{MARKS[s]} {s}": counts[paper][s] for s in Status}
+        for paper in GRIDS
+    ]
+    lines = [_markdown(pd.DataFrame(overview)), ""]
+    for paper, study in studies.items():
+        lines += [f"### {TITLES[paper]}", "", *_claims(study, found[paper]), *_headline(study), ""]
+    return lines
+
+
+def _claims(study: Study, verdicts: list[Verdict]) -> list[str]:
+    """All verdicts of a paper, and what speaks against its claims in the paper itself."""
+    rows = [
+        {"": MARKS[v.status], "claim": f"C{v.claim}. {v.statement}", "verdict": str(v.status),
+         "deciding contrast": deciding(v), "seeds": v.seeds or ""}
+        for v in verdicts
+    ]  # fmt: skip
+    head = f"Measured on {_data_label(study)}; numbers in percentage points with 95 % intervals."
+    lines = [head, "", _markdown(pd.DataFrame(rows)), ""]
+    notes = [f"- C{v.claim}: {v.note}" for v in verdicts if v.note and (v.outcomes or v.found)]
+    if notes:
+        lines += ["What limits a claim in the paper, or in our test of it:", "", *notes, ""]
     return lines
 
 
 def _headline(study: Study) -> list[str]:
     """Accuracy of the main models on the holistic and on the occluded twin."""
-    models = (
-        ("BoT", "bot", "default"),
-        ("PCB, its own losses", "pcb", "default"),
-        ("PCB architecture, GiLt losses", "stripes-gilt", "default"),
-        ("BPBreID", "k8", "default"),
-        ("BPBreID, visibility off", "k8", "no-visibility"),
-        ("BPBreID, true visibility", "k8", "truth"),
-    )
     rows = []
-    for title, run, scoring in models:
+    for title, run, scoring in study.grid.headline:
         row = {"model": title}
         for test_set in ("synth-market", "synth-occluded"):
             for metric in METRICS:
@@ -427,7 +497,7 @@ def explore(run: RunConfig, *, test_set: str, query: int):
     from ipywidgets import Dropdown, IntSlider, interactive
 
     def draw(test_set: str, query: int, top: int) -> None:
-        view = views.ranked(run, test_set, query, scorings=("default",), titles=("all parts",), top=top)
+        view = views.ranked(run, test_set, query, scorings=("default",), titles=("default",), top=top)
         display(plots.ranking(view.query, view.gallery, correct=view.correct, distances=view.distances))
         display(why(run, test_set, query))
 
@@ -445,12 +515,19 @@ def explore(run: RunConfig, *, test_set: str, query: int):
 
 
 def why(run: RunConfig, test_set: str, query: int) -> pd.DataFrame:
-    """Distance and visibility, slot by slot, of a query's two nearest gallery images."""
-    parts = views.why(run, test_set, query)
-    columns = {"slot": parts.names, "visible in query": np.where(parts.visible[:, 0], "yes", "no")}
+    """Distance and weight, slot by slot, of a query's two nearest gallery images."""
+    slots = views.why(run, test_set, query)
+    columns = {"slot": slots.names, "weight in query": _weights(slots.weights[:, 0])}
     for place, name in enumerate(("first", "second"), start=1):
-        columns[f"visible in {name}"] = np.where(parts.visible[:, place], "yes", "no")
+        columns[f"weight in {name}"] = _weights(slots.weights[:, place])
         columns[f"distance to {name}"] = [
-            f"{d:.3f}" if np.isfinite(d) else "–" for d in parts.distances[:, place - 1]
+            f"{d:.3f}" if np.isfinite(d) else "–" for d in slots.distances[:, place - 1]
         ]
     return pd.DataFrame(columns)
+
+
+def _weights(values: np.ndarray) -> list[str]:
+    """Visibility as a word, quality as a number."""
+    if values.dtype == bool:
+        return ["visible" if value else "hidden" for value in values]
+    return ["–" if np.isnan(value) else f"{value:.2f}" for value in values]

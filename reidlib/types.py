@@ -5,7 +5,8 @@ parts, ``D`` embedding width, ``C h w`` a feature map, ``H W`` an image (height 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -106,3 +107,15 @@ class Metrics:
         ranks = {f"rank{k}": self.cmc(k) for k in (1, 3, 5, 10)}
         counts = {"queries": int(self.valid.sum()), "skipped": self.skipped}
         return ranks | {"mAP": self.mAP, "mINP": self.mINP} | counts
+
+
+def check_choices(config: Any) -> None:
+    """Refuse a dataclass whose ``Literal`` fields hold something else.
+
+    Raises:
+        ValueError: naming the field, its value and the choices.
+    """
+    for option in fields(config):
+        choices, value = get_args(option.type), getattr(config, option.name)
+        if get_origin(option.type) is Literal and value not in choices:
+            raise ValueError(f"{option.name} = {value!r}; expected one of {choices}")

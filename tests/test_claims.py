@@ -74,6 +74,22 @@ def test_no_claim_rests_on_a_collapsed_training(monkeypatch):
     assert found.missing == ("bot (collapsed)",)
 
 
+def test_a_measure_against_ground_truth_decides_like_an_accuracy(monkeypatch):
+    """A contrast of one cell alone, on values that exist for some queries only."""
+    study = Study("qpm", "cpu")
+    drop = np.where(np.arange(60) % 2, np.nan, 0.2)[None]
+    monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (drop, [0]))
+    monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(60) // 3)
+    monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
+    found = outcome(study, Contrast("drop-object", ("table5/qpm",), (), ">"))
+    assert (found.estimate, found.status) == (pytest.approx(0.2), Status.REPRODUCED)
+    assert (
+        outcome(study, Contrast("drop-object", ("table5/qpm",), (), "<", 0.1)).status == Status.CONTRADICTED
+    )
+    monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (np.empty((0, 60)), []))
+    assert outcome(study, Contrast("drop-object", ("table5/qpm",), (), ">")).missing == ("qpm",)
+
+
 def test_every_contrast_in_the_csv_names_cells_that_exist():
     frame = published.claims().query("kind == 'contrast'")
     for row in frame.itertuples():

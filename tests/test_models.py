@@ -14,6 +14,7 @@ TINY = {
     "bot": {"backbone": "small", "width": 0.25},
     "pcb": {"backbone": "small", "width": 0.25, "dim": 8},
     "bpbreid": {"backbone": "small", "width": 0.25, "dim": 8, "parts": K},
+    "qpm": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K, "cells": (16, 8)},
 }
 
 
@@ -73,7 +74,7 @@ def test_no_image_is_closer_to_a_query_than_itself(slug):
     with torch.no_grad():
         output = model.eval()(images, masks)
     visibility = output.visibility
-    if visibility:
+    if "soft" in visibility:
         visibility = {**visibility, "truth": torch.ones_like(visibility["soft"])}
     features = Features(output.embeddings, visibility, labels, torch.zeros_like(labels))
     for name, scoring in model.config.scorings().items():

@@ -38,6 +38,9 @@ def draw_all() -> dict[str, Figure]:
             pictures(2), values(2, 3, 4, 2), names=NAMES, visibility=values(2, 3), truth=values(2, 3)
         ),
         "attention alone": plots.attention(pictures(2), values(2, 3, 4, 2), names=NAMES, title="maps"),
+        "quality_bars": plots.quality_bars(
+            pictures(2), values(2, 4), truth=values(2, 4), titles=["car", "person"]
+        ),
         "ranking": plots.ranking(
             pictures(), pictures(2, 5), correct=correct, distances=distances, titles=["all", "head"]
         ),

@@ -23,6 +23,7 @@ EXECUTED = ROOT / "results" / "cache" / "executed"
 RENDERED = ROOT / "results" / "rendered"
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
+CODE_FONT = "<style>.jp-RenderedHTML pre { font: 13px/1.3 monospace !important }</style>"
 
 
 def main() -> int:
@@ -115,12 +116,14 @@ def render(name: str, output: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "markdown":
+            cell.source = with_mathml(cell.source)
         for output_ in cell.get("outputs", []):
             shrink(output_.get("data", {}))
     if output == RENDERED:
         export_figures(notebook, name)
     page, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
-    page = re.sub(re.escape(str(ROOT)), ".", page)
+    page = re.sub(re.escape(str(ROOT)), ".", page).replace("</head>", f"{CODE_FONT}</head>", 1)
     output.mkdir(parents=True, exist_ok=True)
     target = output / f"{name}.html"
     target.write_text(page)
@@ -128,6 +131,18 @@ def render(name: str, output: Path) -> None:
     print(f"{name}: rendered {size / 1e6:.1f} MB")
     if size > SIZE_LIMIT:
         sys.exit(f"error: {target.name} is {size / 1e6:.1f} MB, over the limit of {SIZE_LIMIT / 1e6:.0f} MB")
+
+
+def with_mathml(text: str) -> str:
+    """Markdown whose formulas are MathML, which browsers draw without a script from the network."""
+    from latex2mathml.converter import convert
+
+    def formula(match: re.Match) -> str:
+        tex, display = match[1] or match[2], "block" if match[1] else "inline"
+        tex = re.sub(r"\\tag\{(.+?)\}", r"\\qquad (\1)", tex)
+        return convert(tex.replace("\n", " "), display=display).replace("|", "&#x7C;")  # bars end table cells
+
+    return re.sub(r"\$\$(.+?)\$\$|(?<![`$])\$([^$`\n]+)\$", formula, text, flags=re.DOTALL)
 
 
 def shrink(data: dict) -> None:

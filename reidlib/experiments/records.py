@@ -54,8 +54,17 @@ class RunRecord:
     schema: int = SCHEMA
     arrays: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
+    def has(self, test_set: str, scoring: str, metric: str) -> bool:
+        """Whether ``per_query`` would find values."""
+        known = self.metrics.get(test_set, {}).get(scoring, {})
+        return metric in known or (
+            scoring in self.metrics.get(test_set, {}) and f"{test_set}/{metric}" in self.arrays
+        )
+
     def per_query(self, test_set: str, scoring: str, metric: str) -> np.ndarray:
-        """Per-query rank-1 hits or AP; NaN where the query had no match. ``[Q]``"""
+        """Per-query rank-1 hits, AP, or a measure against ground truth; NaN where there is none. ``[Q]``"""
+        if f"{test_set}/{metric}" in self.arrays:
+            return self.arrays[f"{test_set}/{metric}"].astype(np.float64)
         rank = self.arrays[f"{test_set}/{scoring}/rank"].astype(np.int64)
         if metric == "mAP":
             return self.arrays[f"{test_set}/{scoring}/ap"].astype(np.float64)

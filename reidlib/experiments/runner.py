@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import safetensors.torch
 import torch
 from filelock import FileLock
@@ -28,28 +27,19 @@ from reidlib.data.masks import PartGroups, groups
 from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
 from reidlib.evaluation import evaluate
-from reidlib.experiments import records
+from reidlib.experiments import records, truth
 from reidlib.experiments.config import MODELS, DataConfig, RunConfig
 from reidlib.experiments.records import RunRecord
-from reidlib.explain import attention_iou, visibility_agreement
+from reidlib.experiments.truth import TestSet
 from reidlib.protocol import Protocol
 from reidlib.published import ROOT
 from reidlib.training import History, Interrupted, extract, extract_maps, fit
-from reidlib.types import Features, Metrics
+from reidlib.types import Distance, Features, Metrics
 
 CACHE = ROOT / "results" / "cache"
 SYNTHETIC = ROOT / "data" / "synthetic"
 FIGURE_QUERIES = 8
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """A test set ready to be scored: its images, and what the generator knows about them."""
-
-    split: Split
-    query: ImageBank
-    gallery: ImageBank
 
 
 def prepare(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
@@ -223,9 +213,8 @@ def loader(run: RunConfig, bank: ImageBank) -> Loader:
 
 def _groups(run: RunConfig) -> PartGroups | None:
     """How the part labels are grouped for a run; None for models that read no masks."""
-    if getattr(run.model_config, "attention", "stripes") == "stripes":
-        return None
-    return groups(run.model_config.parts)
+    k = run.model_config.mask_parts
+    return None if k is None else groups(k)
 
 
 def features_path(run: RunConfig, name: str) -> Path:
@@ -237,10 +226,10 @@ def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tu
     data, target = test_set(run.data, name), features_path(run, name)
     if not target.exists():
         model = model or trained(run)
-        pair = [
-            _with_truth(extract(model, bank, groups=_groups(run)), bank, run, data.split)
-            for bank in (data.query, data.gallery)
-        ]
+        pair = [extract(model, bank, groups=_groups(run)) for bank in (data.query, data.gallery)]
+        if k := run.model_config.mask_parts:
+            banks = zip(pair, (data.query, data.gallery))
+            pair = [truth.with_truth(found, bank, data.split, k=k) for found, bank in banks]
         target.parent.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"{side}/{key}": t
@@ -270,26 +259,6 @@ def _unflatten(tensors: dict[str, Tensor], side: str) -> Features:
     )
 
 
-def _with_truth(found: Features, bank: ImageBank, run: RunConfig, split: Split) -> Features:
-    """Add the true visibility (a part is visible when over 30 % of it is), known for synthetic sets only."""
-    if _groups(run) is None:
-        return found
-    truth = torch.from_numpy(true_visibility(bank, split, k=run.model_config.parts) > 0.3).float()
-    return replace(found, visibility=found.visibility | {"truth": truth})
-
-
-def true_visibility(bank: ImageBank, split: Split, *, k: int) -> np.ndarray:
-    """True visible fraction of each part in every image of a bank. ``[N, K]``"""
-    frame = truth_of(split, bank.names)
-    return benchmark.part_visibility(frame, groups(k).lookup.numpy())
-
-
-def truth_of(split: Split, names: Sequence[str]) -> pd.DataFrame:
-    """What the generator knows about images, in the order of their file names."""
-    frame = benchmark.ground_truth(split.root)
-    return frame.set_index(frame["file"].str.rsplit("/").str[-1]).loc[list(names)]
-
-
 def score(run: RunConfig, scoring: str, name: str) -> Metrics:
     """Retrieval metrics of a run under a test-time variant on a test set; trains only if it must.
 
@@ -297,14 +266,24 @@ def score(run: RunConfig, scoring: str, name: str) -> Metrics:
         ValueError: the model has no such scoring.
     """
     query, gallery = features(run, name)
-    return _score(run, scoring, query, gallery)
+    return _score(query, gallery, distance=distance(run, scoring))
 
 
-def _score(run: RunConfig, scoring: str, query: Features, gallery: Features) -> Metrics:
-    return evaluate(query, gallery, distance=distance(run, scoring), protocol=Protocol.MARKET)
+def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
+    """Retrieval metrics under a test-time variant that no table names, from stored features.
+
+    Args:
+        scoring: a ``Scoring`` of the run's model.
+    """
+    query, gallery = features(run, name)
+    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring))
 
 
-def distance(run: RunConfig, scoring: str) -> Callable[[Features, Features], Tensor]:
+def _score(query: Features, gallery: Features, *, distance: Distance) -> Metrics:
+    return evaluate(query, gallery, distance=distance, protocol=Protocol.MARKET)
+
+
+def distance(run: RunConfig, scoring: str) -> Distance:
     """The run's distance under a named test-time variant.
 
     Raises:
@@ -323,12 +302,13 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         query, gallery = features(run, name, model=model)
         metrics[name] = {}
         for scoring in run.scorings:
-            result = _score(run, scoring, query, gallery)
+            result = _score(query, gallery, distance=distance(run, scoring))
             metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = query.pid.numpy().astype(np.int16)
-        measures[name] = _measures(run, model, name, query)
+        measures[name], values = _measures(run, model, name, query)
+        arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in values.items()}
     arrays |= figure_maps(run, model)
     return RunRecord(
         config=run.identity(),
@@ -349,33 +329,30 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
     )
 
 
-def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> dict:
-    """What only ground truth can say: do maps cover their parts, do visibility scores follow the truth."""
-    data = test_set(run.data, name)
-    if "soft" not in query.visibility or "occluded" not in name:
-        return {}
-    truth = true_visibility(data.query, data.split, k=run.model_config.parts)
-    maps = part_maps(run, model, data.query)
-    return {
-        "attention_iou": attention_iou(maps, data.query.masks, lookup=_groups(run).lookup),
-        **visibility_agreement(query.visibility["soft"].numpy(), truth),
-    }
+def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> tuple[dict, dict]:
+    """What only ground truth can say of scores and maps: summaries, and values per query."""
+    data, whole = test_set(run.data, name), run.data.test_sets[0]
+    if "soft" in query.visibility and "occluded" in name:
+        return truth.part_measures(query, maps(run, model, data.query, name="parts"), data), {}
+    if "quality" in query.visibility and name == run.data.test_sets[1]:
+        twins = test_set(run.data, whole)
+        heat = maps(run, model, data.query, name="heat") if run.model_config.figure_map == "heat" else None
+        return truth.stripe_measures(query, data, twins), truth.stripe_values(query, data, twins, heat=heat)
+    return {}, {}
 
 
-def part_maps(run: RunConfig, model: nn.Module, bank: ImageBank) -> Tensor:
-    """The model's part maps (background first) for all images of a bank. ``[N, K+1, h, w]``"""
-    return extract_maps(model, bank, name="parts", groups=_groups(run))
+def maps(run: RunConfig, model: nn.Module, bank: ImageBank, *, name: str) -> Tensor:
+    """One of the model's maps (part maps with background first) for all images of a bank. ``[N, M, h, w]``"""
+    return extract_maps(model, bank, name=name, groups=_groups(run))
 
 
 def figure_maps(run: RunConfig, model: nn.Module) -> dict[str, np.ndarray]:
-    """Attention maps on the fixed figure queries: the first queries of the occluded set and their twins."""
-    if run.model != "bpbreid" or run.model_config.attention == "stripes":
-        return {}
-    arrays = {}
-    for name in run.data.test_sets[:2]:
+    """The model's maps on the fixed figure queries of the holistic and the occluded set."""
+    kind, arrays = run.model_config.figure_map, {}
+    for name in run.data.test_sets[:2] if kind else ():
         bank = test_set(run.data, name).query
         chosen = bank[figure_queries(len(bank))]
-        arrays[f"{name}/maps"] = part_maps(run, model, chosen).numpy().astype(np.float16)
+        arrays[f"{name}/maps"] = maps(run, model, chosen, name=kind).numpy().astype(np.float16)
     return arrays
 
 
@@ -397,10 +374,8 @@ def behaviour(run: RunConfig) -> list[float]:
         model, loader(replace(run, train=train), bank), config=train, seed=0, label=None, device="cpu"
     )
     found = extract(model, bank, groups=_groups(run), device="cpu")
-    if _groups(run):
-        found = replace(
-            found, visibility=found.visibility | {"truth": torch.ones(len(found), run.model_config.parts)}
-        )
+    if k := run.model_config.mask_parts:
+        found = replace(found, visibility=found.visibility | {"truth": torch.ones(len(found), k)})
     matrix = distance(run, "default")(found[:4], found[4:])
     values = [*np.concatenate([np.ravel(v) for v in history.losses.values()]), *matrix.flatten().tolist()[:8]]
     return [float(f"{value:.6g}") for value in values]

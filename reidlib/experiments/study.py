@@ -10,7 +10,7 @@ from reidlib.experiments import records
 from reidlib.experiments.config import RunConfig, preset
 from reidlib.experiments.grids import Cell, Grid, grid
 from reidlib.experiments.records import RunRecord
-from reidlib.published import printed
+from reidlib.published import PERCENT, printed
 
 METRICS = ("rank1", "mAP")
 MAX_SEEDS = 16
@@ -81,7 +81,7 @@ class Study:
 
     def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
         """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
-        found = [r for r in self.records(cell.run) if cell.scoring in r.metrics.get(cell.test_set, {})]
+        found = [r for r in self.records(cell.run) if r.has(cell.test_set, cell.scoring, metric)]
         rows = [record.per_query(cell.test_set, cell.scoring, metric) for record in found]
         return np.array(rows), [record.seed for record in found]
 
@@ -107,6 +107,12 @@ class Study:
             float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values)
         )
 
+    def metrics(self, table: str) -> tuple[str, ...]:
+        """The accuracies that the paper prints in a table for its own rows; rank-1 and mAP where it prints none."""
+        own = printed(self.paper).query("kind == 'own' and table == @table")
+        known = tuple(metric for metric in PERCENT if metric in set(own["metric"]))
+        return known or METRICS
+
     def frame(self, table: str | None = None) -> pd.DataFrame:
         """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""
         source = printed(self.paper).set_index(["table", "row", "dataset", "metric"])
@@ -114,7 +120,7 @@ class Study:
         for cell in self.grid.cells:
             if table and cell.table != table:
                 continue
-            for metric in METRICS:
+            for metric in self.metrics(cell.table):
                 key = (cell.table, cell.row, cell.dataset, metric)
                 known = source.loc[[key]].iloc[0] if key in source.index else None
                 ours = self.value(cell, metric) or Value(np.nan, np.nan, 0)

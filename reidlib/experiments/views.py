@@ -1,5 +1,6 @@
 """Arrays for figures: images, ranked galleries, maps and break-downs of one run."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from reidlib.evaluation import ranking
 from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
-from reidlib.models import bpbreid
+from reidlib.experiments.truth import behind_person, stripe_visibility, true_visibility, truth_of
+from reidlib.explain import relative_quality
+from reidlib.models import bpbreid, qpm
 from reidlib.protocol import Protocol
 from reidlib.types import Features
 
@@ -70,11 +73,12 @@ def training_batch(run: RunConfig) -> np.ndarray:
     return rearrange(pixels, "(r c) rgb h w -> r c h w rgb", c=4 * run.train.images).numpy()
 
 
-def small_batch(run: RunConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Eight training images, two each of four people: images, part targets, labels 0..3."""
+def small_batch(run: RunConfig) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Eight training images, two each of four people: images, part targets (if the model reads any), labels."""
     batch = next(iter(runner.loader(run, runner.training_bank(run)).epoch(0)))
     rows = torch.tensor([m + run.train.images * p for p in range(4) for m in range(2)])
-    return batch.images[rows], batch.masks[rows], torch.arange(4).repeat_interleave(2)
+    masks = None if batch.masks is None else batch.masks[rows]
+    return batch.images[rows], masks, torch.arange(4).repeat_interleave(2)
 
 
 def features_of(model: torch.nn.Module, images: Tensor) -> Features:
@@ -101,13 +105,13 @@ def attention(run: RunConfig, test_set: str, *, queries: Tensor | None = None) -
     data = runner.test_set(run.data, test_set)
     index = runner.figure_queries(len(data.query))[::2] if queries is None else queries
     model, bank, k = runner.trained(run), data.query[index], run.model_config.parts
-    maps = runner.part_maps(run, model, bank)[:, 1:]
+    maps = runner.maps(run, model, bank, name="parts")[:, 1:]
     query, _ = runner.features(run, test_set)
     return AttentionView(
         images=pictures([data.split.query[i] for i in index]),
         maps=maps.numpy(),
         visibility=query.visibility["argmax"][index].numpy(),
-        truth=runner.true_visibility(bank, data.split, k=k),
+        truth=true_visibility(bank, data.split, k=k),
         names=groups(k).names,
     )
 
@@ -166,9 +170,9 @@ def failures(run: RunConfig, test_set: str, *, count: int = 6, top: int = 8) -> 
     for index in np.argsort(np.nan_to_num(metrics.ap, nan=2.0), kind="stable"):
         worst.setdefault(split.query[index].pid, int(index))
     chosen = list(worst.values())[:count]
-    truth = runner.truth_of(split, [split.query[i].path.name for i in chosen])
+    known = truth_of(split, [split.query[i].path.name for i in chosen])
     views = [ranked(run, test_set, i, scorings=("default",), titles=("",), top=top) for i in chosen]
-    titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in truth.itertuples()]
+    titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in known.itertuples()]
     return FailureView(
         np.stack([view.query for view in views]),
         np.concatenate([view.gallery for view in views]),
@@ -189,8 +193,8 @@ def by_occlusion(
     Returns:
         A frame with the columns model, group, rank1, error (standard error over queries), queries.
     """
-    split = runner.test_set(study.run("k8").data, test_set).split
-    truth = runner.truth_of(split, [record.path.name for record in split.query])
+    split = runner.test_set(study.run(next(iter(study.grid.runs))).data, test_set).split
+    truth = truth_of(split, [record.path.name for record in split.query])
     share = pd.cut(
         truth["visible_share"], [0, 0.4, 0.5, 0.6, 1], labels=["<40 %", "40-50 %", "50-60 %", ">60 %"]
     )
@@ -261,18 +265,16 @@ def visibility_pairs(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndar
     """Predicted soft visibility and true visible fraction of every part of every query. ``[Q, K]`` twice"""
     data = runner.test_set(run.data, test_set)
     query, _ = runner.features(run, test_set)
-    return query.visibility["soft"].numpy(), runner.true_visibility(
-        data.query, data.split, k=run.model_config.parts
-    )
+    return query.visibility["soft"].numpy(), true_visibility(data.query, data.split, k=run.model_config.parts)
 
 
 @dataclass(frozen=True)
 class SlotView:
     """A query against its two nearest gallery images, slot by slot."""
 
-    names: tuple[str, ...]  # foreground, then the parts
+    names: tuple[str, ...]  # of the parts, behind the foreground where there is one
     distances: np.ndarray  # [S, 2]; infinite where the slot is not shared
-    visible: np.ndarray  # [S, 3]: query, first, second
+    weights: np.ndarray  # [S, 3]: visibility or quality in query, first, second; NaN where a slot has none
 
 
 def why(run: RunConfig, test_set: str, query: int) -> SlotView:
@@ -281,8 +283,136 @@ def why(run: RunConfig, test_set: str, query: int) -> SlotView:
     one = one[torch.tensor([query])]
     distance = runner.distance(run, "default")
     index, _ = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=2)
-    pair, scoring = gallery[torch.from_numpy(index[0])], run.model_config.scorings()["default"]
+    return SLOTS[run.model](run, one, gallery[torch.from_numpy(index[0])])
+
+
+def _visible_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
     visible = torch.cat([one.visibility["argmax"], pair.visibility["argmax"]]) > 0  # [3, K]
     visible = torch.cat([torch.ones(3, 1, dtype=torch.bool), visible], 1)
+    scoring = run.model_config.scorings()["default"]
     distances = bpbreid.part_distances(one, pair, scoring=scoring)[:, 0]  # [S, 2]
     return SlotView(("foreground", *part_names(run.model_config.parts)), distances.numpy(), visible.T.numpy())
+
+
+def _scored_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
+    parts = [features.embeddings["parts"] for features in (one, pair)]
+    distances = 1 - torch.cosine_similarity(*parts, dim=-1)  # [2, K]
+    whole = [qpm.QPM.distance(one, pair, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")]  # [2, 1]
+    quality = torch.cat([features.visibility["quality"] for features in (one, pair)])  # [3, K]
+    nothing = torch.full((3, 2), torch.nan)
+    return SlotView(
+        (*stripe_names(run.model_config.parts), "all stripes, weighed", "pair-adaptive, whole image"),
+        torch.cat([distances, *whole], 1).T.numpy(),
+        torch.cat([quality, nothing], 1).T.numpy(),
+    )
+
+
+SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots}
+"""What the parts of a model's distance are, for models that have parts."""
+
+
+def stripe_names(k: int) -> tuple[str, ...]:
+    """Names of K horizontal stripes, the first on top."""
+    return tuple(f"stripe {number}" for number in range(1, k + 1))
+
+
+# -- QPM ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class QualityView:
+    """Predicted quality of each stripe of some occluded queries, beside the truth."""
+
+    images: np.ndarray  # [N, H, W, 3]
+    scores: np.ndarray  # [N, K] in (0, 1)
+    truth: np.ndarray  # [N, K] true visible share, NaN where unknown
+    titles: tuple[str, ...]  # what is in front
+
+
+def quality(run: RunConfig, *, each: int = 5) -> QualityView:
+    """Queries behind objects, then behind people: the first of different persons whose truth is known.
+
+    Those that hide most of the person come first, so that there is something to see.
+    """
+    occluded = run.data.test_sets[1]
+    data, share = runner.test_set(run.data, occluded), quality_truth(run)
+    query, _ = runner.features(run, occluded)
+    known = truth_of(data.split, data.query.names)
+    visible = np.where(np.isnan(share).any(1), np.inf, known["visible_share"].to_numpy() > 0.6)
+    rows = []
+    for kind in (~behind_person(data), behind_person(data)):
+        order = [i for i in np.argsort(visible, kind="stable") if kind[i] and np.isfinite(visible[i])]
+        first = pd.Series(order, dtype=int).groupby(query.pid.numpy()[order], sort=False).first()
+        rows += first.tolist()[:each]
+    return QualityView(
+        images=pictures([data.split.query[i] for i in rows]),
+        scores=query.visibility["quality"].numpy()[rows],
+        truth=share[rows],
+        titles=tuple(known["occluder"].iloc[rows]),
+    )
+
+
+def quality_truth(run: RunConfig) -> np.ndarray:
+    """True visible share of each stripe of the occluded queries, NaN where unknown. ``[Q, K]``"""
+    holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
+    return stripe_visibility(occluded, holistic, stripes=run.model_config.parts)
+
+
+def quality_pairs(run: RunConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Log quality less its image's mean, and true visible share, behind objects and behind people. ``[n, 2]``"""
+    occluded = run.data.test_sets[1]
+    data, share = runner.test_set(run.data, occluded), quality_truth(run)
+    query, _ = runner.features(run, occluded)
+    relative = relative_quality(query.visibility["quality"].numpy(), ~np.isnan(share))
+    person = behind_person(data)[:, None]
+    kinds = np.stack([np.where(chosen, share, np.nan).ravel() for chosen in (~person, person)], 1)
+    return np.repeat(relative.reshape(-1, 1), 2, 1), kinds
+
+
+def heat(study: Study, runs: Sequence[str], test_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """Stored maps of several runs on every other figure query, each map stretched to [0, 1].
+
+    Returns:
+        Images ``[N, H, W, 3]`` and maps ``[N, runs, h, w]``; NaN where a run has no record.
+    """
+    data = runner.test_set(study.run(runs[0]).data, test_set)
+    index = runner.figure_queries(len(data.query))[::2]
+    stored = []
+    for name in runs:
+        records = study.records(name)
+        if records:
+            stored.append(records[0].arrays[f"{test_set}/maps"][::2, 0].astype(float))
+        else:
+            stored.append(np.full((len(index), *study.run(name).model_config.cells), np.nan))
+    maps = np.stack(stored, 1)
+    low, high = maps.min((2, 3), keepdims=True), maps.max((2, 3), keepdims=True)
+    return pictures([data.split.query[i] for i in index]), (maps - low) / (high - low)
+
+
+def isa(run: RunConfig, test_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """The live model's attention M on every other figure query: images ``[N, H, W, 3]``, maps ``[N, 1, h, w]``."""
+    data = runner.test_set(run.data, test_set)
+    index = runner.figure_queries(len(data.query))[::2]
+    maps = runner.maps(run, runner.trained(run), data.query[index], name="attention")
+    return pictures([data.split.query[i] for i in index]), maps.numpy()
+
+
+def matching_seconds(
+    run: RunConfig, *, scorings: Sequence[str], gallery: int, repeats: int = 5
+) -> dict[str, float]:
+    """Seconds to match one occluded query, the median of some repeats.
+
+    Args:
+        gallery: images to match with; the test set's own, repeated as often as that takes.
+    """
+    query, known = runner.features(run, run.data.test_sets[1])
+    everyone = known[torch.arange(gallery) % len(known)]
+    block, found = query[slice(0, 64)], {}
+    for scoring in scorings:
+        distance, times = runner.distance(run, scoring), []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            distance(block, everyone)
+            times.append((time.perf_counter() - started) / len(block))
+        found[scoring] = float(np.median(times))
+    return found

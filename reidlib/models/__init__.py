@@ -3,5 +3,6 @@
 from reidlib.models.bot import BoT
 from reidlib.models.bpbreid import BPBreID
 from reidlib.models.pcb import PCB
+from reidlib.models.qpm import QPM
 
-MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID}
+MODELS = {"bot": BoT, "pcb": PCB, "bpbreid": BPBreID, "qpm": QPM}

@@ -34,6 +34,16 @@ class Config:
     margin: float = 0.3  # of the triplet
     smoothing: float = 0.1  # epsilon of the identity loss
 
+    @property
+    def mask_parts(self) -> None:
+        """BoT reads no part masks."""
+        return None
+
+    @property
+    def figure_map(self) -> None:
+        """BoT has no attention to show."""
+        return None
+
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with."""
         return SCORINGS

@@ -9,8 +9,8 @@ row tells apart: foreground pooling and the visibility rule. Named only: embeddi
 backbone, a part classifier without batch norm and bias, Eq. 2 as a sum, an un-necked foreground at test.
 """
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_origin
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -29,7 +29,7 @@ from reidlib.losses import (
     part_average,
     pixel_targets,
 )
-from reidlib.types import Features, ReIDOutput
+from reidlib.types import Features, ReIDOutput, check_choices
 
 G, F, C, P = "global", "foreground", "concat", "parts"
 THRESHOLD = 0.4  # of the printed visibility rule, Eq. 4
@@ -122,10 +122,7 @@ class Config:
     smoothing: float = 0.1  # epsilon of both cross-entropies
 
     def __post_init__(self):
-        for option in fields(self):
-            choices, value = get_args(option.type), getattr(self, option.name)
-            if get_origin(option.type) is Literal and value not in choices:
-                raise ValueError(f"{option.name} = {value!r}; expected one of {choices}")
+        check_choices(self)
         if self.parts < 1 or self.dim < 1:
             raise ValueError(f"parts = {self.parts}, dim = {self.dim}; expected both >= 1")
         if self.attention == "stripes" and self.visible_triplet:
@@ -145,6 +142,16 @@ class Config:
     def holistic(self) -> tuple[str, ...]:
         """The whole-image embeddings; PCB has no foreground."""
         return (G, C) if self.attention == "stripes" else (G, F, C)
+
+    @property
+    def mask_parts(self) -> int | None:
+        """Into how many parts the masks that it reads are grouped; stripes need none."""
+        return None if self.attention == "stripes" else self.parts
+
+    @property
+    def figure_map(self) -> str | None:
+        """The map that records keep of the figure queries."""
+        return None if self.attention == "stripes" else P
 
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with, the default first."""

@@ -43,6 +43,16 @@ class Config:
         if self.stripes < 1 or self.dim < 1:
             raise ValueError(f"stripes = {self.stripes}, dim = {self.dim}; expected both >= 1")
 
+    @property
+    def mask_parts(self) -> None:
+        """PCB reads no part masks."""
+        return None
+
+    @property
+    def figure_map(self) -> None:
+        """PCB has no attention to show."""
+        return None
+
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with."""
         return SCORINGS

@@ -1,0 +1,125 @@
+"""What the generator knows about test images, and how models' scores and maps compare with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from reidlib.data.feeding import ImageBank
+from reidlib.data.masks import groups
+from reidlib.data.records import Split
+from reidlib.data.synthetic import benchmark
+from reidlib.explain import attention_iou, focus, quality_agreement, quality_drop, visibility_agreement
+from reidlib.types import Features
+
+VISIBLE = 0.3  # of a part must show for it to count as visible
+_LEAST = 0.02  # of a stripe must be the person for its visible share to mean something
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A test set ready to be scored: its images, and what the generator knows about them."""
+
+    split: Split
+    query: ImageBank
+    gallery: ImageBank
+
+
+def truth_of(split: Split, names: Sequence[str]) -> pd.DataFrame:
+    """What the generator knows about images, in the order of their file names."""
+    frame = benchmark.ground_truth(split.root)
+    return frame.set_index(frame["file"].str.rsplit("/").str[-1]).loc[list(names)]
+
+
+def true_visibility(bank: ImageBank, split: Split, *, k: int) -> np.ndarray:
+    """True visible fraction of each part in every image of a bank. ``[N, K]``"""
+    return benchmark.part_visibility(truth_of(split, bank.names), groups(k).lookup.numpy())
+
+
+def with_truth(found: Features, bank: ImageBank, split: Split, *, k: int) -> Features:
+    """Add the true visibility of K parts, known for synthetic sets only."""
+    truth = torch.from_numpy(true_visibility(bank, split, k=k) > VISIBLE).float()
+    return replace(found, visibility=found.visibility | {"truth": truth})
+
+
+def stripe_visibility(data: TestSet, whole: TestSet, *, stripes: int) -> Float[np.ndarray, "Q K"]:
+    """True visible share of each horizontal stripe of the queries, from each one's unoccluded twin.
+
+    Args:
+        data: queries that each hide behind something.
+        whole: the set that holds their twins, the same people in the same pose with nothing in front.
+
+    Returns:
+        Shares in [0, 1]; NaN where it is not known: the query has no twin, its box follows the visible body
+        (and so differs from the twin's), or hardly anything of the person is in the stripe.
+    """
+    person, hidden, known = bodies(data, whole)
+    left, rest = (_per_stripe(pixels, stripes) for pixels in (person, hidden))
+    total = left + rest
+    cells = data.query.size[0] * data.query.size[1] / stripes
+    share = np.where(total > _LEAST * cells, left / np.maximum(total, 1), np.nan)
+    return np.where(known[:, None], share, np.nan)
+
+
+def bodies(
+    data: TestSet, whole: TestSet
+) -> tuple[Bool[Tensor, "Q H W"], Bool[Tensor, "Q H W"], Bool[np.ndarray, " Q"]]:
+    """Where the person of each query shows, where something hides that person, and whether this is known."""
+    truth = truth_of(data.split, data.query.names)
+    place = {name: row for row, name in enumerate(whole.query.names)}
+    rows = np.array([place.get(name.rsplit("/")[-1], -1) for name in truth["twin"]])
+    known = (rows >= 0) & ~truth["box_follows_visible"].astype(bool).to_numpy()
+    person, alone = data.query.masks > 0, whole.query.masks[rows] > 0
+    return person, alone & ~person, known
+
+
+def behind_person(data: TestSet) -> Bool[np.ndarray, " Q"]:
+    """Which queries hide behind another person, rather than an object."""
+    return (truth_of(data.split, data.query.names)["occluder"] == "person").to_numpy()
+
+
+def _per_stripe(pixels: Bool[Tensor, "N H W"], stripes: int) -> Float[np.ndarray, "N K"]:
+    bands = pixels.float().tensor_split(stripes, dim=1)
+    return np.stack([band.sum((1, 2)).numpy() for band in bands], 1)
+
+
+def part_measures(query: Features, maps: Float[Tensor, "Q M h w"], data: TestSet) -> dict:
+    """Do part maps cover their parts, do visibility scores follow the truth?"""
+    k = maps.shape[1] - 1
+    return {
+        "attention_iou": attention_iou(maps, data.query.masks, lookup=groups(k).lookup),
+        **visibility_agreement(
+            query.visibility["soft"].numpy(), true_visibility(data.query, data.split, k=k)
+        ),
+    }
+
+
+def stripe_values(
+    query: Features, data: TestSet, whole: TestSet, *, heat: Float[Tensor, "Q 1 h w"] | None
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """Per query, behind objects and behind people (NaN elsewhere): fall of the scores, focus of the heat."""
+    quality = query.visibility["quality"].numpy()
+    person, hidden, known = bodies(data, whole)
+    other = behind_person(data)
+    values = {"drop": quality_drop(quality, stripe_visibility(data, whole, stripes=quality.shape[1]))}
+    if heat is not None:
+        values["focus"] = np.where(known, focus(heat[:, 0], person, hidden), np.nan)
+    return {
+        f"{name}-{kind}": np.where(rows, value, np.nan)
+        for name, value in values.items()
+        for kind, rows in (("object", ~other), ("person", other))
+    }
+
+
+def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
+    """Do quality scores follow the true visible share, behind objects and behind people?"""
+    quality = query.visibility["quality"].numpy()
+    share, other = stripe_visibility(data, whole, stripes=quality.shape[1]), behind_person(data)
+    return {
+        kind: quality_agreement(quality[rows], share[rows])
+        for kind, rows in (("object", ~other), ("person", other))
+    }

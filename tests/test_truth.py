@@ -1,0 +1,47 @@
+"""True visible shares of stripes, on the smoke set."""
+
+import numpy as np
+import pytest
+
+from reidlib.experiments import runner
+from reidlib.experiments.grids import grid
+from reidlib.experiments.truth import stripe_visibility, truth_of
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(runner, "SYNTHETIC", tmp_path_factory.mktemp("synthetic"))
+    patch.setattr(runner, "CACHE", tmp_path_factory.mktemp("cache"))
+    data = grid("qpm").run("qpm", preset_name="smoke").data
+    yield [runner.test_set(data, name) for name in ("synth-occluded", "synth-market")]
+    runner.test_set.cache_clear()
+    patch.undo()
+
+
+def test_shares_are_fractions_of_the_twin(sets):
+    occluded, holistic = sets
+    share = stripe_visibility(occluded, holistic, stripes=6)
+    known = ~np.isnan(share)
+    assert share.shape == (len(occluded.query), 6)
+    assert ((share[known] >= 0) & (share[known] <= 1)).all()
+    assert (share[known] < 0.5).any()
+    assert (share[known] > 0.95).any()
+
+
+def test_shares_agree_with_the_whole_figure(sets):
+    """Weighed by the stripes of its twin, an image's shares give its visible share, nearly (pixels are coarse)."""
+    occluded, holistic = sets
+    one = stripe_visibility(occluded, holistic, stripes=1)[:, 0]
+    truth = truth_of(occluded.split, occluded.query.names)
+    known = ~np.isnan(one)
+    assert known.sum() >= 5
+    whole = truth["visible_share"].to_numpy()[known]
+    assert np.abs(one[known] - whole).max() < 0.15
+
+
+def test_a_box_that_follows_the_visible_body_leaves_its_shares_unknown(sets):
+    occluded, holistic = sets
+    share = stripe_visibility(occluded, holistic, stripes=6)
+    follows = truth_of(occluded.split, occluded.query.names)["box_follows_visible"].astype(bool).to_numpy()
+    assert np.isnan(share[follows]).all()
