@@ -1,9 +1,10 @@
 """Verdicts: a claim is a set of contrasts between cells, and a paired bootstrap decides it.
 
-A contrast is a signed sum of cells, a metric, and the side of a margin on which it should lie. Its
-interval resamples seeds and query identities (the queries of one person are not independent), paired:
-every cell of the contrast is resampled with the same draws. One seed cannot be resampled: its interval is
-widened by the spread from seed to seed that the paper's repeated runs show.
+A contrast is a signed sum of cells, a metric, and the side of a margin on which it should lie. Every cell
+is averaged over its seeds. The interval resamples query identities (the queries of one person are not
+independent), paired: every cell with the same draws. The luck of training is added from the spread between
+seeds that the paper's repeated runs show, less the more seeds a cell has: three seeds resampled, let alone
+one, would say little of it.
 """
 
 import re
@@ -160,25 +161,35 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     missing += [f"{run} (collapsed)" for run in runs if study.collapsed(run)]
     if missing:
         return Outcome(contrast, missing=tuple(missing))
-    found = [(*study.per_query(cell, contrast.metric), sign) for cell, sign in terms]
-    shared = sorted(set.intersection(*(set(seeds) for _, seeds, _ in found)))
-    difference = sum(sign * values[[seeds.index(seed) for seed in shared]] for values, seeds, sign in found)
+    difference, seeds = 0.0, {}
+    for cell, sign in terms:
+        values, known = study.per_query(cell, contrast.metric)
+        difference = difference + sign * _mean_over_seeds(values)
+        seeds[cell.run] = len(known)
     estimate, low, high = bootstrap(difference, study.identities(terms[0][0]))
-    if len(shared) == 1:
-        noise = Z * _training_noise(study, terms, metric=contrast.metric)
-        low, high = estimate - np.hypot(estimate - low, noise), estimate + np.hypot(high - estimate, noise)
-    return Outcome(contrast, estimate, float(low), float(high), len(shared))
+    noise = Z * _training_noise(study, terms, metric=contrast.metric, seeds=seeds)
+    low, high = estimate - np.hypot(estimate - low, noise), estimate + np.hypot(high - estimate, noise)
+    return Outcome(contrast, estimate, float(low), float(high), min(seeds.values()))
 
 
-def _training_noise(study: Study, terms: list[tuple[Cell, int]], *, metric: str) -> float:
+def _mean_over_seeds(values: Float[np.ndarray, "S Q"]) -> Float[np.ndarray, " Q"]:
+    """NaN where no seed has a value."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+
+def _training_noise(
+    study: Study, terms: list[tuple[Cell, int]], *, metric: str, seeds: dict[str, int]
+) -> float:
     """Standard deviation that training anew gives a signed sum of cells, judged by the runs with several seeds.
 
-    Cells of one training on one test set share its luck, so that their signs are added first.
+    Cells of one training on one test set share its luck, so their signs are added first.
     """
     weights = Counter()
     for cell, sign in terms:
         weights[cell.run, cell.test_set] += sign
-    return sum((w * study.spread(test_set, metric)) ** 2 for (_, test_set), w in weights.items()) ** 0.5
+    squares = (w**2 * study.spread(name, metric) ** 2 / seeds[run] for (run, name), w in weights.items())
+    return float(np.sqrt(sum(squares)))
 
 
 def gains(study: Study, table: str, *, baseline: str, metric: str, dataset: str = "occluded-duke") -> dict:
@@ -204,30 +215,26 @@ def gains(study: Study, table: str, *, baseline: str, metric: str, dataset: str 
 
 
 def bootstrap(
-    difference: Float[np.ndarray, "S Q"], identities: Int[np.ndarray, " Q"], *, resamples: int = RESAMPLES
+    difference: Float[np.ndarray, " Q"], identities: Int[np.ndarray, " Q"], *, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """Mean of paired differences and its percentile interval, resampling seeds and query identities.
+    """Mean of paired differences and its percentile interval, resampling query identities.
 
     Args:
-        difference: per seed and query; NaN where the query has no match.
+        difference: per query; NaN where the query has no match.
         identities: person of each query; the queries of a person are resampled together.
     """
     names, index = np.unique(identities, return_inverse=True)
     known = ~np.isnan(difference)
-    seeds = len(difference)
-    sums, counts = np.zeros((seeds, len(names))), np.zeros((seeds, len(names)))
-    for s in range(seeds):
-        np.add.at(sums[s], index, np.where(known[s], difference[s], 0))
-        np.add.at(counts[s], index, known[s])
-    generator = np.random.default_rng(0)
-    of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)  # [B, S]
-    of_people = generator.multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=resamples
+    sums, counts = np.zeros(len(names)), np.zeros(len(names))
+    np.add.at(sums, index, np.where(known, difference, 0))
+    np.add.at(counts, index, known)
+    people = len(names)
+    draws = np.random.default_rng(0).multinomial(
+        people, np.full(people, 1 / people), size=resamples
     )  # [B, P]
-    total = np.einsum("bs,sp,bp->b", of_seeds, sums, of_people)
-    number = np.einsum("bs,sp,bp->b", of_seeds, counts, of_people)
-    known_draws = number > 0  # where few queries have a value, a draw may hold none of them
-    low, high = np.quantile(total[known_draws] / number[known_draws], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    total, number = draws @ sums, draws @ counts
+    drawn = number > 0  # where few queries have a value, a draw may hold none of them
+    low, high = np.quantile(total[drawn] / number[drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(np.nansum(difference) / known.sum()), float(low), float(high)
 
 
