@@ -261,7 +261,7 @@ def split(backbone: nn.Module, *, late: bool = False) -> tuple[nn.Module, nn.Mod
     """A backbone as three modules in a row: up to its second stage, the third, and what follows.
 
     Args:
-        late: cut an OSNet, which ends on a mere 1x1 convolution, before that one and the stage above it.
+        late: cut an OSNet into all up to its third stage, the fourth, and the last 1x1 convolution.
 
     Raises:
         ValueError: a backbone whose stages are not in a row.

@@ -298,7 +298,7 @@ def following(truth: views.MaskTruth) -> pd.DataFrame:
         like = int(np.abs(others).argmax())
         lines.append(
             {
-                "mask": name,
+                "map": name,
                 "highest on": f"{truth.regions[high]} ({weights[high]:+.2f})",
                 "lowest on": f"{truth.regions[low]} ({weights[low]:+.2f})",
                 "most like, or opposite to": f"{truth.names[like]} (correlation {others[like]:+.2f})",
@@ -338,10 +338,10 @@ def template_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
     keys = {
         "templates moved": "moved",
         "from another person": "moved-person",
-        "template maps on the place, clear": "templates-clear",
-        "hidden": "templates-hidden",
-        "part attention on the place, clear": "parts-clear",
-        "hidden ": "parts-hidden",
+        "template maps on the place: without": "templates-clear",
+        "template maps on the place: with": "templates-hidden",
+        "part attention on the place: without": "parts-clear",
+        "part attention on the place: with": "parts-hidden",
     }
     lines = []
     for title, name in runs.items():
@@ -371,9 +371,9 @@ def map_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
                 m[kind] for r in study.records(name) if kind in (m := r.measures.get("synth-occluded", {}))
             ]
             if found:
-                values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "alike")}
+                values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "cosine")}
                 line = {"model": title, "maps": text, "entropy, of the largest": f"{values['entropy']:.2f}"}
-                line |= {"mean |correlation| of two": f"{values['alike']:.2f}", "seeds": len(found)}
+                line |= {"mean cosine of two": f"{values['cosine']:.2f}", "seeds": len(found)}
                 lines.append(line)
     return pd.DataFrame(lines)
 

@@ -8,6 +8,7 @@ from reidlib.experiments import runner
 from reidlib.experiments.grids import grid
 from reidlib.experiments.truth import (
     bodies,
+    map_alarms,
     mask_measures,
     region_names,
     stripe_visibility,
@@ -88,3 +89,27 @@ def test_template_values_compare_each_query_with_its_own_twin(sets):
     assert (found["moved-person"][known] > 0.1).all()
     assert np.allclose(found["parts-hidden"][known], hidden[known].float().mean((1, 2)), atol=1e-6)
     assert np.array_equal(found["parts-hidden"], found["parts-clear"], equal_nan=True)
+
+
+def test_weights_that_leave_what_is_hidden_correlate_with_it(sets):
+    occluded, holistic = sets
+    rows, known = twins(occluded, holistic)
+    _, hidden, _ = bodies(occluded, holistic)
+    nothing, templates = torch.zeros(len(hidden), dtype=torch.long), torch.ones(len(hidden), 2, 3)
+    upper = torch.zeros(len(hidden), 2, 16, 8)
+    upper[:, 0, :8], upper[:, 1, 8:] = 1 / 64, 1 / 64  # one template for each half of the image
+    covered = hidden.float().unflatten(1, (2, -1)).mean((2, 3))  # [Q, 2]
+    even, kept = torch.full_like(covered, 0.5), (1 - covered) / (2 - covered.sum(1, keepdim=True))
+    twin, query = (Features({"templates": templates}, {"rho": rho}, nothing, nothing) for rho in (even, kept))
+    found = template_values(query, twin, {"templates": (upper, upper)}, occluded, holistic)["rho-shift"]
+    apart = known & ((covered[:, 0] - covered[:, 1]).abs() > 0.01).numpy()
+    assert apart.sum() > 3
+    assert np.allclose(found[apart], -1, atol=1e-4)
+    assert np.isnan(found[~known]).all()
+
+
+def test_maps_that_are_all_one_raise_an_alarm():
+    assert map_alarms({"a": {}, "b": {"templates": {"cosine": 0.4}, "parts": {"cosine": 1.0}}}) == []
+    (alarm,) = map_alarms({"b": {"templates": {"cosine": 0.999}}})
+    assert "collapsed" in alarm
+    assert len(map_alarms({"b": {"cosine": 0.995}})) == 1

@@ -319,7 +319,7 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         seed=run.seed,
         provenance=_provenance(run, training, started=started),
         history=training.history.thinned(),
-        alarms=list(training.history.alarms),
+        alarms=[*training.history.alarms, *truth.map_alarms(measures)],
         metrics=metrics,
         measures=measures,
         behaviour=training.behaviour,
@@ -346,8 +346,6 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> t
         kinds = dict.fromkeys((run.model_config.figure_map, "parts"))
         found = {kind: tuple(maps(run, model, d.query, name=kind) for d in (data, twins)) for kind in kinds}
         measured = truth.template_measures({kind: pair[0] for kind, pair in found.items()}, data, twins)
-        if "rho" in query.visibility:
-            measured["rho"] = truth.weight_measures(query, twin, data, twins)
         return measured, truth.template_values(query, twin, found, data, twins)
     return {}, {}
 

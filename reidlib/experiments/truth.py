@@ -18,6 +18,7 @@ from reidlib.explain import (
     entropy,
     focus,
     mask_correlation,
+    mask_cosine,
     mask_regions,
     mass,
     quality_agreement,
@@ -140,6 +141,7 @@ def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
     }
 
 
+ALIKE = 0.99  # mean cosine of a model's maps from which on they count as one
 REGION_PARTS = 5
 """Into how many body parts people are cut where masks are compared with the truth."""
 
@@ -174,8 +176,23 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
         "mask_correlation": correlation.round(4).tolist(),
         "alike": round(float(np.abs(apart).mean()), 4),
         "most_alike": round(float(np.abs(correlation - np.eye(len(correlation))).max(1).mean()), 4),
+        "cosine": round(mask_cosine(masks), 4),
         "negative": round(float((masks < 0).float().mean()), 4),
     }
+
+
+def map_alarms(measures: dict[str, dict]) -> list[str]:
+    """Signs that all maps of a model have become one, from the measures of its test sets.
+
+    The part attention may look at one place with all templates without harm: only the maps that make
+    features are judged.
+    """
+    alarms = []
+    for found in measures.values():
+        maps = found.get("templates", found)
+        if maps.get("cosine", 0) > ALIKE:
+            alarms.append(f"all maps are alike (mean cosine {maps['cosine']:.3f}): they have collapsed")
+    return alarms
 
 
 def template_values(
@@ -193,7 +210,8 @@ def template_values(
     Returns:
         ``moved``: mean cosine distance of a query's templates from its twin's. ``moved-person``: the same from
         another person's. For each map, share of its mass on the place that something hides, without
-        (``<name>-clear``) and with it (``<name>-hidden``).
+        (``<name>-clear``) and with it (``<name>-hidden``). ``rho-shift``: over the templates of an image, how the
+        change of weights correlates with how much of a template's place is hidden (-1: weights leave it).
     """
     rows, known = twins(data, whole)
     _, hidden, _ = bodies(data, whole)
@@ -203,7 +221,15 @@ def template_values(
     for name, (occluded, clear) in maps.items():
         values[f"{name}-clear"] = mass(clear[rows], hidden).mean(1)
         values[f"{name}-hidden"] = mass(occluded, hidden).mean(1)
+    if "rho" in query.visibility:
+        change = query.visibility["rho"] - twin.visibility["rho"][rows]
+        values["rho-shift"] = _correlation(change, mass(maps["templates"][1][rows], hidden))
     return {name: np.where(known, value.numpy(), np.nan) for name, value in values.items()}
+
+
+def _correlation(a: Float[Tensor, "N K"], b: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
+    a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
+    return torch.cosine_similarity(a, b, dim=1)
 
 
 def _apart(a: Float[Tensor, "N K D"], b: Float[Tensor, "N K D"]) -> Float[Tensor, " N"]:
@@ -215,13 +241,4 @@ def template_measures(maps: dict[str, Float[Tensor, "Q K h w"]], data: TestSet, 
     return {
         name: mask_measures(found, data, whole) | {"entropy": round(entropy(found), 4)}
         for name, found in maps.items()
-    }
-
-
-def weight_measures(query: Features, twin: Features, data: TestSet, whole: TestSet) -> dict:
-    """Mean weight of each part, one on average, of the queries whose twin is known and of these twins."""
-    rows, known = twins(data, whole)
-    pair = {"clear": twin.visibility["rho"][rows[known]], "hidden": query.visibility["rho"][known]}
-    return {
-        name: (rho.shape[1] * rho.mean(0)).double().numpy().round(4).tolist() for name, rho in pair.items()
     }

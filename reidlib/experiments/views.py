@@ -538,10 +538,3 @@ def template_pairs(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     return rearrange(np.stack(images, 1), "n p h w c -> (n p) h w c"), rearrange(
         pair, "n p k h w -> (n p) k h w"
     )
-
-
-def rho(study: Study, name: str) -> pd.DataFrame:
-    """Mean weight of each part of a weighted model on people without and with an occluder, in its first record."""
-    records = study.records(name)
-    found = records[0].measures["synth-occluded"]["rho"] if records else {}
-    return pd.DataFrame({"template": range(1, len(found["clear"]) + 1)} | found) if found else pd.DataFrame()

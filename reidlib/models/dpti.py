@@ -1,8 +1,10 @@
 """DPTI, dynamic part template initialization: part queries that each image makes from its own mid-level map.
 
 University of Moratuwa, Dynamic Template Initialization for Part-Aware Person Re-ID, arXiv 2208.11440,
-section 3; there is no public code, fast-reid supplies what the paper leaves to it. Left out:
-eight heads in eq. 5, a residual of g + f with layer norms, positional encodings, stripes of 8x1 in row P.
+section 3; there is no public code, fast-reid supplies what the paper leaves to it. Left out: eight heads or
+a scale in eq. 5, a residual of g + f with layer norms, positional encodings, feed-forward networks of other
+widths, attention without an output layer, weights at test time only; in row P, stripes of 8x1, and cells of
+the last map, of which the paper also speaks. Classifiers start as in the other models here.
 """
 
 from dataclasses import dataclass
@@ -58,10 +60,15 @@ class Config:
 
     def __post_init__(self):
         check_choices(self)
-        if self.parts < 2 or self.dim < 1 or self.dim % self.heads:
+        if self.parts < 2 or min(self.dim, self.heads) < 1 or self.dim % self.heads:
             raise ValueError(
                 f"parts = {self.parts}, dim = {self.dim}, heads = {self.heads}; "
-                "expected parts >= 2 and dim a multiple of heads"
+                "expected parts >= 2, heads >= 1 and dim a multiple of heads"
+            )
+        if self.spread <= 0 or not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1):
+            raise ValueError(
+                f"spread = {self.spread}, dropout = {self.dropout}, attention_dropout = {self.attention_dropout}; "
+                "expected spread > 0 and both rates in [0, 1)"
             )
         if self.weighted and self.templates != "dynamic":
             raise ValueError(
@@ -219,14 +226,15 @@ class DPTI(nn.Module):
     ) -> ReIDOutput:
         """Embed a batch; ``masks`` are not read."""
         middle, last = self.backbone(images)
-        h, w = last.shape[-2:]
         reduced = _tokens(self.reduce(last))  # [N, L, D]
         attended = self.encode(reduced, reduced)
         blocks, embeddings, maps, visibility = attended.mean(1, keepdim=True), {}, {}, {}  # [N, 1, D]
         if self.config.templates != "none":
             templates, logits = self._templates(middle)  # [N, K, D]
             parts = self.attend(templates, attended)  # [N, K, D], Eq. 7
-            maps["parts"] = rearrange(self.attend.attention(templates, attended), "n k (h w) -> n k h w", h=h)
+            maps["parts"] = rearrange(
+                self.attend.attention(templates, attended), "n k (h w) -> n k h w", w=last.shape[-1]
+            )
             if logits is not None:
                 maps["templates"] = rearrange(logits.softmax(-1), "n k (h w) -> n k h w", w=middle.shape[-1])
             embeddings |= {"templates": templates, "parts": parts}
