@@ -274,11 +274,8 @@ def split(backbone: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
             *early, third, last = backbone
             return nn.Sequential(*early), third, last
         case OSNet():
-            return (
-                nn.Sequential(backbone.conv1, backbone.maxpool, backbone.conv2),
-                backbone.conv3,
-                nn.Sequential(backbone.conv4, backbone.conv5),
-            )
+            early = nn.Sequential(backbone.conv1, backbone.maxpool, backbone.conv2)
+            return early, backbone.conv3, nn.Sequential(backbone.conv4, backbone.conv5)
     raise ValueError(f"{type(backbone).__name__} has no stages in a row; use a ResNet or an OSNet")
 
 

@@ -27,7 +27,6 @@ from reidlib.models import pan, qpm
 
 RESAMPLES = 2000
 LEVEL = 0.95
-Z = 1.96  # standard deviations that LEVEL spans to either side
 
 
 class Status(StrEnum):
@@ -162,12 +161,15 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     if missing:
         return Outcome(contrast, missing=tuple(missing))
     difference, seeds = 0.0, {}
+    people = study.identities(terms[0][0])
     for cell, sign in terms:
+        if not np.array_equal(study.identities(cell), people):
+            raise ValueError(f"{cell.key} has other queries than {terms[0][0].key}; they cannot be paired")
         values, known = study.per_query(cell, contrast.metric)
         difference = difference + sign * _mean_over_seeds(values)
         seeds[cell.run] = len(known)
-    estimate, low, high = bootstrap(difference, study.identities(terms[0][0]))
-    noise = Z * _training_noise(study, terms, metric=contrast.metric, seeds=seeds)
+    estimate, low, high = bootstrap(difference, people)
+    noise = _training_noise(study, terms, metric=contrast.metric, seeds=seeds)
     low, high = estimate - np.hypot(estimate - low, noise), estimate + np.hypot(high - estimate, noise)
     return Outcome(contrast, estimate, float(low), float(high), min(seeds.values()))
 
@@ -181,15 +183,27 @@ def _mean_over_seeds(values: Float[np.ndarray, "S Q"]) -> Float[np.ndarray, " Q"
 def _training_noise(
     study: Study, terms: list[tuple[Cell, int]], *, metric: str, seeds: dict[str, int]
 ) -> float:
-    """Standard deviation that training anew gives a signed sum of cells, judged by the runs with several seeds.
+    """Half-width of the interval that training anew gives a signed sum of cells.
 
-    Cells of one training on one test set share its luck, so their signs are added first.
+    Cells of one training on one test set share its luck, so their signs are added first; different test sets
+    count as independent.
     """
     weights = Counter()
     for cell, sign in terms:
         weights[cell.run, cell.test_set] += sign
-    squares = (w**2 * study.spread(name, metric) ** 2 / seeds[run] for (run, name), w in weights.items())
-    return float(np.sqrt(sum(squares)))
+    squares = 0.0
+    for (run, name), weight in weights.items():
+        spread, freedom = study.spread(name, metric)
+        squares += (weight * spread * _quantile(freedom)) ** 2 / seeds[run]
+    return float(np.sqrt(squares))
+
+
+def _quantile(freedom: int) -> float:
+    """Student's t at 97.5 %: an expansion around the normal distribution, good to .05 from three degrees on."""
+    z = 1.96
+    if not freedom:
+        return z
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def gains(study: Study, table: str, *, baseline: str, metric: str, dataset: str = "occluded-duke") -> dict:

@@ -106,6 +106,14 @@ def mask_regions(
     return (torch.where(seen, means, 0.0).sum(0) / seen.sum(0)).numpy()
 
 
+def mask_cosine(masks: Float[Tensor, "N K h w"]) -> float:
+    """Cosine of two different masks of an image, on average: 1 if all are the same map, as collapsed ones are."""
+    flat = F.normalize(masks.flatten(2), dim=-1)  # [N, K, h*w]
+    count = flat.shape[1]
+    total = (flat @ flat.mT).sum((1, 2)).mean() - count  # the diagonal is one
+    return float(total / (count * (count - 1)))
+
+
 def mask_correlation(masks: Float[Tensor, "N K h w"]) -> Float[np.ndarray, "K K"]:
     """Correlation over cells of every two masks of an image, averaged over images.
 

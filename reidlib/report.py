@@ -298,7 +298,7 @@ def following(truth: views.MaskTruth) -> pd.DataFrame:
         like = int(np.abs(others).argmax())
         lines.append(
             {
-                "mask": name,
+                "map": name,
                 "highest on": f"{truth.regions[high]} ({weights[high]:+.2f})",
                 "lowest on": f"{truth.regions[low]} ({weights[low]:+.2f})",
                 "most like, or opposite to": f"{truth.names[like]} (correlation {others[like]:+.2f})",

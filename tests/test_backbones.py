@@ -91,7 +91,14 @@ def test_instance_batch_norm_normalises_each_half_its_own_way():
 def test_map_size(name):
     height, width = (64, 32) if name.startswith("small") else (256, 128)
     images = torch.empty(2, 3, height, width, device="meta")
-    stride = {"small": 4, "small-ibn": 4, "small-hrnet": 4, "hrnet-w32": 4, "small-osnet": 8}.get(name, 16)
+    stride = {
+        "small": 4,
+        "small-ibn": 4,
+        "small-hrnet": 4,
+        "small-thin": 4,
+        "hrnet-w32": 4,
+        "small-osnet": 8,
+    }.get(name, 16)
     backbone = on_meta(name)
     assert backbone(images).shape == (2, backbone.channels, height // stride, width // stride)
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from reidlib import published
-from reidlib.claims import Contrast, Outcome, Status, bootstrap, combine, find_cell, outcome, parse
+from reidlib.claims import (
+    Contrast,
+    Outcome,
+    Status,
+    _quantile,
+    bootstrap,
+    combine,
+    find_cell,
+    outcome,
+    parse,
+)
 from reidlib.experiments.study import Study
 
 CONTRAST = Contrast("rank1", ("table2/bpbreid-rn",), ("table2/bot",), ">")
@@ -89,7 +99,7 @@ def test_the_luck_of_training_widens_the_interval_less_with_more_seeds(monkeypat
     study, sure = Study("bpbreid", "cpu"), np.full((1, 600), 0.05)
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(600) // 3)
     monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
-    monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: 0.02)
+    monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.02, 10**6))
     seeds = {"k8": 1, "bot": 1}
     values = {"k8": sure, "bot": 0 * sure}
     monkeypatch.setattr(
@@ -103,7 +113,7 @@ def test_the_luck_of_training_widens_the_interval_less_with_more_seeds(monkeypat
     for count, half in ((1, 1.96 * 0.02 * 2**0.5), (4, 1.96 * 0.02 * 1.25**0.5)):
         seeds["k8"] = count
         found = outcome(study, CONTRAST)
-        assert (found.low, found.high) == pytest.approx((0.05 - half, 0.05 + half))
+        assert (found.low, found.high) == pytest.approx((0.05 - half, 0.05 + half), abs=1e-6)
         assert found.seeds == 1
     assert found.status == Status.REPRODUCED
     same = outcome(study, Contrast("rank1", ("table2/bpbreid-rn",), ("table2/wo-visibility-scores",), ">"))
@@ -116,7 +126,7 @@ def test_a_cell_is_the_mean_of_all_its_seeds(monkeypatch):
     values = {"k8": np.array([[0.2] * 9, [0.4] * 9, [np.nan] * 9]), "bot": np.full((1, 9), 0.1)}
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(9))
     monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
-    monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: 0.0)
+    monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.0, 0))
     monkeypatch.setattr(
         Study, "per_query", lambda self, cell, metric: (values[cell.run], list(range(len(values[cell.run]))))
     )
@@ -125,15 +135,34 @@ def test_a_cell_is_the_mean_of_all_its_seeds(monkeypatch):
 
 def test_spread_pools_the_runs_that_have_several_seeds(monkeypatch):
     def record(value):
-        arrays = {"synth-market/made": np.array([value, np.nan, value])}
-        return SimpleNamespace(has=lambda *_: True, per_query=lambda *_: arrays["synth-market/made"])
+        values = np.array([value, np.nan, value])
+        return SimpleNamespace(has=lambda *_: True, per_query=lambda *_: values, alarms=[])
 
-    known = {"k8": [0.1, 0.3], "bot": [0.5, 0.5, 0.8], "pcb": [0.9]}
+    known = {"fixed-attention": [0.1, 0.3], "bot": [0.5, 0.5, 0.8], "pcb": [0.9]}
     monkeypatch.setattr(Study, "records", lambda self, name: [record(v) for v in known.get(name, [])])
-    squares = 2 * 0.1**2 + 0.1**2 * 2 + 0.2**2
-    assert Study("bpbreid", "cpu").spread("synth-market", "made") == pytest.approx((squares / 3) ** 0.5)
+    expected = ((2 * 0.1**2 + 0.1**2 * 2 + 0.2**2) / 3) ** 0.5
+    assert Study("bpbreid", "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)
+    assert Study("qpm", "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)  # borrowed
+    known["qpm"] = [0.0, 0.2]
+    assert Study("qpm", "cpu").spread("synth-market", "made") == (pytest.approx(0.02**0.5), 1)
     known.clear()
-    assert Study("bpbreid", "cpu").spread("synth-market", "made") == 0
+    assert Study("bpbreid", "cpu").spread("synth-market", "made") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(3, 3.18), (4, 2.78), (8, 2.31), (30, 2.04), (10**9, 1.96)]
+)
+def test_few_repeated_runs_say_less_of_the_spread(freedom, quantile):
+    assert _quantile(freedom) == pytest.approx(quantile, abs=0.12)
+
+
+def test_cells_with_other_queries_are_refused(monkeypatch):
+    study = Study("bpbreid", "cpu")
+    monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(9) + (cell.run == "bot"))
+    monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
+    monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (np.zeros((1, 9)), [0]))
+    with pytest.raises(ValueError, match="cannot be paired"):
+        outcome(study, CONTRAST)
 
 
 def test_every_contrast_in_the_csv_names_cells_that_exist():

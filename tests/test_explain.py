@@ -8,6 +8,7 @@ from reidlib.explain import (
     auc,
     focus,
     mask_correlation,
+    mask_cosine,
     mask_regions,
     quality_agreement,
     quality_drop,
@@ -88,6 +89,13 @@ def test_mask_correlation_tells_copies_from_opposites():
     mask = torch.randn(3, 1, 4, 2, generator=torch.Generator().manual_seed(0))
     found = mask_correlation(torch.cat([mask, 2 * mask + 1, -mask], dim=1))
     assert np.allclose(found, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]], atol=1e-6)
+
+
+def test_mask_cosine_is_one_for_copies_and_for_uniform_maps():
+    masks = torch.rand(3, 1, 4, 2, generator=torch.Generator().manual_seed(0))
+    assert np.isclose(mask_cosine(torch.cat([masks, 5 * masks], dim=1)), 1)
+    assert np.isclose(mask_cosine(torch.ones(2, 4, 4, 2)), 1)
+    assert np.isclose(mask_cosine(torch.eye(8).view(1, 8, 4, 2)), 0)
 
 
 def test_a_softmax_alone_makes_no_masks_alike():

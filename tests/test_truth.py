@@ -6,7 +6,14 @@ import torch
 
 from reidlib.experiments import runner
 from reidlib.experiments.grids import grid
-from reidlib.experiments.truth import bodies, mask_measures, region_names, stripe_visibility, truth_of
+from reidlib.experiments.truth import (
+    bodies,
+    mask_alarms,
+    mask_measures,
+    region_names,
+    stripe_visibility,
+    truth_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +69,9 @@ def test_masks_that_are_the_true_regions_weigh_them(sets):
     assert np.nanmin(weights[0, 1:-1]) > 1
     assert found["negative"] == 0
     assert known.any()
+
+
+def test_masks_that_are_all_one_raise_an_alarm():
+    assert mask_alarms({"a": {}, "b": {"cosine": 0.93}}) == []
+    (alarm,) = mask_alarms({"a": {}, "b": {"cosine": 0.995}})
+    assert "collapsed" in alarm

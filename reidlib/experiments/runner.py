@@ -319,7 +319,7 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         seed=run.seed,
         provenance=_provenance(run, training, started=started),
         history=training.history.thinned(),
-        alarms=list(training.history.alarms),
+        alarms=[*training.history.alarms, *truth.mask_alarms(measures)],
         metrics=metrics,
         measures=measures,
         behaviour=training.behaviour,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reidlib.experiments import records
 from reidlib.experiments.config import RunConfig, preset
-from reidlib.experiments.grids import Cell, Grid, grid
+from reidlib.experiments.grids import GRIDS, Cell, Grid, grid
 from reidlib.experiments.records import RunRecord
 from reidlib.published import PERCENT, printed
 
@@ -85,20 +85,31 @@ class Study:
         rows = [record.per_query(cell.test_set, cell.scoring, metric) for record in found]
         return np.array(rows), [record.seed for record in found]
 
-    def spread(self, test_set: str, metric: str) -> float:
+    def spread(self, test_set: str, metric: str) -> tuple[float, int]:
         """Standard deviation from seed to seed of a mean per-query value, pooled over the runs with several seeds.
 
+        Collapsed runs do not count. A paper without repeated runs borrows those of the others, which were
+        trained on the same data by the same recipe.
+
         Returns:
-            A fraction; 0 where no run has several seeds.
+            A fraction and its degrees of freedom; 0 and 0 where no run has several seeds.
         """
+        squares, freedom = self._squares(test_set, metric)
+        if not freedom:
+            others = [Study(paper, self.preset_name) for paper in GRIDS if paper != self.paper]
+            found = [study._squares(test_set, metric) for study in others]
+            squares, freedom = sum(s for s, _ in found), sum(f for _, f in found)
+        return (float(np.sqrt(squares / freedom)), freedom) if freedom else (0.0, 0)
+
+    def _squares(self, test_set: str, metric: str) -> tuple[float, int]:
         squares, freedom = 0.0, 0
         for name in self.grid.runs:
             found = [r for r in self.records(name) if r.has(test_set, "default", metric)]
-            if len(found) > 1:
+            if len(found) > 1 and not self.collapsed(name):
                 means = [np.nanmean(record.per_query(test_set, "default", metric)) for record in found]
-                squares += np.var(means, ddof=1) * (len(means) - 1)
+                squares += float(np.var(means, ddof=1)) * (len(means) - 1)
                 freedom += len(means) - 1
-        return float(np.sqrt(squares / freedom)) if freedom else 0.0
+        return squares, freedom
 
     def identities(self, cell: Cell) -> np.ndarray:
         """Identity of every query of the cell's test set. ``[Q]``"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from reidlib.data.feeding import ImageBank
@@ -17,6 +17,7 @@ from reidlib.explain import (
     attention_iou,
     focus,
     mask_correlation,
+    mask_cosine,
     mask_regions,
     quality_agreement,
     quality_drop,
@@ -73,14 +74,19 @@ def stripe_visibility(data: TestSet, whole: TestSet, *, stripes: int) -> Float[n
     return np.where(known[:, None], share, np.nan)
 
 
+def twins(data: TestSet, whole: TestSet) -> tuple[Int[np.ndarray, " Q"], Bool[np.ndarray, " Q"]]:
+    """The row of each query's unoccluded twin, and whether there is one under the same box."""
+    truth = truth_of(data.split, data.query.names)
+    place = {name: row for row, name in enumerate(whole.query.names)}
+    rows = np.array([place.get(name.rsplit("/")[-1], -1) for name in truth["twin"]])
+    return rows, (rows >= 0) & ~truth["box_follows_visible"].astype(bool).to_numpy()
+
+
 def bodies(
     data: TestSet, whole: TestSet
 ) -> tuple[Bool[Tensor, "Q H W"], Bool[Tensor, "Q H W"], Bool[np.ndarray, " Q"]]:
     """Where the person of each query shows, where something hides that person, and whether this is known."""
-    truth = truth_of(data.split, data.query.names)
-    place = {name: row for row, name in enumerate(whole.query.names)}
-    rows = np.array([place.get(name.rsplit("/")[-1], -1) for name in truth["twin"]])
-    known = (rows >= 0) & ~truth["box_follows_visible"].astype(bool).to_numpy()
+    rows, known = twins(data, whole)
     person, alone = data.query.masks > 0, whole.query.masks[rows] > 0
     return person, alone & ~person, known
 
@@ -133,6 +139,7 @@ def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
     }
 
 
+ALIKE = 0.99  # mean cosine of a model's maps from which on they count as one
 REGION_PARTS = 5
 """Into how many body parts people are cut where masks are compared with the truth."""
 
@@ -167,5 +174,15 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
         "mask_correlation": correlation.round(4).tolist(),
         "alike": round(float(np.abs(apart).mean()), 4),
         "most_alike": round(float(np.abs(correlation - np.eye(len(correlation))).max(1).mean()), 4),
+        "cosine": round(mask_cosine(masks), 4),
         "negative": round(float((masks < 0).float().mean()), 4),
     }
+
+
+def mask_alarms(measures: dict[str, dict]) -> list[str]:
+    """Signs that all masks of a model have become one, from the measures of its test sets."""
+    return [
+        f"all masks are alike (mean cosine {found['cosine']:.3f}): they have collapsed"
+        for found in measures.values()
+        if found.get("cosine", 0) > ALIKE
+    ]

@@ -315,15 +315,19 @@ def _scored_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
 
 
 def _masked_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
-    """Blocks of the unit-length descriptor: squared lengths, and squared distances, which add up to the whole."""
     config = run.model_config
+    kind = "stripe" if config.masks == "stripes" else "mask"
     widths = [config.global_dim, *[config.dim] * config.parts]
-    vectors = torch.cat([one.embeddings["concat_bn"], pair.embeddings["concat_bn"]])  # [3, D]
+    return _blocks(one, pair, name="concat_bn", widths=widths, kind=kind)
+
+
+def _blocks(one: Features, pair: Features, *, name: str, widths: list[int], kind: str) -> SlotView:
+    """Blocks of the unit-length descriptor: squared lengths, and squared distances, which add up to the whole."""
+    vectors = torch.cat([one.embeddings[name], pair.embeddings[name]])  # [3, D]
     blocks = normalize(vectors, dim=-1).split(widths, dim=-1)
     distances = torch.stack([(block[1:] - block[:1]).square().sum(-1) for block in blocks])  # [S, 2]
     lengths = torch.stack([block.square().sum(-1) for block in blocks])  # [S, 3]
-    kind = "stripe" if config.masks == "stripes" else "mask"
-    names = ("global", *(f"{kind} {number}" for number in range(1, config.parts + 1)))
+    names = ("global", *(f"{kind} {number}" for number in range(1, len(widths))))
     return SlotView(names, distances.numpy(), lengths.numpy())
 
 
