@@ -163,7 +163,7 @@ class Study:
         return pd.DataFrame(lines)
 
     def coverage(self) -> dict:
-        """How many printed own rows (but sizes, which need none) have all cells recorded, and which runs are missing."""
+        """How many printed own rows of a data set have all their cells recorded, and which runs are missing."""
         own = printed(self.paper).query("kind == 'own' and dataset != ''")
         names = {(row.table, row.row) for row in own.itertuples()}
         cells = [cell for cell in self.grid.cells if (cell.table, cell.row) in names]
