@@ -53,7 +53,7 @@ def build_backbone(
     """
     if name not in BACKBONES:
         raise ValueError(f"name = {name!r}; expected one of {', '.join(BACKBONES)}")
-    if last_stride not in (1, 2) or (last_stride == 2 and name.endswith(("hrnet", "hrnet-w32", "osnet"))):
+    if last_stride not in (1, 2) or (last_stride == 2 and ("hrnet" in name or "osnet" in name)):
         raise ValueError(f"last_stride = {last_stride} with {name}; expected 1, or 2 for a ResNet")
     if width != 1.0 and name not in SMALL:
         raise ValueError(f"width = {width} with {name}; expected 1: only {', '.join(SMALL)} can be narrowed")

@@ -3,8 +3,8 @@
 A contrast is a signed sum of cells, a metric, and the side of a margin on which it should lie. Every cell
 is averaged over its seeds. The interval resamples query identities (the queries of one person are not
 independent), paired: every cell with the same draws. The luck of training is added from the spread between
-seeds that the paper's repeated runs show, less the more seeds a cell has: three seeds resampled, let alone
-one, would say little of it.
+seeds that the paper's repeated runs show (those of all papers, where it has none), the less of it the more
+seeds a cell has: three seeds resampled, let alone one, would say little of it.
 """
 
 import re
@@ -199,7 +199,7 @@ def _training_noise(
 
 
 def _quantile(freedom: int) -> float:
-    """Student's t at 97.5 %: an expansion around the normal distribution, good to .05 from three degrees on."""
+    """Student's t at 97.5 %: an expansion around the normal distribution, good to .05 from four degrees on."""
     z = 1.96
     if not freedom:
         return z
@@ -243,9 +243,8 @@ def bootstrap(
     np.add.at(sums, index, np.where(known, difference, 0))
     np.add.at(counts, index, known)
     people = len(names)
-    draws = np.random.default_rng(0).multinomial(
-        people, np.full(people, 1 / people), size=resamples
-    )  # [B, P]
+    generator, even = np.random.default_rng(0), np.full(people, 1 / people)
+    draws = generator.multinomial(people, even, size=resamples)  # [B, P]
     total, number = draws @ sums, draws @ counts
     drawn = number > 0  # where few queries have a value, a draw may hold none of them
     low, high = np.quantile(total[drawn] / number[drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -270,9 +269,8 @@ def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
     part = gallery * paper.parts * paper.dim
     refined = scoring.top * (2 * paper.parts * paper.global_dim + 3 * paper.global_dim)  # Eq. 9, 10; cosine
     ratio = 1 + refined / part
-    return _holds(
-        ratio < 1.3
-    ), f"{ratio:.3f} times the multiplications of the part branch alone, counted from the paper's sizes"
+    text = f"{ratio:.3f} times the multiplications of the part branch alone, counted from the paper's sizes"
+    return _holds(ratio < 1.3), text
 
 
 def _pan_size(study: Study) -> tuple[Status, str]:

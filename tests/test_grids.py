@@ -4,6 +4,7 @@ import pytest
 
 from reidlib.experiments.config import PRESETS, TWINS
 from reidlib.experiments.grids import GRIDS, grid
+from reidlib.experiments.study import Study
 from reidlib.published import printed
 
 
@@ -38,6 +39,15 @@ def test_the_queue_computes_every_run_once_before_any_twice(paper):
     assert all(run.seed == 0 for run in queue[:count])
     first = {table.run(name, preset_name="cpu").name for name in table.main}
     assert {run.name for run in queue[count : count + len(first)]} == first
+
+
+@pytest.mark.parametrize("paper", GRIDS)
+def test_rows_without_records_are_not_counted_as_recorded(paper, monkeypatch):
+    monkeypatch.setattr(Study, "records", lambda self, name: [])
+    found = Study(paper, "cpu").coverage()
+    assert found["rows"] > 0
+    assert found["recorded"] == 0
+    assert found["missing"] == list(grid(paper).runs)
 
 
 def test_unknown_names_are_one_clear_error():

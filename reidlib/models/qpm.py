@@ -401,10 +401,8 @@ class QPM(nn.Module):
             base = 1 if config.attention == "ra" else 0  # each in its native form
             features = (base + maps["attention"]) * features  # [N, D, h, w]
         maps["heat"] = features.detach().abs().mean(1, keepdim=True)  # [N, 1, h, w]
-        stripes, pooled = (
-            stripe_pool(features, stripes=config.parts),
-            global_pool(features),
-        )  # [N, K, D], [N, D]
+        stripes = stripe_pool(features, stripes=config.parts)  # [N, K, D]
+        pooled = global_pool(features)  # [N, D]
         match config.global_feature:
             case "agfe":
                 logits["stripes"] = self.classify_global(stripes)  # [N, K, I]
