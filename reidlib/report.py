@@ -576,7 +576,9 @@ def _headline(study: Study) -> list[str]:
                 value = study.scored(run, test_set=test_set, scoring=scoring, metric=metric)
                 row[f"{test_set} {metric}"] = percent(value.mean, std=value.std) if value else "–"
         rows.append(row | {"seeds": len(study.records(run))})
-    return [f"Accuracy in percent ({_data_label(study)}):", "", _markdown(pd.DataFrame(rows))]
+    steps = {study.run(run).train.iterations for _, run, _ in study.grid.headline}
+    label = f"{_data_label(study)}, {' or '.join(map(str, sorted(steps)))} training steps"
+    return [f"Accuracy in percent ({label}):", "", _markdown(pd.DataFrame(rows))]
 
 
 def _markdown(frame: pd.DataFrame) -> str:
