@@ -1,4 +1,4 @@
-"""Command line: ``python -m reidlib {run,status,synth,tables}``."""
+"""Command line: ``python -m reidlib {run,status,synth,doctor,tables}``."""
 
 import argparse
 import json
@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from reidlib.data.datasets import DATASETS, OWN
 from reidlib.experiments.config import PRESETS, preset
 from reidlib.experiments.grids import GRIDS
-from reidlib.published import PAPERS
+from reidlib.published import PAPERS, ROOT
 
 SECONDS_PER_RUN = {
     "smoke": 4,
@@ -43,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     synth = commands.add_parser("synth", help="generate the synthetic benchmark")
     synth.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     synth.add_argument("--workers", type=int, default=1)
+    doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
+    doctor.add_argument("name", choices=(*DATASETS, *OWN), metavar="NAME", help=", ".join((*DATASETS, *OWN)))
+    doctor.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
     tables = commands.add_parser(
         "tables", help="write results/tables and the README's results from the records"
     )
@@ -53,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser().parse_args(arguments)
-    commands = {"run": _run, "status": _status, "synth": _synth, "tables": _tables}
+    commands = {"run": _run, "status": _status, "synth": _synth, "doctor": _doctor, "tables": _tables}
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
@@ -170,6 +174,14 @@ def _synth(options: argparse.Namespace) -> int:
     for split in runner.prepare(data.validation()).values():
         print(f"{split.name:26} index {split.fingerprint}")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from reidlib import doctor
+
+    diagnosis = doctor.examine(options.name, options.root)
+    print("\n".join(diagnosis.lines(colour=sys.stdout.isatty())))
+    return 0 if diagnosis.healthy else 1
 
 
 def _tables(options: argparse.Namespace) -> int:

@@ -19,7 +19,17 @@ from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from reidlib.data.masks import PartGroups, check_labels, part_targets
+from reidlib.data.masks import (
+    CELL,
+    KEYPOINTS,
+    LIMBS,
+    PartGroups,
+    check_fields,
+    check_labels,
+    field_targets,
+    part_targets,
+    shrink_fields,
+)
 from reidlib.data.records import ImageRecord
 from reidlib.data.sampler import identity_batches
 from reidlib.data.transforms import Augment, apply, draw, normalise
@@ -34,7 +44,8 @@ class ImageBank:
 
     Args:
         images: RGB bytes.
-        masks: part labels 0..11, if the data set has them.
+        masks: part labels 0..11 ``[N, H, W]`` or 36 confidence fields in 1/255 ``[N, 36, H/4, W/4]``, if the
+            data set has them.
         label: training label 0..I-1, -1 where there is none.
         pid: the data set's person.
         camid: camera.
@@ -42,7 +53,7 @@ class ImageBank:
     """
 
     images: UInt8[Tensor, "N 3 H W"]
-    masks: UInt8[Tensor, "N H W"] | None
+    masks: UInt8[Tensor, "N *planes _ _"] | None
     label: Int[Tensor, " N"]
     pid: Int[Tensor, " N"]
     camid: Int[Tensor, " N"]
@@ -97,7 +108,7 @@ def load_bank(
     _check(records, labels)
     key = _key(records, size)
     parts = ("images", "masks") if records[0].mask else ("images",)
-    shapes = {"images": (len(records), 3, *size), "masks": (len(records), *size)}
+    shapes = {"images": (len(records), 3, *size), "masks": (len(records), *_mask_shape(records[0], size))}
     files = {part: cache / f"{key}-{part}.npy" for part in parts}
     arrays = {part: _read(files[part], shapes[part]) for part in parts}
     if any(array is None for array in arrays.values()):
@@ -114,6 +125,18 @@ def load_bank(
     )
 
 
+def _mask_shape(record: ImageRecord, size: tuple[int, int]) -> tuple[int, ...]:
+    if not _has_fields(record):
+        return size
+    if size[0] % CELL or size[1] % CELL:
+        raise ValueError(f"size {size}: confidence fields need sides that {CELL} divides")
+    return len(KEYPOINTS) + len(LIMBS), size[0] // CELL, size[1] // CELL
+
+
+def _has_fields(record: ImageRecord) -> bool:
+    return record.mask is not None and record.mask.suffix == ".npy"
+
+
 def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> None:
     if not records:
         raise ValueError("records is empty; this split of the data set holds no images")
@@ -121,6 +144,10 @@ def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> Non
     if any(masked) and not all(masked):
         raise ValueError(
             f"{records[masked.index(False)].path} has no part map but others have; add or drop them all"
+        )
+    if any(_has_fields(record) != _has_fields(records[0]) for record in records):
+        raise ValueError(
+            "records mix part labels (png) and confidence fields (npy); use one kind for a split"
         )
     unknown = set() if labels is None else {record.pid for record in records} - labels.keys()
     if unknown:
@@ -188,12 +215,12 @@ def _create(path: Path, shape: tuple[int, ...]) -> BinaryIO:
 
 
 def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """One image ``[3, H, W]`` (RGB) and, if it has one, its part map ``[H, W]``, resized to network size.
+    """One image ``[3, H, W]`` (RGB) and, if it has one, its mask (see ``ImageBank``), at network size.
 
     Raises:
         ValueError: a file is unreadable or truncated, or the part map does not fit the image.
     """
-    image = _imread(record.path, cv2.IMREAD_COLOR)
+    image = read_image(record.path)
     if image is None:
         raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
     height, width = size
@@ -204,9 +231,36 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
     picture = resized[:, :, ::-1].transpose(2, 0, 1)  # [3, H, W]
     if record.mask is None:
         return (picture,)
-    labels = _imread(record.mask, cv2.IMREAD_UNCHANGED)
-    check_labels(labels, record.mask, size=image.shape[:2])
-    return picture, cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    mask = read_mask(record.mask, size=image.shape[:2])
+    if _has_fields(record):
+        return picture, shrink_fields(mask, size=size)
+    return picture, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
+    """The decoded image (blue first), None if the file is unreadable or truncated."""
+    return _imread(path, cv2.IMREAD_COLOR)
+
+
+def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
+    """Part labels ``[H, W]`` (png) or confidence fields ``[36, h, w]`` (npy) of an image.
+
+    Args:
+        size: height and width of the image as stored.
+
+    Raises:
+        ValueError: the file is unreadable or does not fit.
+    """
+    if path.suffix != ".npy":
+        labels = _imread(path, cv2.IMREAD_UNCHANGED)
+        check_labels(labels, path, size=size)
+        return labels
+    try:
+        fields = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        fields = None
+    check_fields(fields, path)
+    return fields
 
 
 def _imread(path: Path, flags: int) -> np.ndarray | None:
@@ -307,7 +361,11 @@ class Loader:
             return Batch(apply(images, None, draws=draws)[0], labels, None)
         masks = self.bank.masks[rows].to(self.device, non_blocking=True)
         images, masks = apply(images, masks, draws=draws)
-        return Batch(images, labels, part_targets(masks, self.groups))
+        return Batch(images, labels, _targets(masks, self.groups))
+
+
+def _targets(masks: UInt8[Tensor, "N *planes _ _"], groups: PartGroups) -> Float[Tensor, "N M h w"]:
+    return part_targets(masks, groups) if masks.ndim == 3 else field_targets(masks, groups)
 
 
 def _stream(seed: int, epoch: int) -> Generator:
@@ -328,4 +386,4 @@ def batches(
     for start in range(0, len(bank), size):
         rows = slice(start, start + size)
         images = normalise(bank.images[rows].to(device))
-        yield images, None if groups is None else part_targets(bank.masks[rows].to(device), groups)
+        yield images, None if groups is None else _targets(bank.masks[rows].to(device), groups)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
 
-from reidlib.data.masks import swap_sides
+from reidlib.data.masks import swap_fields, swap_sides
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -65,23 +65,49 @@ def _sides(length: int) -> tuple[int, int]:
 
 
 def apply(
-    images: UInt8[Tensor, "N 3 H W"], labels: UInt8[Tensor, "N H W"] | None, *, draws: Int[Tensor, "N 7"]
-) -> tuple[Float[Tensor, "N 3 H W"], UInt8[Tensor, "N H W"] | None]:
-    """Mirror, shift, normalise and erase a batch by given draws, images and part maps alike.
+    images: UInt8[Tensor, "N 3 H W"],
+    masks: UInt8[Tensor, "N *planes _ _"] | None,
+    *,
+    draws: Int[Tensor, "N 7"],
+) -> tuple[Float[Tensor, "N 3 H W"], UInt8[Tensor, "N *planes _ _"] | None]:
+    """Mirror, shift, normalise and erase a batch by given draws, images and masks alike.
 
     Pixels from outside are black before normalisation and background in the labels, erased ones are
     background too.
     """
-    shift_y, shift_x, flip, top, left, rows, columns = (column[:, None] for column in draws.unbind(1))
+    labels = masks if masks is not None and masks.ndim == 3 else None
     layers = images if labels is None else torch.cat([images, labels[:, None]], 1)
-    height, width = layers.shape[-2:]
-    y = torch.arange(height, device=draws.device)[None]
-    x = torch.arange(width, device=draws.device)[None]
-    moved = _gather(layers, y + shift_y, torch.where(flip > 0, width - 1 - (x + shift_x), x + shift_x))
-    kept = ~(_inside(y, top, rows)[:, :, None] & _inside(x, left, columns)[:, None, :])  # [N, H, W]
+    moved = _moved(layers, draws, cell=1)  # [N, 3 or 4, H, W]
+    kept = _kept(draws, images.shape[-2:], cell=1)  # [N, H, W]
     share, fill = kept[:, None].float(), _channels(ERASED, images.device)
     pictures = normalise(moved[:, :3]).mul_(share).add_(fill * (1 - share))
-    return pictures, None if labels is None else _turned(moved[:, 3], flip) * kept
+    if labels is not None:
+        return pictures, _turned(moved[:, 3], draws[:, 2:3]) * kept
+    if masks is None:
+        return pictures, None
+    cell = images.shape[-1] // masks.shape[-1]
+    fields = _moved(masks, draws, cell=cell)
+    fields = torch.where(draws[:, 2, None, None, None] > 0, swap_fields(fields), fields)
+    return pictures, fields * _kept(draws, images.shape[-2:], cell=cell)[:, None]
+
+
+def _moved(
+    layers: UInt8[Tensor, "N C h w"], draws: Int[Tensor, "N 7"], *, cell: int
+) -> UInt8[Tensor, "N C h w"]:
+    """Mirrored and shifted; each of the layers' cells stands for the first of its pixels."""
+    height, width = (side * cell for side in layers.shape[-2:])
+    shift_y, shift_x, flip = (column[:, None] for column in draws.unbind(1)[:3])
+    y = torch.arange(0, height, cell, device=draws.device)[None] + shift_y
+    x = torch.arange(0, width, cell, device=draws.device)[None] + shift_x
+    return _gather(layers, y // cell, torch.where(flip > 0, width - 1 - x, x) // cell)
+
+
+def _kept(draws: Int[Tensor, "N 7"], size: tuple[int, int], *, cell: int) -> Bool[Tensor, "N h w"]:
+    """Where nothing is erased."""
+    top, left, rows, columns = (column[:, None] for column in draws.unbind(1)[3:])
+    y = torch.arange(0, size[0], cell, device=draws.device)[None]
+    x = torch.arange(0, size[1], cell, device=draws.device)[None]
+    return ~(_inside(y, top, rows)[:, :, None] & _inside(x, left, columns)[:, None, :])
 
 
 def _turned(labels: UInt8[Tensor, "N H W"], flip: Int[Tensor, "N 1"]) -> UInt8[Tensor, "N H W"]:

@@ -21,7 +21,7 @@ from filelock import FileLock
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reidlib.data.datasets import load
+from reidlib.data.datasets import DATASETS, load
 from reidlib.data.feeding import ImageBank, Loader, load_bank
 from reidlib.data.masks import PartGroups, groups
 from reidlib.data.records import Split
@@ -31,7 +31,6 @@ from reidlib.experiments import records, truth
 from reidlib.experiments.config import MODELS, DataConfig, RunConfig
 from reidlib.experiments.records import RunRecord
 from reidlib.experiments.truth import TestSet
-from reidlib.protocol import Protocol
 from reidlib.published import ROOT
 from reidlib.training import History, Interrupted, extract, extract_maps, fit
 from reidlib.types import Distance, Features, Metrics
@@ -266,7 +265,7 @@ def score(run: RunConfig, scoring: str, name: str) -> Metrics:
         ValueError: the model has no such scoring.
     """
     query, gallery = features(run, name)
-    return _score(query, gallery, distance=distance(run, scoring))
+    return _score(query, gallery, distance=distance(run, scoring), name=name)
 
 
 def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
@@ -276,11 +275,11 @@ def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
         scoring: a ``Scoring`` of the run's model.
     """
     query, gallery = features(run, name)
-    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring))
+    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring), name=name)
 
 
-def _score(query: Features, gallery: Features, *, distance: Distance) -> Metrics:
-    return evaluate(query, gallery, distance=distance, protocol=Protocol.MARKET)
+def _score(query: Features, gallery: Features, *, distance: Distance, name: str) -> Metrics:
+    return evaluate(query, gallery, distance=distance, protocol=DATASETS[name].protocol)
 
 
 def distance(run: RunConfig, scoring: str) -> Distance:
@@ -302,7 +301,7 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         query, gallery = features(run, name, model=model)
         metrics[name] = {}
         for scoring in run.scorings:
-            result = _score(query, gallery, distance=distance(run, scoring))
+            result = _score(query, gallery, distance=distance(run, scoring), name=name)
             metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
