@@ -270,7 +270,7 @@ def _records(name: str, home: Path, split: str, *, layout: Layout) -> tuple[Imag
 
 
 def _images(folder: Path, *, nested: bool = False) -> list[Path]:
-    return sorted(_walk(folder, nested=nested))
+    return sorted(_walk(folder, nested=nested), key=str)
 
 
 def _walk(folder: Path, *, nested: bool) -> Iterator[Path]:
