@@ -1,4 +1,4 @@
-"""Command line: ``python -m reidlib {run,status,synth,doctor,tables}``."""
+"""Command line: ``python -m reidlib {run,status,synth,doctor,masks,tables}``."""
 
 import argparse
 import json
@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
     doctor.add_argument("name", choices=(*DATASETS, *OWN), metavar="NAME", help=", ".join((*DATASETS, *OWN)))
     doctor.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
+    masks = commands.add_parser("masks", help="part labels by Keypoint R-CNN, for a data set that has none")
+    masks.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
+    masks.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
+    masks.add_argument("--device", default="cpu", help="cpu or cuda")
     tables = commands.add_parser(
         "tables", help="write results/tables and the README's results from the records"
     )
@@ -57,7 +61,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser().parse_args(arguments)
-    commands = {"run": _run, "status": _status, "synth": _synth, "doctor": _doctor, "tables": _tables}
+    commands = {
+        "run": _run,
+        "status": _status,
+        "synth": _synth,
+        "doctor": _doctor,
+        "masks": _masks,
+        "tables": _tables,
+    }
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
@@ -182,6 +193,15 @@ def _doctor(options: argparse.Namespace) -> int:
     diagnosis = doctor.examine(options.name, options.root)
     print("\n".join(diagnosis.lines(colour=sys.stdout.isatty())))
     return 0 if diagnosis.healthy else 1
+
+
+def _masks(options: argparse.Namespace) -> int:
+    from reidlib.data import datasets, pose
+
+    split = datasets.load(options.name, options.root)
+    written = pose.write_fields(split, pose.keypoint_rcnn(options.device), device=options.device)
+    print(f"wrote {written} files below {split.root / datasets.MASKS[-1].folder}")
+    return 0
 
 
 def _tables(options: argparse.Namespace) -> int:

@@ -208,6 +208,20 @@ def locate(name: str, root: Path) -> tuple[Path, Layout | Path]:
     raise FileNotFoundError(f"{expected}; {_hint(name, root)}")
 
 
+def layout_of(split: Split) -> Layout:
+    """The layout in which a set of folders was found.
+
+    Raises:
+        ValueError: the set is a list of files (``OWN``, or a split file).
+    """
+    form = _form(split.root, DATASETS[split.name]) if split.name in DATASETS else None
+    if not isinstance(form, Layout):
+        raise ValueError(
+            f"{split.name} in {split.root} is a list of files: its images lie in no known folders"
+        )
+    return form
+
+
 def _form(home: Path, source: Source) -> Layout | Path | None:
     for layout in source.layouts:
         if all(_is_folder(child(home, folder)) for folder in (layout.query, layout.gallery)):

@@ -195,7 +195,7 @@ def draw_fields(
     """Confidence fields from one person's keypoints, as any pose detector gives them.
 
     A keypoint is a round spot, a limb a bar between two keypoints with the confidence of the weaker one;
-    both are as thick as an eighth of the image is wide and fade towards their edge.
+    both fade over an eighth of the image's width, at least over a cell.
 
     Args:
         points: x and y in pixels of the image, in COCO's order.
@@ -210,7 +210,7 @@ def draw_fields(
     along = np.concatenate([points, points[ends[:, 1]]]) - start
     share = ((cells - start) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)  # [h, w, 36]
     nearest = start + share.clip(0, 1)[..., None] * along
-    gap = np.linalg.norm(cells - nearest, axis=-1) / max(size[1] / 8, 1)
+    gap = np.linalg.norm(cells - nearest, axis=-1) / max(size[1] / 8, 8)
     score = np.concatenate([confidence, confidence[ends].min(1)])
     return np.moveaxis(score * np.exp(-(gap**2) / 2), -1, 0).astype(np.float32).clip(0, 1)
 
