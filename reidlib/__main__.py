@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from reidlib.data.datasets import DATASETS, OWN
@@ -16,6 +17,7 @@ SECONDS_PER_RUN = {
     "smoke": 4,
     "cpu": 200,
     "gpu": 15,
+    "real": 4 * 3600,
 }  # rough, on one core or one GPU
 
 
@@ -25,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="compute missing run records")
     run.add_argument("--paper", default="bpbreid", choices=PAPERS)
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    run.add_argument(
+        "--dataset", help="at preset real: which of the paper's data sets; default: its ablations'"
+    )
     run.add_argument("--seeds", type=int, default=1, help="seeds per run (0, 1, ...)")
     run.add_argument("--only", nargs="+", help="names of runs; default: all of the paper's grid")
     run.add_argument(
@@ -42,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="recompute behavioural fingerprints (a second per record)"
     )
     synth = commands.add_parser("synth", help="generate the synthetic benchmark")
-    synth.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    synth.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
     synth.add_argument("--workers", type=int, default=1)
     doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
     doctor.add_argument("name", choices=(*DATASETS, *OWN), metavar="NAME", help=", ".join((*DATASETS, *OWN)))
@@ -126,10 +131,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _chosen(options: argparse.Namespace, grid) -> list:
-    for name in options.only or ():
-        grid.run(name, preset_name=options.preset)  # an unknown name is an error before anything runs
-    queue = grid.queue(preset_name=options.preset, seeds=options.seeds)
-    names = {grid.run(name, preset_name=options.preset).name for name in options.only or grid.runs}
+    made = partial(grid.run, preset_name=options.preset, dataset=options.dataset)
+    names = {made(name).name for name in options.only or grid.runs}  # an unknown name is an error at once
+    queue = grid.queue(preset_name=options.preset, seeds=options.seeds, dataset=options.dataset)
     return [run for run in queue if run.name in names]
 
 

@@ -9,8 +9,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +33,8 @@ from reidlib.data.masks import (
 )
 from reidlib.data.records import ImageRecord
 from reidlib.data.sampler import identity_batches
-from reidlib.data.transforms import Augment, apply, draw, normalise
+from reidlib.data.transforms import Augment, apply, draw, normalise, recolour, zoom
+from reidlib.types import check_choices, later
 
 logger = logging.getLogger(__name__)
 _SHARE = 0.5  # of the free memory of a GPU that images may take
@@ -289,8 +291,10 @@ class BatchConfig:
     identities: int = 16  # P, per batch
     images: int = 4  # M, of each identity
     augment: Augment = field(default_factory=Augment)  # how images are varied
+    epoch: Literal["images", "identities"] = later("images")  # what an epoch shows once
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.identities < 1 or self.images < 1:
             raise ValueError(
                 f"a batch of {self.identities} x {self.images} images is empty; both must be positive"
@@ -342,7 +346,9 @@ class Loader:
 
     def _order(self, generator: Generator) -> Tensor:
         p, m = self.config.identities, self.config.images
-        return identity_batches(self.bank.label, identities=p, images=m, generator=generator)
+        return identity_batches(
+            self.bank.label, identities=p, images=m, epoch=self.config.epoch, generator=generator
+        )
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch (0, 1, ...), augmented, on the device."""
@@ -353,15 +359,16 @@ class Loader:
         labels = self.bank.label[order].to(self.device)
         rows = order.to(self.bank.images.device)
         for i in range(len(order)):
-            yield self._batch(rows[i], labels[i], draws[i])
+            yield self._batch(rows[i], labels[i], draws[i], generator)
 
-    def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor) -> Batch:
+    def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor, generator: Generator) -> Batch:
+        augment = self.config.augment
         images = self.bank.images[rows].to(self.device, non_blocking=True)
-        if self.groups is None:
-            return Batch(apply(images, None, draws=draws)[0], labels, None)
-        masks = self.bank.masks[rows].to(self.device, non_blocking=True)
-        images, masks = apply(images, masks, draws=draws)
-        return Batch(images, labels, _targets(masks, self.groups))
+        masks = None if self.groups is None else self.bank.masks[rows].to(self.device, non_blocking=True)
+        images, masks = zoom(images, masks, augment=augment, generator=generator)
+        colours = partial(recolour, augment=augment, generator=generator)
+        images, masks = apply(images, masks, draws=draws, colours=colours)
+        return Batch(images, labels, None if masks is None else _targets(masks, self.groups))
 
 
 def _targets(masks: UInt8[Tensor, "N *planes _ _"], groups: PartGroups) -> Float[Tensor, "N M h w"]:
