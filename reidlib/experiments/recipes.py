@@ -104,8 +104,8 @@ def _model(run: RunConfig, dataset: str) -> Any:
         given = run.model_config.attention != "learned"
         heavy = dataset == "occluded-reid" and not given  # released configuration of that set
         changes["attention_weight"] = 0.7 if heavy else MODELS["bpbreid"].Config.attention_weight
-        if dataset in HOLISTIC and run.name == "k8":
-            changes["parts"] = 5  # "K = 5 on holistic, K = 8 on occluded data"
+        if dataset in HOLISTIC and run.name in ("k8", "ri", "hr"):  # the runs of Table 1
+            changes["parts"] = 5
     return replace(run.model_config, **changes)
 
 

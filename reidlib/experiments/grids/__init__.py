@@ -88,7 +88,9 @@ class Grid:
         """
         names = [(name, seed) for seed in range(seeds) for name in self.runs]
         names.sort(key=lambda item: (item[1] > 0, item[0] not in self.main if item[1] else False, item[1]))
-        return [self.run(n, preset_name=preset_name, seed=seed, dataset=dataset) for n, seed in names]
+        runs = [self.run(n, preset_name=preset_name, seed=seed, dataset=dataset) for n, seed in names]
+        first = {run.hash: run for run in reversed(runs)}  # at real, "literal" rows are the main ones again
+        return [run for run in runs if first[run.hash] is run]
 
 
 GRIDS = ("bpbreid", "qpm", "pan")
