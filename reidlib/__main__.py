@@ -1,4 +1,4 @@
-"""Command line: ``python -m reidlib {run,status,synth,doctor,masks,tables}``."""
+"""Command line: ``python -m reidlib {run,status,synth,doctor,masks,rank,tables}``."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from reidlib.backbones import BACKBONES
 from reidlib.data.datasets import DATASETS, OWN
 from reidlib.experiments.config import PRESETS, preset
 from reidlib.experiments.grids import GRIDS
@@ -56,6 +57,24 @@ def parser() -> argparse.ArgumentParser:
     masks.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
     masks.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
     masks.add_argument("--device", default="cpu", help="cpu or cuda")
+    rank = commands.add_parser("rank", help="your own images or features: metrics and a ranked gallery")
+    rank.add_argument("name", choices=(*OWN, *DATASETS), metavar="NAME", help="folder, csv, or a data set")
+    rank.add_argument("root", type=Path, help="folder with one folder per person; csv; or a data set's root")
+    source = rank.add_mutually_exclusive_group()
+    source.add_argument("--weights", type=Path, help="file of a backbone or of a run; default: ImageNet's")
+    source.add_argument(
+        "--features", type=Path, nargs=2, metavar=("QUERY", "GALLERY"), help="npy, a row per image"
+    )
+    rank.add_argument(
+        "--backbone", default="resnet50", choices=BACKBONES, metavar="NAME", help="without a run"
+    )
+    rank.add_argument("--synthetic", action="store_true", help="use weights trained on synthetic pictures")
+    rank.add_argument(
+        "--euclidean", action="store_true", help="compare features as they are, not their cosine"
+    )
+    rank.add_argument("--figure", type=Path, default=Path("ranking.png"), help="where the gallery is drawn")
+    rank.add_argument("--queries", type=int, default=6, help="rows of the figure")
+    rank.add_argument("--top", type=int, default=10, help="gallery images in a row")
     tables = commands.add_parser(
         "tables", help="write results/tables and the README's results from the records"
     )
@@ -72,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         "synth": _synth,
         "doctor": _doctor,
         "masks": _masks,
+        "rank": _rank,
         "tables": _tables,
     }
     try:
@@ -205,6 +225,24 @@ def _masks(options: argparse.Namespace) -> int:
     split = datasets.load(options.name, options.root)
     written = pose.write_fields(split, pose.keypoint_rcnn(options.device), device=options.device)
     print(f"wrote {written} files below {split.root / datasets.MASKS[-1].folder}")
+    return 0
+
+
+def _rank(options: argparse.Namespace) -> int:
+    from reidlib import own
+    from reidlib.data.datasets import load
+
+    split = load(options.name, options.root)
+    if options.features:
+        searched = own.given(split, *options.features, unit=not options.euclidean)
+    else:
+        searched = own.embedded(
+            split, backbone=options.backbone, weights=options.weights, synthetic=options.synthetic
+        )
+    print(own.table(searched.metrics()).to_string(index=False))
+    figure = searched.figure(queries=options.queries, top=options.top)
+    figure.savefig(options.figure, dpi=150)
+    print(f"protocol {split.protocol.value}; ranked gallery: {options.figure}")
     return 0
 
 
