@@ -12,6 +12,7 @@ from trees import SMALL, Link, plant
 from reidlib.__main__ import main
 from reidlib.data.datasets import DATASETS
 from reidlib.doctor import examine, published_counts
+from reidlib.published import PUBLISHED
 
 
 def full(name):
@@ -56,6 +57,27 @@ def test_full_published_counts_by_name_alone(tmp_path, name):
 
 def test_counts_know_every_real_set():
     assert set(published_counts().index.get_level_values(0)) == set(REAL) - {"p-dukemtmc-transfer"}
+
+
+def test_the_readme_states_the_same_counts():
+    text = (
+        (PUBLISHED.parent / "README.md").read_text().split("<!-- counts -->")[1].split("<!-- /counts -->")[0]
+    )
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.strip().splitlines()[2:]
+    ]
+    told = {
+        (row[0], split): cell
+        for row in rows
+        for split, cell in zip(("train", "query", "gallery"), row[1:])
+        if cell != "–"
+    }
+    table = published_counts()[["images", "identities"]]
+    known = {
+        key: " / ".join("?" if np.isnan(n) else f"{int(n):,}" for n in counts)
+        for key, counts in zip(table.index, table.to_numpy())
+    }
+    assert told == known
 
 
 def test_distractors_join_the_gallery(tmp_path):
