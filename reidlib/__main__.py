@@ -123,10 +123,10 @@ def _run(options: argparse.Namespace) -> int:
         runs = [run for run in runs if (record := records.find(run)) and runner.stale(record, run)]
     elif not options.fresh:
         runs = [run for run in runs if runner.complete(run) is None]
+    name = preset(options.preset).name
     if not runs:
         print("nothing to do: every record is there")
-        return 0
-    name = preset(options.preset).name
+        return _compare(options) if name == "real" else 0
     minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
     print(
         f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
@@ -147,7 +147,23 @@ def _run(options: argparse.Namespace) -> int:
     fresh = options.fresh or options.stale
     outcomes = runner.sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=tell)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
+    if name == "real":
+        _compare(options)
     return 1 if outcomes["failed"] else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Print what the paper prints for a data set beside what was measured on it, in percent."""
+    from reidlib.experiments.recipes import BENCHMARKS
+    from reidlib.experiments.study import Study
+
+    frame = Study(options.paper, "real").frame()
+    dataset = options.dataset or BENCHMARKS[options.paper][0]
+    frame = frame[(frame["dataset"] == dataset) & (frame["seeds"] > 0)]
+    percent = {name: (100 * frame[name]).round(1) for name in ("printed", "ours", "std")}
+    columns = ["table", "row", "dataset", "metric", "printed", "ours", "std", "seeds"]
+    print(frame.assign(**percent)[columns].to_string(index=False))
+    return 0
 
 
 def _chosen(options: argparse.Namespace, grid) -> list:

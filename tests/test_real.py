@@ -9,6 +9,8 @@ import torch
 from test_datasets import LAYOUTS, touch
 from trees import paint, plant
 
+from reidlib import report
+from reidlib.__main__ import main
 from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.feeding import Loader, load_bank
@@ -99,6 +101,35 @@ def test_a_real_run_becomes_a_record_and_a_value(scratch):
     found = record.metrics["occluded-duke"]["default"]
     assert study.value(cell, "mAP").mean == pytest.approx(found["mAP"])
     assert study.value(study.grid.cell("table1", "bpbreid-rn", "market1501"), "mAP") is None
+
+
+def test_command_line_prints_the_paper_beside_ours(scratch, capsys):
+    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    scores = {
+        "rank1": 0.9,
+        "rank3": 0.9,
+        "rank5": 1.0,
+        "rank10": 1.0,
+        "mAP": 0.8,
+        "mINP": 0.5,
+        "queries": 2,
+        "skipped": 0,
+    }
+    made = records.RunRecord(
+        config=run.identity(), hash=run.hash, name=run.name, paper="pan", preset="real", seed=0, provenance={},
+        history={}, alarms=[], metrics={"market1501": {name: scores for name in run.scorings}}, measures={},
+        behaviour=[], test_scorings=1, parameters=1, arrays={"market1501/default/rank": np.array([1])},
+    )  # fmt: skip
+    records.write(made, records.path(run))
+    assert (
+        main(["run", "--paper", "pan", "--preset", "real", "--dataset", "market1501", "--only", "pan"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "nothing to do" in out
+    line = next(line.split() for line in out.splitlines() if "pan-resnet50 " in line and "mAP" in line)
+    assert line[2:7] == ["market1501", "mAP", "87.6", "80.0", "NaN"]
+    with pytest.raises(ValueError, match="true parts and visibility"):
+        report.open_study("pan", preset="real", seeds=None)
 
 
 def test_absent_data_is_an_error_with_a_remedy(scratch):
