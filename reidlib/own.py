@@ -58,9 +58,14 @@ class Searched:
             np.stack([resized(record) for record in asked]),
             found,
             correct=correct[:, :top],
-            titles=[record.path.stem for record in asked],
+            titles=[_title(record) for record in asked],
             title="Queries and their nearest gallery images",
         )
+
+
+def _title(record: ImageRecord, *, longest: int = 18) -> str:
+    name = f"{record.path.parent.name}/{record.path.stem}"
+    return name if len(name) <= longest else f"…{name[-longest + 1 :]}"
 
 
 def table(metrics: Metrics) -> pd.DataFrame:

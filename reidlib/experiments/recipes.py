@@ -4,8 +4,9 @@ A run of a paper's grid says which model; here it gets the paper's images, sched
 small presets', and loses the deviations that training from scratch asked for. Where a paper is silent, the
 value comes from the code that it builds on. Known to differ: erased rectangles are filled after normalisation
 everywhere; DPTI's images are resized bilinearly, not bicubically; QPM starts from ImageNet (or from the file
-of an identity classifier, its ``weights``), where the paper starts from such a classifier; the baselines
-BoT and PCB of BPBreID's tables have BoT's recipe.
+of an identity classifier, its ``weights``), where the paper starts from such a classifier; AaP starts from
+torchvision's first ImageNet weights throughout, its released code from the second for all rows but the
+baseline; the baselines BoT and PCB of BPBreID's tables have BoT's recipe.
 
 Source: section 5 (training) of the five papers; for BPBreID also its released configurations.
 """
@@ -67,6 +68,8 @@ LITERAL = {
     "pcb": {"dropout": 0.5},
     "qpm": {"normalise": False, "detach_quality": False},
     "pan": {"pooling": "max"},
+    "dpti": {"spread": 0.02, "decay": True, "attention_dropout": 0.2},
+    "aap": {"head": "plain"},
 }
 """What the small presets changed in a model so that it trains from scratch, put back."""
 
