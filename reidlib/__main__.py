@@ -157,7 +157,7 @@ def _compare(options: argparse.Namespace) -> int:
     from reidlib.experiments.recipes import BENCHMARKS
     from reidlib.experiments.study import Study
 
-    frame = Study(options.paper, "real").frame()
+    frame = Study(options.paper, "real", options.seeds).frame()
     dataset = options.dataset or BENCHMARKS[options.paper][0]
     frame = frame[(frame["dataset"] == dataset) & (frame["seeds"] > 0)]
     percent = {name: (100 * frame[name]).round(1) for name in ("printed", "ours", "std")}
