@@ -6,6 +6,8 @@ PRESET ?= auto
 SEEDS ?= 1
 JOBS ?= 2
 FRESH ?=
+DATASET ?=
+DATA_ROOT ?= data
 
 .PHONY: setup reproduce test lint unit smoke lab runs status data tables render bench clean
 
@@ -20,8 +22,8 @@ setup: .venv/ready                         ## virtual environment from the lock
 	$(PY) -m uv pip install -q --python $(PY) --no-deps -e .
 	touch $@
 
-data: setup                                ## generate the synthetic benchmark
-	$(PY) -m reidlib synth --preset $(PRESET) --workers $(JOBS)
+data: setup                                ## generate the synthetic benchmark; DATASET=market1501 checks a real one
+	$(PY) -m reidlib $(if $(DATASET),doctor $(DATASET) --root $(DATA_ROOT),synth --preset $(PRESET) --workers $(JOBS))
 render: setup                              ## execute the notebooks, write results/rendered
 	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) $(if $(FRESH),--fresh)
 runs: setup                                ## compute missing run records

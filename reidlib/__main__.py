@@ -1,20 +1,24 @@
-"""Command line: ``python -m reidlib {run,status,synth,tables}``."""
+"""Command line: ``python -m reidlib {run,status,synth,doctor,masks,rank,tables}``."""
 
 import argparse
 import json
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+from reidlib.backbones import BACKBONES
+from reidlib.data.datasets import DATASETS, OWN
 from reidlib.experiments.config import PRESETS, preset
 from reidlib.experiments.grids import GRIDS
-from reidlib.published import PAPERS
+from reidlib.published import PAPERS, ROOT
 
 SECONDS_PER_RUN = {
     "smoke": 4,
     "cpu": 200,
     "gpu": 15,
+    "real": 4 * 3600,
 }  # rough, on one core or one GPU
 
 
@@ -24,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="compute missing run records")
     run.add_argument("--paper", default="bpbreid", choices=PAPERS)
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    run.add_argument(
+        "--dataset", help="at preset real: which of the paper's data sets; default: its ablations'"
+    )
     run.add_argument("--seeds", type=int, default=1, help="seeds per run (0, 1, ...)")
     run.add_argument("--only", nargs="+", help="names of runs; default: all of the paper's grid")
     run.add_argument(
@@ -41,8 +48,33 @@ def parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="recompute behavioural fingerprints (a second per record)"
     )
     synth = commands.add_parser("synth", help="generate the synthetic benchmark")
-    synth.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    synth.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
     synth.add_argument("--workers", type=int, default=1)
+    doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
+    doctor.add_argument("name", choices=(*DATASETS, *OWN), metavar="NAME", help=", ".join((*DATASETS, *OWN)))
+    doctor.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
+    masks = commands.add_parser("masks", help="part labels by Keypoint R-CNN, for a data set that has none")
+    masks.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
+    masks.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
+    masks.add_argument("--device", default="cpu", help="cpu or cuda")
+    rank = commands.add_parser("rank", help="your own images or features: metrics and a ranked gallery")
+    rank.add_argument("name", choices=(*OWN, *DATASETS), metavar="NAME", help="folder, csv, or a data set")
+    rank.add_argument("root", type=Path, help="folder with one folder per person; csv; or a data set's root")
+    source = rank.add_mutually_exclusive_group()
+    source.add_argument("--weights", type=Path, help="file of a backbone or of a run; default: ImageNet's")
+    source.add_argument(
+        "--features", type=Path, nargs=2, metavar=("QUERY", "GALLERY"), help="npy, a row per image"
+    )
+    rank.add_argument(
+        "--backbone", default="resnet50", choices=BACKBONES, metavar="NAME", help="without a run"
+    )
+    rank.add_argument("--synthetic", action="store_true", help="use weights trained on synthetic pictures")
+    rank.add_argument(
+        "--euclidean", action="store_true", help="compare features as they are, not their cosine"
+    )
+    rank.add_argument("--figure", type=Path, default=Path("ranking.png"), help="where the gallery is drawn")
+    rank.add_argument("--queries", type=int, default=6, help="rows of the figure")
+    rank.add_argument("--top", type=int, default=10, help="gallery images in a row")
     tables = commands.add_parser(
         "tables", help="write results/tables and the README's results from the records"
     )
@@ -53,7 +85,15 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser().parse_args(arguments)
-    commands = {"run": _run, "status": _status, "synth": _synth, "tables": _tables}
+    commands = {
+        "run": _run,
+        "status": _status,
+        "synth": _synth,
+        "doctor": _doctor,
+        "masks": _masks,
+        "rank": _rank,
+        "tables": _tables,
+    }
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
@@ -83,10 +123,10 @@ def _run(options: argparse.Namespace) -> int:
         runs = [run for run in runs if (record := records.find(run)) and runner.stale(record, run)]
     elif not options.fresh:
         runs = [run for run in runs if runner.complete(run) is None]
+    name = preset(options.preset).name
     if not runs:
         print("nothing to do: every record is there")
-        return 0
-    name = preset(options.preset).name
+        return _compare(options) if name == "real" else 0
     minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
     print(
         f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
@@ -107,14 +147,29 @@ def _run(options: argparse.Namespace) -> int:
     fresh = options.fresh or options.stale
     outcomes = runner.sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=tell)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
+    if name == "real":
+        _compare(options)
     return 1 if outcomes["failed"] else 0
 
 
+def _compare(options: argparse.Namespace) -> int:
+    """Print what the paper prints for a data set beside what was measured on it, in percent."""
+    from reidlib.experiments.recipes import BENCHMARKS
+    from reidlib.experiments.study import Study
+
+    frame = Study(options.paper, "real", options.seeds).frame()
+    dataset = options.dataset or BENCHMARKS[options.paper][0]
+    frame = frame[(frame["dataset"] == dataset) & (frame["seeds"] > 0)]
+    percent = {name: (100 * frame[name]).round(1) for name in ("printed", "ours", "std")}
+    columns = ["table", "row", "dataset", "metric", "printed", "ours", "std", "seeds"]
+    print(frame.assign(**percent)[columns].to_string(index=False))
+    return 0
+
+
 def _chosen(options: argparse.Namespace, grid) -> list:
-    for name in options.only or ():
-        grid.run(name, preset_name=options.preset)  # an unknown name is an error before anything runs
-    queue = grid.queue(preset_name=options.preset, seeds=options.seeds)
-    names = {grid.run(name, preset_name=options.preset).name for name in options.only or grid.runs}
+    made = partial(grid.run, preset_name=options.preset, dataset=options.dataset)
+    names = {made(name).name for name in options.only or grid.runs}  # an unknown name is an error at once
+    queue = grid.queue(preset_name=options.preset, seeds=options.seeds, dataset=options.dataset)
     return [run for run in queue if run.name in names]
 
 
@@ -169,6 +224,41 @@ def _synth(options: argparse.Namespace) -> int:
         print(f"{split.name:26} {counts}  index {split.fingerprint}")
     for split in runner.prepare(data.validation()).values():
         print(f"{split.name:26} index {split.fingerprint}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from reidlib import doctor
+
+    diagnosis = doctor.examine(options.name, options.root)
+    print("\n".join(diagnosis.lines(colour=sys.stdout.isatty())))
+    return 0 if diagnosis.healthy else 1
+
+
+def _masks(options: argparse.Namespace) -> int:
+    from reidlib.data import datasets, pose
+
+    split = datasets.load(options.name, options.root)
+    written = pose.write_fields(split, pose.keypoint_rcnn(options.device), device=options.device)
+    print(f"wrote {written} files below {split.root / datasets.MASKS[-1].folder}")
+    return 0
+
+
+def _rank(options: argparse.Namespace) -> int:
+    from reidlib import own
+    from reidlib.data.datasets import load
+
+    split = load(options.name, options.root)
+    if options.features:
+        searched = own.given(split, *options.features, unit=not options.euclidean)
+    else:
+        searched = own.embedded(
+            split, backbone=options.backbone, weights=options.weights, synthetic=options.synthetic
+        )
+    print(own.table(searched.metrics()).to_string(index=False))
+    figure = searched.figure(queries=options.queries, top=options.top)
+    figure.savefig(options.figure, dpi=150)
+    print(f"protocol {split.protocol.value}; ranked gallery: {options.figure}")
     return 0
 
 

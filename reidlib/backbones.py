@@ -34,6 +34,13 @@ IMAGENET_FILES = {
     "hrnet-w32": "hrnetv2_w32_imagenet_pretrained.pth",
     "osnet": "osnet_x1_0_imagenet.pth",
 }
+ORIGINS = {
+    "resnet50_ibn_a-d9d0bb7b.pth": "the releases of the project XingangPan/IBN-Net",
+    "hrnetv2_w32_imagenet_pretrained.pth": "the project HRNet/HRNet-Image-Classification",
+    "osnet_x1_0_imagenet.pth": "the model zoo of the project KaiyangZhou/deep-person-reid",
+}
+"""Who publishes the files that are not torchvision's."""
+
 BACKBONES = (*DEPTHS, "hrnet-w32", "osnet", *SMALL)
 
 
@@ -292,7 +299,10 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         ValueError: no such file, or one without all of the backbone's parameters.
     """
     if not path.is_file():
-        raise ValueError(f"weights: no file {path}; put {path.name} there, or train from scratch with None")
+        raise ValueError(
+            f"weights: no file {path}; nothing is downloaded: fetch {path.name}{_origin(path.name)} and put it "
+            "there, or train from scratch with None"
+        )
     safe = path.suffix == ".safetensors"
     state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     state = {name.removeprefix("module."): value for name, value in state.get("state_dict", state).items()}
@@ -302,6 +312,19 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     if missing:
         raise ValueError(f"weights: {path} lacks {len(missing)} entries of the backbone, first {missing[0]}")
     backbone.load_state_dict(state, strict=False)
+
+
+def _origin(file: str) -> str:
+    """Where an ImageNet file is published, in words for an error."""
+    urls = [
+        weights.url for name in torchvision.models.list_models() if name in DEPTHS for weights in _tags(name)
+    ]
+    address = next((url for url in urls if url.endswith(f"/{file}")), None)
+    return f" from {address or ORIGINS[file]}" if address or file in ORIGINS else ""
+
+
+def _tags(name: str) -> list[torchvision.models.WeightsEnum]:
+    return list(torchvision.models.get_model_weights(name))
 
 
 def _imagenet_file(name: str) -> Path:

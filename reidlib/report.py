@@ -71,7 +71,8 @@ def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "aut
     """Check a notebook's parameters, say what it will show, and give access to the records.
 
     Raises:
-        ValueError: unknown preset, impossible number of seeds, or a device this machine lacks.
+        ValueError: unknown preset or one without ground truth, impossible number of seeds, or a device this
+            machine lacks.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
@@ -79,6 +80,11 @@ def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "aut
         raise ValueError("DEVICE is 'cuda' but this machine has no CUDA device; use DEVICE='auto'")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks for CUDA
+    if preset == "real":
+        raise ValueError(
+            "PRESET 'real': the notebooks show true parts and visibility, which real data lack; "
+            f"train and compare with `python -m reidlib run --paper {paper} --preset real --dataset NAME`"
+        )
     study = Study(paper, preset, seeds)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "CPU"
     print(f"paper {paper}, preset {study.preset_name}, commit {runner.commit()}, device {where}")

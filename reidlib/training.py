@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from reidlib.data.feeding import BatchConfig, ImageBank, Loader, batches
 from reidlib.data.masks import PartGroups
 from reidlib.data.transforms import Augment
-from reidlib.types import Features, ReIDOutput
+from reidlib.types import Features, ReIDOutput, later
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ _DECAYS = (40, 70)  # epochs at which the step schedules divide the rate by 10
 _WARM_EPOCHS = 10  # of the step schedules
 _WARM_START = {"step-released": 0.01, "step-paper": 0.1}
 _WARM_SHARE, _COSINE_END = 0.1, 0.01  # of the cosine schedule
+_MOMENTUM = 0.9  # of SGD
 
 
 class Interrupted(Exception):
@@ -47,14 +48,22 @@ class TrainConfig(BatchConfig):
 
     iterations: int | None = 600  # stop after so many steps
     epochs: int | None = None  # stop after so many epochs, if that comes first
-    lr: float = 2e-3  # peak learning rate of Adam
-    schedule: Literal["cosine", "step-released", "step-paper"] = "cosine"  # see learning_rate
+    lr: float = 2e-3  # peak learning rate
+    schedule: Literal["cosine", "step-released", "step-paper", "steps"] = "cosine"  # see learning_rate
     weight_decay: float = 5e-4  # L2, added to the gradient, on all parameters
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the forward pass; losses are always float32
     channels_last: bool = False  # memory layout of images and weights
+    optimiser: Literal["adam", "sgd"] = later("adam")  # sgd has momentum 0.9
+    warm_epochs: int = later(0)  # of linear warm-up, for schedule "steps"
+    warm_start: float = later(1.0)  # share of lr in the first epoch
+    decays: tuple[int, ...] = later(())  # epochs (0, 1, ...) at which the rate falls to a tenth
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.schedule != "steps" and (self.warm_epochs, self.warm_start, self.decays) != (0, 1.0, ()):
+            raise ValueError(
+                f'warm_epochs, warm_start and decays belong to schedule "steps", not to {self.schedule!r}'
+            )
         lengths = [length for length in (self.iterations, self.epochs) if length is not None]
         if not lengths or min(lengths) < 1:
             raise ValueError(
@@ -140,7 +149,8 @@ def learning_rate(config: TrainConfig, *, step: int, epoch: int, steps: int) -> 
     """The learning rate of a step.
 
     ``cosine`` warms up over the first 10 % of all steps and ends at 1 % of the peak. The step schedules go
-    by epochs: ten of linear warm-up, a tenth from epoch 40 and a hundredth from epoch 70 on.
+    by epochs: ten of linear warm-up, a tenth from epoch 40 and a hundredth from epoch 70 on; ``steps`` has
+    the warm-up and the epochs that the recipe names.
 
     Args:
         step: 0, 1, ... over the whole training.
@@ -155,9 +165,13 @@ def learning_rate(config: TrainConfig, *, step: int, epoch: int, steps: int) -> 
             return config.lr * (step + 1) / warm
         progress = (step - warm + 1) / max(1, steps - warm)
         return config.lr * (_COSINE_END + (1 - _COSINE_END) * (1 + math.cos(math.pi * progress)) / 2)
-    warmed = min(1.0, epoch / _WARM_EPOCHS)
-    factor = _WARM_START[config.schedule] * (1 - warmed) + warmed
-    return config.lr * factor * 0.1 ** sum(epoch >= decay for decay in _DECAYS)
+    if config.schedule == "steps":
+        length, start, decays = config.warm_epochs, config.warm_start, config.decays
+    else:
+        length, start, decays = _WARM_EPOCHS, _WARM_START[config.schedule], _DECAYS
+    warmed = min(1.0, epoch / length) if length else 1.0
+    factor = start * (1 - warmed) + warmed
+    return config.lr * factor * 0.1 ** sum(epoch >= decay for decay in decays)
 
 
 def fit(
@@ -251,7 +265,7 @@ class _Job:
         index = [loader.device.index or 0] if loader.device.type == "cuda" else 1
         self.fabric = Fabric(accelerator=loader.device.type, devices=index, precision=config.precision)
         model.to(loader.device, memory_format=self.layout).train()
-        optimiser = _adam(model, config=config, fused=loader.device.type == "cuda")
+        optimiser = _optimiser(model, config=config, fused=loader.device.type == "cuda")
         self.objective, self.optimiser = self.fabric.setup(_Objective(model), optimiser)
         self.history = History()
         self.steps = _steps(loader, config)
@@ -342,8 +356,8 @@ def _load(path: Path, device: torch.device) -> dict[str, Any]:
         raise ValueError(f"checkpoint {path} cannot be read ({error}); delete it to start afresh") from error
 
 
-def _adam(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.Adam:
-    """Adam with coupled weight decay, but for the parameters that the model exempts."""
+def _optimiser(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:
+    """Adam or SGD with coupled weight decay, but for the parameters that the model exempts."""
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     decayed = {
@@ -351,9 +365,10 @@ def _adam(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.
         "weight_decay": config.weight_decay,
     }
     free = {"params": [p for name, p in named.items() if name in exempt], "weight_decay": 0.0}
-    return torch.optim.Adam(
-        [group for group in (decayed, free) if group["params"]], lr=config.lr, fused=fused
-    )
+    groups = [group for group in (decayed, free) if group["params"]]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=_MOMENTUM, fused=fused)
+    return torch.optim.Adam(groups, lr=config.lr, fused=fused)
 
 
 def _steps(loader: Loader, config: TrainConfig) -> int:

@@ -50,3 +50,12 @@ def test_labels_in_any_order():
 def test_too_few_identities():
     with pytest.raises(ValueError, match=r"3 identities.*needs 16"):
         sample([0, 0, 1, 2])
+
+
+def test_an_epoch_of_identities_shows_each_once():
+    labels = [i for i, count in enumerate((9, 1, 4, 7, 30, 2, 5)) for _ in range(count)]
+    batches = sample(labels, identities=3, images=4, epoch="identities")
+    shown = torch.tensor(labels)[batches].view(-1, 4)
+    assert (shown == shown[:, :1]).all()
+    assert len(batches) == 2  # the seventh identity makes no whole batch
+    assert shown[:, 0].unique().numel() == 6

@@ -183,7 +183,7 @@ def test_history_is_plain_and_adds_up(loader):
 def test_no_weight_decay_for_exempt_parameters():
     model = tiny()
     model.no_weight_decay = lambda: {"head.bias"}
-    decayed, free = training._adam(model, config=CONFIG, fused=False).param_groups
+    decayed, free = training._optimiser(model, config=CONFIG, fused=False).param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
     assert free["params"][0] is model.head.bias
 

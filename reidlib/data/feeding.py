@@ -9,8 +9,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,10 +20,21 @@ from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from reidlib.data.masks import PartGroups, check_labels, part_targets
+from reidlib.data.masks import (
+    CELL,
+    KEYPOINTS,
+    LIMBS,
+    PartGroups,
+    check_fields,
+    check_labels,
+    field_targets,
+    part_targets,
+    shrink_fields,
+)
 from reidlib.data.records import ImageRecord
 from reidlib.data.sampler import identity_batches
-from reidlib.data.transforms import Augment, apply, draw, normalise
+from reidlib.data.transforms import Augment, apply, draw, normalise, recolour, zoom
+from reidlib.types import check_choices, later
 
 logger = logging.getLogger(__name__)
 _SHARE = 0.5  # of the free memory of a GPU that images may take
@@ -34,7 +46,8 @@ class ImageBank:
 
     Args:
         images: RGB bytes.
-        masks: part labels 0..11, if the data set has them.
+        masks: part labels 0..11 ``[N, H, W]`` or 36 confidence fields in 1/255 ``[N, 36, H/4, W/4]``, if the
+            data set has them.
         label: training label 0..I-1, -1 where there is none.
         pid: the data set's person.
         camid: camera.
@@ -42,7 +55,7 @@ class ImageBank:
     """
 
     images: UInt8[Tensor, "N 3 H W"]
-    masks: UInt8[Tensor, "N H W"] | None
+    masks: UInt8[Tensor, "N *planes _ _"] | None
     label: Int[Tensor, " N"]
     pid: Int[Tensor, " N"]
     camid: Int[Tensor, " N"]
@@ -97,7 +110,7 @@ def load_bank(
     _check(records, labels)
     key = _key(records, size)
     parts = ("images", "masks") if records[0].mask else ("images",)
-    shapes = {"images": (len(records), 3, *size), "masks": (len(records), *size)}
+    shapes = {"images": (len(records), 3, *size), "masks": (len(records), *_mask_shape(records[0], size))}
     files = {part: cache / f"{key}-{part}.npy" for part in parts}
     arrays = {part: _read(files[part], shapes[part]) for part in parts}
     if any(array is None for array in arrays.values()):
@@ -114,6 +127,18 @@ def load_bank(
     )
 
 
+def _mask_shape(record: ImageRecord, size: tuple[int, int]) -> tuple[int, ...]:
+    if not _has_fields(record):
+        return size
+    if size[0] % CELL or size[1] % CELL:
+        raise ValueError(f"size {size}: confidence fields need sides that {CELL} divides")
+    return len(KEYPOINTS) + len(LIMBS), size[0] // CELL, size[1] // CELL
+
+
+def _has_fields(record: ImageRecord) -> bool:
+    return record.mask is not None and record.mask.suffix == ".npy"
+
+
 def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> None:
     if not records:
         raise ValueError("records is empty; this split of the data set holds no images")
@@ -121,6 +146,10 @@ def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> Non
     if any(masked) and not all(masked):
         raise ValueError(
             f"{records[masked.index(False)].path} has no part map but others have; add or drop them all"
+        )
+    if any(_has_fields(record) != _has_fields(records[0]) for record in records):
+        raise ValueError(
+            "records mix part labels (png) and confidence fields (npy); use one kind for a split"
         )
     unknown = set() if labels is None else {record.pid for record in records} - labels.keys()
     if unknown:
@@ -188,12 +217,12 @@ def _create(path: Path, shape: tuple[int, ...]) -> BinaryIO:
 
 
 def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """One image ``[3, H, W]`` (RGB) and, if it has one, its part map ``[H, W]``, resized to network size.
+    """One image ``[3, H, W]`` (RGB) and, if it has one, its mask (see ``ImageBank``), at network size.
 
     Raises:
         ValueError: a file is unreadable or truncated, or the part map does not fit the image.
     """
-    image = _imread(record.path, cv2.IMREAD_COLOR)
+    image = read_image(record.path)
     if image is None:
         raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
     height, width = size
@@ -204,9 +233,36 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
     picture = resized[:, :, ::-1].transpose(2, 0, 1)  # [3, H, W]
     if record.mask is None:
         return (picture,)
-    labels = _imread(record.mask, cv2.IMREAD_UNCHANGED)
-    check_labels(labels, record.mask, size=image.shape[:2])
-    return picture, cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    mask = read_mask(record.mask, size=image.shape[:2])
+    if _has_fields(record):
+        return picture, shrink_fields(mask, size=size)
+    return picture, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
+    """The decoded image (blue first), None if the file is unreadable or truncated."""
+    return _imread(path, cv2.IMREAD_COLOR)
+
+
+def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
+    """Part labels ``[H, W]`` (png) or confidence fields ``[36, h, w]`` (npy) of an image.
+
+    Args:
+        size: height and width of the image as stored.
+
+    Raises:
+        ValueError: the file is unreadable or does not fit.
+    """
+    if path.suffix != ".npy":
+        labels = _imread(path, cv2.IMREAD_UNCHANGED)
+        check_labels(labels, path, size=size)
+        return labels
+    try:
+        fields = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        fields = None
+    check_fields(fields, path)
+    return fields
 
 
 def _imread(path: Path, flags: int) -> np.ndarray | None:
@@ -235,8 +291,10 @@ class BatchConfig:
     identities: int = 16  # P, per batch
     images: int = 4  # M, of each identity
     augment: Augment = field(default_factory=Augment)  # how images are varied
+    epoch: Literal["images", "identities"] = later("images")  # what an epoch shows once
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.identities < 1 or self.images < 1:
             raise ValueError(
                 f"a batch of {self.identities} x {self.images} images is empty; both must be positive"
@@ -288,7 +346,9 @@ class Loader:
 
     def _order(self, generator: Generator) -> Tensor:
         p, m = self.config.identities, self.config.images
-        return identity_batches(self.bank.label, identities=p, images=m, generator=generator)
+        return identity_batches(
+            self.bank.label, identities=p, images=m, epoch=self.config.epoch, generator=generator
+        )
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch (0, 1, ...), augmented, on the device."""
@@ -299,15 +359,20 @@ class Loader:
         labels = self.bank.label[order].to(self.device)
         rows = order.to(self.bank.images.device)
         for i in range(len(order)):
-            yield self._batch(rows[i], labels[i], draws[i])
+            yield self._batch(rows[i], labels[i], draws[i], generator)
 
-    def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor) -> Batch:
+    def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor, generator: Generator) -> Batch:
+        augment = self.config.augment
         images = self.bank.images[rows].to(self.device, non_blocking=True)
-        if self.groups is None:
-            return Batch(apply(images, None, draws=draws)[0], labels, None)
-        masks = self.bank.masks[rows].to(self.device, non_blocking=True)
-        images, masks = apply(images, masks, draws=draws)
-        return Batch(images, labels, part_targets(masks, self.groups))
+        masks = None if self.groups is None else self.bank.masks[rows].to(self.device, non_blocking=True)
+        images, masks = zoom(images, masks, augment=augment, generator=generator)
+        colours = partial(recolour, augment=augment, generator=generator)
+        images, masks = apply(images, masks, draws=draws, colours=colours)
+        return Batch(images, labels, None if masks is None else _targets(masks, self.groups))
+
+
+def _targets(masks: UInt8[Tensor, "N *planes _ _"], groups: PartGroups) -> Float[Tensor, "N M h w"]:
+    return part_targets(masks, groups) if masks.ndim == 3 else field_targets(masks, groups)
 
 
 def _stream(seed: int, epoch: int) -> Generator:
@@ -328,4 +393,4 @@ def batches(
     for start in range(0, len(bank), size):
         rows = slice(start, start + size)
         images = normalise(bank.images[rows].to(device))
-        yield images, None if groups is None else part_targets(bank.masks[rows].to(device), groups)
+        yield images, None if groups is None else _targets(bank.masks[rows].to(device), groups)

@@ -1,8 +1,10 @@
 """Part labels: read, check, group into K parts, and turn into training targets.
 
 Source: BPBreID, section 6 of its supplementary material and released code (36 PifPaf channels, grouped by
-maximum); the groups themselves are data, ``data/published/bpbreid_part_groups.csv``. Left out: the
-released groupings that no printed row uses, the ``sum`` and ``diff_from_max`` backgrounds.
+maximum); the groups themselves are data, ``data/published/bpbreid_part_groups.csv``. Masks come as part
+labels per pixel (synthetic data), or as the 36 confidence fields of PifPaf, published for the real sets or
+drawn here from another detector's keypoints. Left out: the released groupings that no printed row uses, the
+``sum`` and ``diff_from_max`` backgrounds.
 """
 
 import csv
@@ -30,6 +32,43 @@ PART_LABELS = (
     "left foot",
 )
 """Names of labels 1..11 of a part map (left and right are the person's); 0 is background."""
+
+KEYPOINTS = (
+    "nose",
+    *(f"{side}_{name}" for name in ("eye", "ear") for side in ("left", "right")),
+    *(
+        f"{side}_{name}"
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
+)
+"""Channels 0..16 of the confidence fields, in COCO's order."""
+
+LIMBS = (
+    ("left_ankle", "left_knee"),
+    ("left_knee", "left_hip"),
+    ("right_ankle", "right_knee"),
+    ("right_knee", "right_hip"),
+    ("left_hip", "right_hip"),
+    ("left_shoulder", "left_hip"),
+    ("right_shoulder", "right_hip"),
+    ("left_shoulder", "right_shoulder"),
+    ("left_shoulder", "left_elbow"),
+    ("right_shoulder", "right_elbow"),
+    ("left_elbow", "left_wrist"),
+    ("right_elbow", "right_wrist"),
+    ("left_eye", "right_eye"),
+    ("nose", "left_eye"),
+    ("nose", "right_eye"),
+    ("left_eye", "left_ear"),
+    ("right_eye", "right_ear"),
+    ("left_ear", "left_shoulder"),
+    ("right_ear", "right_shoulder"),
+)
+"""Channels 17..35: PifPaf's associations."""
+
+CELL = 4
+"""Side in pixels of a cell of part targets and of stored fields (released code: a quarter of the image)."""
 
 _GROUPS = Path(__file__).parents[2] / "data" / "published" / "bpbreid_part_groups.csv"
 _SHARPNESS = 15.0  # factor of the released softmax over part confidences
@@ -101,6 +140,81 @@ def check_labels(labels: np.ndarray | None, path: Path, *, size: tuple[int, int]
     raise ValueError(f"part map {path} {found}; {expected}; write it again or remove the masks folder")
 
 
+def check_fields(fields: np.ndarray | None, path: Path) -> None:
+    """Refuse confidence fields that are not 36 maps of numbers in [0, 1].
+
+    Raises:
+        ValueError: unreadable, of another shape or type, or with values outside [0, 1].
+    """
+    channels = len(KEYPOINTS) + len(LIMBS)
+    if fields is None:
+        found = "cannot be read"
+    elif fields.ndim != 3 or fields.shape[0] != channels or 0 in fields.shape:
+        found = f"has shape {fields.shape}"
+    elif fields.dtype.kind != "f":
+        found = f"is {fields.dtype}"
+    elif not (fields.min() >= 0 and fields.max() <= 1):  # NaN fails both
+        found = f"holds values from {fields.min()} to {fields.max()}"
+    else:
+        return
+    raise ValueError(
+        f"confidence fields {path} {found}; expected [{channels}, h, w] of float32 in [0, 1]: fetch or make it again"
+    )
+
+
+def shrink_fields(fields: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """Fields of any size as bytes ``[36, H/4, W/4]``, by nearest neighbour as in the released code."""
+    height, width = (side // CELL for side in size)
+    rows = np.arange(height) * fields.shape[1] // height
+    columns = np.arange(width) * fields.shape[2] // width
+    return np.rint(fields[:, rows[:, None], columns] * 255).astype(np.uint8)
+
+
+def swap_fields(fields: UInt8[Tensor, "N 36 h w"]) -> UInt8[Tensor, "N 36 h w"]:
+    """Exchange the channels of left and right, pixels staying where they are."""
+    return fields[:, _MIRROR]
+
+
+def _mirrored(name: str) -> str:
+    side, _, joint = name.partition("_")
+    return {"left": f"right_{joint}", "right": f"left_{joint}"}.get(side, name)
+
+
+def _mirror() -> list[int]:
+    limbs = [frozenset(limb) for limb in LIMBS]
+    points = [KEYPOINTS.index(_mirrored(name)) for name in KEYPOINTS]
+    return points + [len(points) + limbs.index(frozenset(map(_mirrored, limb))) for limb in limbs]
+
+
+_MIRROR = _mirror()
+
+
+def draw_fields(
+    points: Float[np.ndarray, "17 2"], confidence: Float[np.ndarray, " 17"], *, size: tuple[int, int]
+) -> Float[np.ndarray, "36 h w"]:
+    """Confidence fields from one person's keypoints, as any pose detector gives them.
+
+    A keypoint is a round spot, a limb a bar between two keypoints with the confidence of the weaker one;
+    both fade over an eighth of the image's width, at least over a cell.
+
+    Args:
+        points: x and y in pixels of the image, in COCO's order.
+        confidence: in [0, 1].
+        size: height and width of the image; fields have an eighth of both, at least 1.
+    """
+    height, width = (max(1, side // 8) for side in size)
+    y, x = np.mgrid[:height, :width] + 0.5
+    cells = np.stack([x * size[1] / width, y * size[0] / height], -1)[:, :, None]  # [h, w, 1, 2]
+    ends = np.array([[KEYPOINTS.index(a), KEYPOINTS.index(b)] for a, b in LIMBS])
+    start = np.concatenate([points, points[ends[:, 0]]])  # [36, 2]
+    along = np.concatenate([points, points[ends[:, 1]]]) - start
+    share = ((cells - start) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-6)  # [h, w, 36]
+    nearest = start + share.clip(0, 1)[..., None] * along
+    gap = np.linalg.norm(cells - nearest, axis=-1) / max(size[1] / 8, 8)
+    score = np.concatenate([confidence, confidence[ends].min(1)])
+    return np.moveaxis(score * np.exp(-(gap**2) / 2), -1, 0).astype(np.float32).clip(0, 1)
+
+
 def flip_labels(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
     """Mirror part maps; left parts become right ones."""
     return swap_sides(labels.flip(-1))
@@ -112,7 +226,7 @@ def swap_sides(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
 
 
 def part_targets(
-    labels: UInt8[Tensor, "N H W"], groups: PartGroups, *, stride: int = 4, background_weight: float = 0.4
+    labels: UInt8[Tensor, "N H W"], groups: PartGroups, *, stride: int = CELL, background_weight: float = 0.4
 ) -> Float[Tensor, "N {len(groups)+1} H//{stride} W//{stride}"]:
     """How much of each cell every part covers.
 
@@ -157,3 +271,10 @@ def group_fields(
     confidence = torch.stack(parts, 1).clamp(0, 1)  # [N, K, H, W]
     background = (confidence.amax(1, keepdim=True) < _THRESHOLD).to(confidence)
     return (_SHARPNESS * torch.cat([background, confidence], 1)).softmax(1)  # [N, K+1, H, W]
+
+
+def field_targets(
+    fields: UInt8[Tensor, "N 36 h w"], groups: PartGroups
+) -> Float[Tensor, "N {len(groups)+1} h w"]:
+    """Training targets from stored confidence fields: ``group_fields`` of bytes."""
+    return group_fields(fields.float() / 255, groups)

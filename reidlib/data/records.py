@@ -5,6 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from reidlib.protocol import Protocol
+
 SPLITS = ("train", "query", "gallery")
 
 
@@ -12,7 +14,8 @@ SPLITS = ("train", "query", "gallery")
 class ImageRecord:
     """One image: ``pid`` is the data set's person id (0 = distractor), ``camid`` its camera.
 
-    ``mask`` is the part-label file that belongs to the image, if the data set has one.
+    ``mask`` is the file of part labels (png) or confidence fields (npy) that belongs to the image, if the
+    data set has one.
     """
 
     path: Path
@@ -25,7 +28,8 @@ class ImageRecord:
 class Split:
     """A data set: images to train on, queries, and the gallery they are searched in.
 
-    Junk images (pid -1) are dropped on load; distractors (pid 0) stay in the gallery.
+    Junk images (pid -1) are dropped on load; distractors (pid 0) stay in the gallery. ``protocol`` says which
+    gallery images count for a query.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Split:
     train: tuple[ImageRecord, ...]
     query: tuple[ImageRecord, ...]
     gallery: tuple[ImageRecord, ...]
+    protocol: Protocol = Protocol.MARKET
 
     @property
     def labels(self) -> dict[int, int]:

@@ -1,7 +1,10 @@
 """Identity-balanced batches: P identities with M images each.
 
-Source: BPBreID, released recipe (``RandomIdentitySampler`` of its framework): 16 x 4.
+Source: BPBreID, released recipe (``RandomIdentitySampler`` of its framework): 16 x 4; every identity once an
+epoch is the sampler of AaP's released code.
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Int
@@ -9,7 +12,12 @@ from torch import Generator, Tensor
 
 
 def identity_batches(
-    labels: Int[Tensor, " N"], *, identities: int = 16, images: int = 4, generator: Generator
+    labels: Int[Tensor, " N"],
+    *,
+    identities: int = 16,
+    images: int = 4,
+    epoch: Literal["images", "identities"] = "images",
+    generator: Generator,
 ) -> Int[Tensor, "batches {identities*images}"]:
     """The batches of one epoch, as rows of image numbers.
 
@@ -21,11 +29,14 @@ def identity_batches(
         labels: identity of every image.
         identities: P, distinct identities per batch.
         images: M, images of each.
+        epoch: what it shows once, all images or each identity with one group.
 
     Raises:
         ValueError: fewer than P identities.
     """
     remaining = _groups(labels, images=images, generator=generator)
+    if epoch == "identities":
+        remaining = [groups[:1] for groups in remaining]
     if len(remaining) < identities:
         raise ValueError(
             f"labels hold {len(remaining)} identities but a batch needs {identities}; lower `identities`"

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 from reidlib.data.synthetic.benchmark import VERSION
 from reidlib.data.synthetic.scene import DEFAULT_DIFFICULTY, Difficulty
 from reidlib.models import MODELS
 from reidlib.training import TrainConfig
+from reidlib.types import settings
 
 TWINS = {
     "market1501": "synth-market",
@@ -29,7 +30,7 @@ TWINS = {
 class DataConfig:
     """Which images a run sees."""
 
-    profile: str  # synthetic profile: smoke, cpu or gpu
+    profile: str  # synthetic profile (smoke, cpu or gpu), or real
     height: int  # network input
     width: int
     seed: int = 1  # generator seed of the synthetic benchmark
@@ -78,6 +79,9 @@ PRESETS = {
         Preset("smoke", DataConfig("smoke", 64, 32), TrainConfig.smoke(), 0.5, 16, _SMALL, tracked=False),
         Preset("cpu", DataConfig("cpu", 64, 32), TrainConfig.cpu(), 1.0, 4, _SMALL),
         Preset("gpu", DataConfig("gpu", 256, 128), TrainConfig.gpu(), 1.0, 1, _PAPER),
+        Preset(
+            "real", DataConfig("real", 256, 128), TrainConfig.released(), 1.0, 1, _PAPER
+        ),  # see recipes.py
     )
 }
 
@@ -120,12 +124,12 @@ class RunConfig:
             )
 
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers, as plain JSON types."""
+        """What decides the numbers, as plain JSON types; see ``types.later`` for what is left out."""
         parts = {
             "model": self.model,
-            "model_config": asdict(self.model_config),
-            "data": asdict(self.data),
-            "train": asdict(self.train),
+            "model_config": settings(self.model_config),
+            "data": settings(self.data),
+            "train": settings(self.train),
             "seed": self.seed,
         }
         return json.loads(json.dumps(parts, default=list))

@@ -21,7 +21,7 @@ from filelock import FileLock
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reidlib.data.datasets import load
+from reidlib.data.datasets import DATASETS, load
 from reidlib.data.feeding import ImageBank, Loader, load_bank
 from reidlib.data.masks import PartGroups, groups
 from reidlib.data.records import Split
@@ -31,19 +31,25 @@ from reidlib.experiments import records, truth
 from reidlib.experiments.config import MODELS, DataConfig, RunConfig
 from reidlib.experiments.records import RunRecord
 from reidlib.experiments.truth import TestSet
-from reidlib.protocol import Protocol
 from reidlib.published import ROOT
 from reidlib.training import History, Interrupted, extract, extract_maps, fit
 from reidlib.types import Distance, Features, Metrics
 
 CACHE = ROOT / "results" / "cache"
-SYNTHETIC = ROOT / "data" / "synthetic"
+REAL = ROOT / "data"
+SYNTHETIC = REAL / "synthetic"
 FIGURE_QUERIES = 8
 logger = logging.getLogger(__name__)
 
 
 def prepare(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
-    """Index of the training set and of every test set; the synthetic benchmark is generated if absent."""
+    """Index of the training set and of every test set; the synthetic benchmark is generated if absent.
+
+    Raises:
+        FileNotFoundError: a real data set is not there; it is never fetched.
+    """
+    if data.profile == "real":
+        return {name: load(name, REAL) for name in (data.train_set, *data.test_sets)}
     root = benchmark.generate(
         SYNTHETIC, profile=data.profile, seed=data.seed, workers=workers, difficulty=data.difficulty
     )
@@ -227,7 +233,8 @@ def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tu
     if not target.exists():
         model = model or trained(run)
         pair = [extract(model, bank, groups=_groups(run)) for bank in (data.query, data.gallery)]
-        if k := run.model_config.mask_parts:
+        k = run.model_config.mask_parts
+        if k and run.data.profile != "real":
             banks = zip(pair, (data.query, data.gallery))
             pair = [truth.with_truth(found, bank, data.split, k=k) for found, bank in banks]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +273,7 @@ def score(run: RunConfig, scoring: str, name: str) -> Metrics:
         ValueError: the model has no such scoring.
     """
     query, gallery = features(run, name)
-    return _score(query, gallery, distance=distance(run, scoring))
+    return _score(query, gallery, distance=distance(run, scoring), name=name)
 
 
 def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
@@ -276,11 +283,11 @@ def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
         scoring: a ``Scoring`` of the run's model.
     """
     query, gallery = features(run, name)
-    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring))
+    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring), name=name)
 
 
-def _score(query: Features, gallery: Features, *, distance: Distance) -> Metrics:
-    return evaluate(query, gallery, distance=distance, protocol=Protocol.MARKET)
+def _score(query: Features, gallery: Features, *, distance: Distance, name: str) -> Metrics:
+    return evaluate(query, gallery, distance=distance, protocol=DATASETS[name].protocol)
 
 
 def distance(run: RunConfig, scoring: str) -> Distance:
@@ -302,9 +309,10 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         query, gallery = features(run, name, model=model)
         metrics[name] = {}
         for scoring in run.scorings:
-            result = _score(query, gallery, distance=distance(run, scoring))
+            result = _score(query, gallery, distance=distance(run, scoring), name=name)
             metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
-            arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint16)
+            wide = result.rank.max() > np.iinfo(np.uint16).max
+            arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = query.pid.numpy().astype(np.int16)
         measures[name], values = _measures(run, model, name, query)
@@ -331,6 +339,8 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
 
 def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> tuple[dict, dict]:
     """What only ground truth can say of scores and maps: summaries, and values per query."""
+    if run.data.profile == "real":
+        return {}, {}
     data, whole = test_set(run.data, name), run.data.test_sets[0]
     if "soft" in query.visibility and "occluded" in name:
         return truth.part_measures(query, maps(run, model, data.query, name="parts"), data), {}
@@ -437,6 +447,8 @@ def _provenance(run: RunConfig, training: Training, *, started: datetime) -> dic
 def _fingerprints(data: DataConfig) -> dict[str, str]:
     """Hash of every index, and of all pixels and labels as the generator wrote them."""
     splits = prepare(data)
+    if data.profile == "real":
+        return {name: split.fingerprint for name, split in splits.items()}
     manifest = next(iter(splits.values())).root.parent / "manifest.json"
     content = json.loads(manifest.read_text())["content_sha256"][:16]
     return {name: split.fingerprint for name, split in splits.items()} | {"content": content}

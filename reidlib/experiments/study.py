@@ -9,6 +9,7 @@ import pandas as pd
 from reidlib.experiments import records
 from reidlib.experiments.config import RunConfig, preset
 from reidlib.experiments.grids import GRIDS, Cell, Grid, grid
+from reidlib.experiments.recipes import BENCHMARKS
 from reidlib.experiments.records import RunRecord
 from reidlib.published import PERCENT, printed
 
@@ -57,23 +58,31 @@ class Study:
     def grid(self) -> Grid:
         return grid(self.paper)
 
-    def run(self, name: str, *, seed: int = 0) -> RunConfig:
-        """The config of a named run at this preset."""
-        return self.grid.run(name, preset_name=self.preset_name, seed=seed)
+    def run(self, name: str, *, seed: int = 0, dataset: str | None = None) -> RunConfig:
+        """The config of a named run at this preset; at ``real``, for one of the paper's data sets."""
+        return self.grid.run(name, preset_name=self.preset_name, seed=seed, dataset=dataset)
 
     @cached_property
-    def _records(self) -> dict[str, list[RunRecord]]:
+    def _records(self) -> dict[tuple[str, str | None], list[RunRecord]]:
         return {}
 
-    def records(self, name: str) -> list[RunRecord]:
+    def records(self, name: str, *, dataset: str | None = None) -> list[RunRecord]:
         """The records of a run, one per seed, in order of seed; empty where nothing is recorded."""
-        if name not in self._records:
+        if (name, dataset) not in self._records:
             found = []
             for seed in range(self.seeds or MAX_SEEDS):
-                if record := records.find(self.run(name, seed=seed)):
+                if record := records.find(self.run(name, seed=seed, dataset=dataset)):
                     found.append(record)
-            self._records[name] = found
-        return self._records[name]
+            self._records[name, dataset] = found
+        return self._records[name, dataset]
+
+    def _of(self, cell: Cell) -> tuple[list[RunRecord], str]:
+        """The records behind a cell and its test set: the printed one at ``real``, else its twin."""
+        if self.preset_name != "real":
+            return self.records(cell.run), cell.test_set
+        if cell.dataset not in BENCHMARKS[self.paper]:  # a row of ours on a set that the paper leaves out
+            return [], cell.dataset
+        return self.records(cell.run, dataset=cell.dataset), cell.dataset
 
     def collapsed(self, name: str) -> list[str]:
         """The collapse alarms of a run's records; such a training shows a failure, not the claimed effect."""
@@ -81,8 +90,9 @@ class Study:
 
     def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
         """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
-        found = [r for r in self.records(cell.run) if r.has(cell.test_set, cell.scoring, metric)]
-        rows = [record.per_query(cell.test_set, cell.scoring, metric) for record in found]
+        known, test_set = self._of(cell)
+        found = [r for r in known if r.has(test_set, cell.scoring, metric)]
+        rows = [record.per_query(test_set, cell.scoring, metric) for record in found]
         return np.array(rows), [record.seed for record in found]
 
     def spread(self, test_set: str, metric: str) -> tuple[float, int]:
@@ -113,25 +123,19 @@ class Study:
 
     def identities(self, cell: Cell) -> np.ndarray:
         """Identity of every query of the cell's test set. ``[Q]``"""
-        return self.records(cell.run)[0].arrays[f"{cell.test_set}/pid"]
+        known, test_set = self._of(cell)
+        return known[0].arrays[f"{test_set}/pid"]
 
     def value(self, cell: Cell, metric: str) -> Value | None:
         """Mean and spread of a cell over its seeds, None where it has no record."""
-        return self.scored(cell.run, test_set=cell.test_set, scoring=cell.scoring, metric=metric)
+        known, test_set = self._of(cell)
+        return _mean(known, test_set=test_set, scoring=cell.scoring, metric=metric)
 
     def scored(
         self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1"
     ) -> Value | None:
         """Mean and spread over seeds of a run under a test-time variant on a test set."""
-        rows = [
-            r.metrics[test_set][scoring] for r in self.records(name) if scoring in r.metrics.get(test_set, {})
-        ]
-        if not rows:
-            return None
-        values = np.array([row[metric] for row in rows])
-        return Value(
-            float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values)
-        )
+        return _mean(self.records(name), test_set=test_set, scoring=scoring, metric=metric)
 
     def metrics(self, table: str) -> tuple[str, ...]:
         """The accuracies that the paper prints in a table for its own rows; rank-1 and mAP where it prints none."""
@@ -152,7 +156,7 @@ class Study:
                 ours = self.value(cell, metric) or Value(np.nan, np.nan, 0)
                 lines.append(
                     {
-                        "table": cell.table, "row": cell.row, "dataset": cell.dataset, "test_set": cell.test_set,
+                        "table": cell.table, "row": cell.row, "dataset": cell.dataset, "test_set": self._of(cell)[1],
                         "run": cell.run, "scoring": cell.scoring, "metric": metric,
                         "variant": known["variant"] if known is not None else "",
                         "note": known["note"] if known is not None else "",
@@ -170,3 +174,11 @@ class Study:
         incomplete = {(c.table, c.row) for c in cells if self.value(c, "rank1") is None}
         absent = [name for name in self.grid.runs if not self.records(name)]
         return {"rows": len(names), "recorded": len(names - incomplete), "missing": absent}
+
+
+def _mean(found: list[RunRecord], *, test_set: str, scoring: str, metric: str) -> Value | None:
+    rows = [r.metrics[test_set][scoring] for r in found if scoring in r.metrics.get(test_set, {})]
+    if not rows:
+        return None
+    values = np.array([row[metric] for row in rows])
+    return Value(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values))

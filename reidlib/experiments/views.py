@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from reidlib.data.masks import groups
+from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.records import ImageRecord
 from reidlib.data.transforms import MEAN, STD
 from reidlib.evaluation import ranking
@@ -42,7 +42,13 @@ def pictures(images: Sequence[ImageRecord]) -> np.ndarray:
 
 
 def labels(images: Sequence[ImageRecord], *, k: int | None = None) -> np.ndarray:
-    """The true part labels of images, grouped into K parts if asked. ``[N, H, W]`` uint8"""
+    """The part labels of images, grouped into K parts if asked. ``[N, H, W]`` uint8
+
+    Confidence fields must be grouped, and show the likeliest part of every cell.
+    """
+    if images[0].mask.suffix == ".npy":
+        fields = np.stack([shrink_fields(np.load(image.mask), size=(256, 128)) for image in images])
+        return field_targets(torch.from_numpy(fields), groups(k)).argmax(1).byte().numpy()
     maps = np.stack([cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE) for image in images])
     return maps if k is None else groups(k).lookup.numpy()[maps]
 

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 
 from reidlib.experiments.config import TWINS, Preset, RunConfig, preset
+from reidlib.experiments.recipes import literal
 from reidlib.published import printed
 
 
@@ -45,15 +46,20 @@ class Grid:
     main: tuple[str, ...]
     headline: tuple[tuple[str, str, str], ...]
 
-    def run(self, name: str, *, preset_name: str, seed: int = 0) -> RunConfig:
-        """The run of a name.
+    def run(self, name: str, *, preset_name: str, seed: int = 0, dataset: str | None = None) -> RunConfig:
+        """The run of a name; at the ``real`` preset as its paper trained it for one of its data sets.
 
         Raises:
-            ValueError: no such run.
+            ValueError: no such run, or a data set that the paper does not print.
         """
         if name not in self.runs:
             raise ValueError(f"{self.paper} has no run {name!r}; expected one of {', '.join(self.runs)}")
-        return replace(self.runs[name](preset(preset_name)), seed=seed)
+        run = replace(self.runs[name](preset(preset_name)), seed=seed)
+        if preset_name == "real":
+            return literal(run, dataset)
+        if dataset is not None:
+            raise ValueError(f"dataset = {dataset!r}: only the real preset has one training per data set")
+        return run
 
     def cell(self, table: str, row: str, dataset: str) -> Cell:
         """The cell that stands at a printed place.
@@ -75,14 +81,16 @@ class Grid:
         keys = {cell.key for cell in self.cells}
         return sorted({f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} - keys)
 
-    def queue(self, *, preset_name: str, seeds: int) -> list[RunConfig]:
+    def queue(self, *, preset_name: str, seeds: int, dataset: str | None = None) -> list[RunConfig]:
         """All runs for this many seeds, in the order in which they should be computed.
 
         Every run once, then the main runs' further seeds, then the others'.
         """
         names = [(name, seed) for seed in range(seeds) for name in self.runs]
         names.sort(key=lambda item: (item[1] > 0, item[0] not in self.main if item[1] else False, item[1]))
-        return [self.run(name, preset_name=preset_name, seed=seed) for name, seed in names]
+        runs = [self.run(n, preset_name=preset_name, seed=seed, dataset=dataset) for n, seed in names]
+        first = {run.hash: run for run in reversed(runs)}  # at real, "literal" rows are the main ones again
+        return [run for run in runs if first[run.hash] is run]
 
 
 GRIDS = ("bpbreid", "qpm", "pan", "dpti")

@@ -1,0 +1,195 @@
+"""What is there of a data set, what is wrong with it and how to mend it; nothing is written.
+
+The expected counts are those that the sets' papers and loaders state: ``data/published/datasets.csv``.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from reidlib.data.datasets import load
+from reidlib.data.feeding import read_image, read_mask
+from reidlib.data.records import SPLITS, ImageRecord, Split
+from reidlib.protocol import Protocol
+from reidlib.published import PUBLISHED
+
+NAMED = 5  # culprits that a line names before it only counts them
+PIECE = 256  # images that a thread decodes in a row
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a diagnosis; ``good`` is None where nothing is known to compare with."""
+
+    what: str
+    found: str
+    expected: str = ""
+    good: bool | None = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All checks of a data set."""
+
+    name: str
+    root: Path
+    checks: tuple[Check, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """No check failed."""
+        return all(check.good is not False for check in self.checks)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per check, for a notebook."""
+        marks = {True: "✔", False: "✘", None: "·"}
+        rows = [(marks[c.good], c.what, c.found, c.expected, c.remedy) for c in self.checks]
+        return pd.DataFrame(rows, columns=["", "check", "found", "expected", "remedy"]).set_index("")
+
+    def lines(self, *, colour: bool = False) -> list[str]:
+        """The same for a terminal: failed checks are followed by their remedy."""
+        paint = {True: "\033[32m{}\033[0m", False: "\033[31m{}\033[0m", None: "{}"}
+        marks = {True: "ok ", False: "BAD", None: " - "}
+        lines = [f"{self.name} in {self.root}"]
+        for check in self.checks:
+            wanted = f" (expected {check.expected})" if check.expected and not check.good else ""
+            mark = paint[check.good].format(marks[check.good]) if colour else marks[check.good]
+            lines.append(f"{mark} {check.what:24} {check.found}{wanted}")
+            if check.good is False and check.remedy:
+                lines.append(f"    -> {check.remedy}")
+        bad = sum(check.good is False for check in self.checks)
+        return [*lines, "all is well" if not bad else f"{bad} of {len(self.checks)} checks failed"]
+
+
+def examine(name: str, root: Path) -> Diagnosis:
+    """Check a data set: layout, counts, matches, every image and every file of part labels.
+
+    Args:
+        name: as in ``datasets.load``.
+        root: likewise.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    root = Path(root)
+    try:
+        split = load(name, root)
+    except FileNotFoundError as error:
+        return Diagnosis(name, root, (Check("layout", "not found", good=False, remedy=str(error)),))
+    except ValueError as error:
+        if str(error).startswith("name "):
+            raise
+        return Diagnosis(name, root, (Check("index", "cannot be made", good=False, remedy=str(error)),))
+    checks = [Check("layout", str(split.root), good=True), *_counts(split), _matches(split)]
+    checks += [*_pixels(split), *_labels(split), Check("index", split.fingerprint)]
+    return Diagnosis(name, root, tuple(checks))
+
+
+@cache
+def published_counts() -> pd.DataFrame:
+    """Images, identities and cameras that each split of each set should have; NaN where none is known."""
+    return pd.read_csv(PUBLISHED / "datasets.csv").set_index(["dataset", "split"])
+
+
+def _counts(split: Split) -> Iterable[Check]:
+    known, table = published_counts(), split.counts()
+    for side in SPLITS:
+        wanted = known.loc[(split.name, side)] if (split.name, side) in known.index else None
+        if wanted is None and not table[side]["images"]:
+            continue
+        for kind in ("images", "identities", "cameras"):
+            found, expected = table[side][kind], np.nan if wanted is None else wanted[kind]
+            if kind == "cameras" and split.protocol is Protocol.NO_CAMERA:
+                continue
+            if np.isnan(expected):
+                yield Check(f"{side} {kind}", f"{found:,}")
+                continue
+            cure = (
+                "missing: unpack it again" if found < expected else "too many: remove what is not of the set"
+            )
+            remedy = f"{abs(found - expected):,.0f} {cure}"
+            yield Check(f"{side} {kind}", f"{found:,}", f"{expected:,.0f}", bool(found == expected), remedy)
+
+
+def _matches(split: Split) -> Check:
+    """Queries that no gallery image can answer: the evaluation would leave them out."""
+    cameras: dict[int, set[int]] = {}
+    for record in split.gallery:
+        cameras.setdefault(record.pid, set()).add(record.camid)
+    lost = [r for r in split.query if not _answered(r, cameras.get(r.pid, set()), split.protocol)]
+    rule = "under another camera " if split.protocol is Protocol.MARKET else ""
+    return Check(
+        "queries without a match",
+        f"{len(lost):,} of {len(split.query):,}",
+        "0",
+        not lost,
+        f"no gallery image shows the person of {_named(r.path.name for r in lost)} {rule}".rstrip()
+        + "; add some or remove the queries",
+    )
+
+
+def _answered(query: ImageRecord, cameras: set[int], protocol: Protocol) -> bool:
+    return bool(cameras - {query.camid} if protocol is Protocol.MARKET else cameras)
+
+
+def _named(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(islice(names, NAMED)) + rest
+
+
+def _pixels(split: Split) -> Iterable[Check]:
+    records = [record for side in SPLITS for record in getattr(split, side)]
+    sizes = _each(_size, records, label="images")
+    broken = [record.path for record, size in zip(records, sizes) if size is None]
+    remedy = (
+        f"unreadable or truncated: {_named(f'{p.parent.name}/{p.name}' for p in broken)}; unpack them again"
+    )
+    yield Check("broken images", f"{len(broken):,} of {len(records):,}", "0", not broken, remedy)
+    whole = sorted(size for size in sizes if size)
+    if whole:
+        (low, *_), (*_, high) = whole, whole
+        yield Check("height x width", f"{low[0]}x{low[1]} to {high[0]}x{high[1]}")
+
+
+def _size(record: ImageRecord) -> tuple[int, int] | None:
+    image = read_image(record.path)
+    return None if image is None else image.shape[:2]
+
+
+def _labels(split: Split) -> Iterable[Check]:
+    for side in SPLITS:
+        records = [record for record in getattr(split, side) if record.mask]
+        if records:
+            errors = [error for error in _each(_mask_error, records, label=f"{side} labels") if error]
+            found = f"{len(records) - len(errors):,} of {len(records):,} fit"
+            yield Check(f"{side} part labels", found, "all", not errors, "; ".join(errors[:NAMED]))
+
+
+def _mask_error(record: ImageRecord) -> str | None:
+    image = read_image(record.path)
+    if image is None:
+        return None  # told as a broken image
+    try:
+        read_mask(record.mask, size=image.shape[:2])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _each(task, records: Sequence[ImageRecord], *, label: str) -> list:
+    """The task's results in order, several at a time: decoding leaves the interpreter free."""
+    pieces = [records[start : start + PIECE] for start in range(0, len(records), PIECE)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda piece: [task(record) for record in piece], pieces)
+        bar = tqdm(found, total=len(pieces), desc=label, unit_scale=PIECE, unit="img", disable=None)
+        return [result for piece in bar for result in piece]

@@ -1,0 +1,218 @@
+"""Generated trees in the real layouts, all the way: index, feeding, a training step, evaluation, a record."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_datasets import LAYOUTS, touch
+from trees import paint, plant
+
+from reidlib import report
+from reidlib.__main__ import main
+from reidlib.backbones import build_backbone
+from reidlib.data.datasets import DATASETS, load
+from reidlib.data.feeding import Loader, load_bank
+from reidlib.data.transforms import Augment
+from reidlib.evaluation import evaluate
+from reidlib.experiments import records, runner
+from reidlib.experiments.grids import grid
+from reidlib.experiments.study import Study
+from reidlib.models.bot import SCORINGS, BoT, Config
+from reidlib.training import TrainConfig, extract, fit
+
+SIZE = (32, 16)
+
+
+@pytest.mark.parametrize(("name", "number"), LAYOUTS)
+def test_every_layout_is_trained_and_scored_on(tmp_path, name, number):
+    layout = DATASETS[name].layouts[number]
+    home = plant(name, tmp_path, layout=layout)
+    if layout.extra:
+        touch(home / layout.extra, "0000_c1s1_000001_00.jpg")
+    split = load(name, tmp_path)
+    if not split.train:
+        plant("market1501", tmp_path)
+    source = split if split.train else load("market1501", tmp_path)
+    cache = tmp_path / "cache"
+    bank = load_bank(source.train, size=SIZE, cache=cache, labels=source.labels)
+    config = TrainConfig(iterations=1, identities=4, images=2)
+    model = BoT(Config(backbone="small", width=0.25), identities=len(source.labels))
+    history = fit(model, Loader(bank, config, 0), config=config, seed=0, device="cpu")
+    assert history.steps == 1
+    query, gallery = (
+        extract(model, load_bank(part, size=SIZE, cache=cache)) for part in (split.query, split.gallery)
+    )
+    scores = evaluate(
+        query,
+        gallery,
+        distance=lambda q, g: BoT.distance(q, g, scoring=SCORINGS["default"]),
+        protocol=split.protocol,
+    )
+    assert scores.skipped == 0
+    assert 0 <= scores.mAP <= 1
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Real data, records and caches below a folder of the test."""
+    monkeypatch.setattr(runner, "REAL", tmp_path / "data")
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path
+
+
+def with_fields(home):
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        place = home / "masks" / "pifpaf_maskrcnn_filtering" / folder
+        place.mkdir(parents=True)
+        for image in (home / folder).iterdir():
+            fields = np.zeros((36, 17, 9), np.float32)
+            fields[0, :8], fields[15, 8:] = 0.9, 0.8
+            np.save(place / f"{image.stem}.npy", fields)
+
+
+def test_a_real_run_becomes_a_record_and_a_value(scratch):
+    """BPBreID's recipe on Occluded-Duke with its published masks, the network and the length cut down."""
+    with_fields(
+        plant(
+            "occluded-duke", scratch / "data", counts={"train": (64, 16), "query": (6, 3), "gallery": (24, 4)}
+        )
+    )
+    study = Study("bpbreid", "real")
+    run = study.run("k8", dataset="occluded-duke")
+    small = replace(
+        run,
+        model_config=replace(run.model_config, backbone="small", width=0.25, dim=8, weights=None),
+        data=replace(run.data, height=64, width=32),
+        train=replace(run.train, epochs=1),
+    )
+    record = runner.train(small, progress=False)
+    assert set(record.metrics) == {"occluded-duke"}
+    assert record.metrics["occluded-duke"]["default"]["queries"] == 6
+    assert records.path(small).is_relative_to(scratch / "results" / "runs" / "bpbreid")
+    assert records.find(small) == record
+    with pytest.raises(records.RecordError, match="weights: None -> imagenet"):
+        records.find(run)
+    records.write(replace(record, config=run.identity()), records.path(run))
+    cell = study.grid.cell("table1", "bpbreid-rn", "occluded-duke")
+    found = record.metrics["occluded-duke"]["default"]
+    assert study.value(cell, "mAP").mean == pytest.approx(found["mAP"])
+    assert study.value(study.grid.cell("table1", "bpbreid-rn", "market1501"), "mAP") is None
+
+
+def test_command_line_prints_the_paper_beside_ours(scratch, capsys):
+    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    scores = {
+        "rank1": 0.9,
+        "rank3": 0.9,
+        "rank5": 1.0,
+        "rank10": 1.0,
+        "mAP": 0.8,
+        "mINP": 0.5,
+        "queries": 2,
+        "skipped": 0,
+    }
+    made = records.RunRecord(
+        config=run.identity(), hash=run.hash, name=run.name, paper="pan", preset="real", seed=0, provenance={},
+        history={}, alarms=[], metrics={"market1501": {name: scores for name in run.scorings}}, measures={},
+        behaviour=[], test_scorings=1, parameters=1, arrays={"market1501/default/rank": np.array([1])},
+    )  # fmt: skip
+    records.write(made, records.path(run))
+    assert (
+        main(["run", "--paper", "pan", "--preset", "real", "--dataset", "market1501", "--only", "pan"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "nothing to do" in out
+    line = next(line.split() for line in out.splitlines() if "pan-resnet50 " in line and "mAP" in line)
+    assert line[2:7] == ["market1501", "mAP", "87.6", "80.0", "NaN"]
+    with pytest.raises(ValueError, match="true parts and visibility"):
+        report.open_study("pan", preset="real", seeds=None)
+
+
+def test_absent_data_is_an_error_with_a_remedy(scratch):
+    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    with pytest.raises(
+        FileNotFoundError, match=r"market1501: expected .*Market-1501-v15\.09\.15.*does not exist"
+    ):
+        runner.prepare(run.data)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        ("resnet50", r"resnet50-0676ba61\.pth from https://.*resnet50-0676ba61\.pth and put it there"),
+        ("resnet50-ibn", "IBN-Net"),
+        ("hrnet-w32", "HRNet-Image-Classification"),
+        ("osnet", "deep-person-reid"),
+    ],
+)
+def test_absent_weights_say_where_they_come_from(scratch, backbone, words):
+    with pytest.raises(ValueError, match=rf"nothing is downloaded.*{words}"):
+        build_backbone(backbone, weights="imagenet")
+
+
+def test_a_recipe_at_full_size(scratch):
+    """Two steps of BPBreID's recipe with ResNet-50 at 256x128; the batch alone is smaller, for the test's time."""
+    home = plant(
+        "occluded-duke",
+        scratch / "data",
+        counts={"train": (16, 4), "query": (2, 1), "gallery": (4, 2)},
+        write=lambda path, number: paint(path, number, size=(128, 64)),
+    )
+    with_fields(home)
+    files = scratch / "torch" / "hub" / "checkpoints"
+    files.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(build_backbone("resnet50").state_dict(), files / "resnet50-0676ba61.pth")
+    run = grid("bpbreid").run("k8", preset_name="real")
+    bank = runner.training_bank(run)
+    assert bank.size == (256, 128)
+    assert bank.masks.shape == (16, 36, 64, 32)
+    config = replace(run.train, identities=4, images=2, iterations=2)
+    model = runner.build(run, identities=4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    history = fit(model, runner.loader(replace(run, train=config), bank), config=config, seed=0, device="cpu")
+    assert history.lr == pytest.approx([3.5e-6, 3.5e-6])
+    assert set(history.losses) == {"id_global", "id_foreground", "id_concat", "triplet_parts", "attention"}
+    assert all(np.isfinite(values).all() for values in history.losses.values())
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"backbone.conv1.weight", "head.classify_pixels.1.weight", "head.reduce.parts.0.weight"} <= moved
+
+
+PLAIN = Augment(flip=0.0, pad=0.0, erase=0.0)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        replace(PLAIN, erase=1.0, erase_area=(0.02, 0.4)),
+        replace(PLAIN, zoom="enlarge"),
+        replace(PLAIN, zoom="resized"),
+        replace(PLAIN, jitter=1.0),
+        replace(PLAIN, augmix=1.0),
+    ],
+)
+def test_every_augmentation_draws_per_image_and_repeats(tmp_path, augment):
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (8, 4, 3), np.uint8), (32, 64))
+    for number in range(16):
+        folder = tmp_path / f"{number // 4 + 1}"
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)  # sixteen times the same
+    split = load("folder", tmp_path)
+    records_ = split.query + split.gallery
+    bank = load_bank(
+        records_, size=(64, 32), cache=tmp_path / "cache", labels={p: p - 1 for p in range(1, 5)}
+    )
+    config = TrainConfig(iterations=1, identities=4, images=4, augment=augment)
+    first, again = (next(Loader(bank, config, 3).epoch(0)).images for _ in range(2))
+    assert torch.equal(first, again)
+    different = {tuple(image.flatten().tolist()) for image in first}
+    assert len(different) > 6  # half of the enlarged ones stay
+    plain = next(Loader(bank, replace(config, augment=PLAIN), 3).epoch(0)).images
+    assert len({tuple(image.flatten().tolist()) for image in plain}) == 1
+    assert first.isfinite().all()
+    assert (first.mean((1, 2, 3)) - plain.mean((1, 2, 3))).abs().max() < 1.5
