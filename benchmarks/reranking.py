@@ -49,8 +49,8 @@ def sparse(everyone: Features, queries: int) -> np.ndarray:
 def dense(everyone: Features, queries: int) -> np.ndarray:
     """The usual form: full tables of distances, ranks and encodings, a Python loop over the images."""
     original = squared(everyone, everyone).numpy()
-    original /= original.max(1, keepdims=True)
     rank = np.argsort(original, axis=1, kind="stable").astype(np.int32)
+    original /= original.max(1, keepdims=True)
     encoding = np.zeros_like(original)
     for i in range(len(rank)):
         own = reciprocal(rank, i, K1)

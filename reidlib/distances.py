@@ -89,7 +89,7 @@ def visible_part_distance(
     return total.div_(weights).masked_fill_(weights == 0, torch.inf)  # Eq. 9
 
 
-def _prepare(embedding: Float[Tensor, "N D"], normalized: bool) -> Float[Tensor, "N D"]:
+def _prepare(embedding: Float[Tensor, "N *K D"], normalized: bool) -> Float[Tensor, "N *K D"]:
     embedding = full_precision(embedding)
     return normalize(embedding, dim=-1) if normalized else embedding
 

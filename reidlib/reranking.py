@@ -139,18 +139,20 @@ def _nearest(
     for start in range(0, len(everyone), block):
         rows = distance(everyone[start : start + block], everyone).detach()
         largest = rows.amax(1)
-        if not (largest.isfinite().all() and rows.amin().isfinite()):
+        if not largest.isfinite().all():
             raise ValueError("distance is not finite for some pair of images; k-reciprocal needs numbers")
-        largest = torch.where(largest > 0, largest, 1.0)
-        rows = rows / largest[:, None]
-        found.append([*_smallest(rows, count), largest.cpu().numpy()])
-        inside = rows[: max(queries - start, 0), queries:]
-        original[start : start + len(inside)] = inside
+        largest = torch.where(largest > 0, largest, 1.0)[:, None]
+        columns, values = _smallest(rows, count)
+        found.append([part.cpu().numpy() for part in (columns, values / largest, largest[:, 0])])
+        mine = original[start : start + block]  # none for a block of gallery images
+        mine.copy_(rows[: len(mine), queries:] / largest[: len(mine)])
     index, near, largest = (np.concatenate(parts) for parts in zip(*found))
     return _Near(index, near, largest), original
 
 
-def _smallest(rows: Float[Tensor, "b N"], count: int) -> tuple[np.ndarray, np.ndarray]:
+def _smallest(
+    rows: Float[Tensor, "b N"], count: int
+) -> tuple[Int[Tensor, "b {count}"], Float[Tensor, "b {count}"]]:
     """Columns and values of the smallest entries, in the order of a stable sort, mostly without sorting."""
     more = min(count + 1, rows.shape[1])
     values, index = rows.topk(more, largest=False)
@@ -161,7 +163,7 @@ def _smallest(rows: Float[Tensor, "b N"], count: int) -> tuple[np.ndarray, np.nd
     index = index.gather(1, order)
     for row in tied.nonzero().flatten().tolist():  # which of the equal ones were taken is the library's whim
         values[row], index[row] = (found[:count] for found in rows[row].sort(stable=True))
-    return index.cpu().numpy().astype(np.int32), values.cpu().numpy()
+    return index.int(), values
 
 
 def _neighbourhoods(near: Int[np.ndarray, "N W"], *, k1: int) -> _Sparse:
