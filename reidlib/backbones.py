@@ -1,9 +1,9 @@
 """Backbones: an image batch in, a feature map ``[N, C, h, w]`` after the last ReLU out.
 
 ResNets and OSNet have a stride of 16 (the last stage does not shrink the map), HRNets and the small
-ones of the presets one of 4 (``small-osnet`` and ``small-resnet*`` of 8). Parameter names are those of torchvision, IBN-Net,
-timm and Torchreid, so that their weight files load. Left out: non-local blocks, which no row of the
-papers built so far needs.
+ones of the presets one of 4 (``small-osnet`` and the deep small ones of 8). Parameter names are those of
+torchvision, IBN-Net, timm and Torchreid, so that their weight files load. Left out: non-local blocks, which no
+row of the papers built so far needs.
 """
 
 from pathlib import Path

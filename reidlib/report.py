@@ -45,7 +45,7 @@ COLORS = {
     Status.NOT_TESTED: "#6e7781",
     Status.UNTESTABLE: "#6e7781",
 }
-TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN"}
+TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN", "aap": "AaP-ReID"}
 BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
 
 

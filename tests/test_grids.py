@@ -27,7 +27,7 @@ def test_cells_name_runs_scorings_and_twins_that_exist(paper):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_no_two_runs_are_the_same_training(paper, preset):
     runs = [grid(paper).run(name, preset_name=preset) for name in grid(paper).runs]
-    assert len({run.hash for run in runs}) == len(runs)
+    assert len({run.hash for run in runs}) == len({run.stem for run in runs})  # or one would be trained twice
 
 
 @pytest.mark.parametrize("paper", GRIDS)

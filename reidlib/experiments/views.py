@@ -141,14 +141,21 @@ def ranked(
     """The nearest gallery images of a query under several test-time variants, one row each."""
     data = runner.test_set(run.data, test_set)
     one, gallery = runner.features(run, test_set)
-    one = one[torch.tensor([query])]
+    rows = torch.tensor([query])
+    one = one[rows]
     images, correct, distances = [], [], []
     for scoring in scorings:
-        distance = runner.distance(run, scoring)
-        index, hit = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=top)
+        found = runner.distances(run, scoring, test_set, rows=rows)  # [1, G]
+        index, hit = ranking(
+            one,
+            gallery,
+            distance=lambda *_: found,  # noqa: B023
+            protocol=Protocol.MARKET,
+            top=top,
+        )
         images.append(pictures([data.split.gallery[i] for i in index[0]]))
         correct.append(hit[0])
-        distances.append(distance(one, gallery)[0, torch.from_numpy(index[0])].numpy())
+        distances.append(found[0, torch.from_numpy(index[0])].numpy())
     picture = pictures([data.split.query[query]])[0]
     return RankedView(picture, np.stack(images), np.stack(correct), np.stack(distances), tuple(titles))
 

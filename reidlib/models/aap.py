@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ MARGIN = 0.3  # of both triplets
 class Scoring:
     """One way to compare two images at test time: a global and a local distance, added."""
 
-    embedding: Literal["pooled", "global", "global_bn"] = "pooled"  # "global" passes BaND at test time too
+    embedding: Literal["pooled", "global"] = "pooled"  # of the raw map, or behind BaND at test time too
     local: Literal["aligned", "unaligned", "none"] = "aligned"
     rerank: bool = False  # k-reciprocal, over queries and gallery together
 
@@ -46,7 +45,9 @@ class Config:
     width: float = 1.0  # channel multiplier of the small backbones
     weights: str | None = None  # None, "imagenet" or a file
     last_stride: Literal[1, 2] = 1  # of the last stage
-    reset_shortcut: bool = False  # the released code gives that stage's shortcut fresh weights with the stride
+    reset_shortcut: bool = (
+        False  # the released code gives that stage's shortcut fresh weights with the stride
+    )
     band: bool = True  # batch norm and ReLU before the global pooling, dropout behind it
     attention: Literal["none", "bam", "sp", "eca", "cwa-add", "cwa-mul"] = "cwa-mul"
     everywhere: bool = False  # attention in all four stages, not in the last two
@@ -84,17 +85,8 @@ class Config:
         return "saliency"
 
     def scorings(self) -> dict[str, Scoring]:
-        """The test-time variants that this network can be scored with, the default first.
-
-        A BN-neck is what its classifier reads, so its descriptor lies behind it.
-        """
-        if self.head == "plain":
-            return SCORINGS
-        return {
-            name: scoring if name == "pooled" else replace(scoring, embedding="global_bn")
-            for name, scoring in SCORINGS.items()
-            if name != "band-at-test"
-        } | {"pooled": SCORINGS["default"]}
+        """The test-time variants that this network can be scored with, the default first."""
+        return SCORINGS
 
 
 SCORINGS = {
@@ -229,9 +221,9 @@ class AaP(nn.Module):
 
     Embeddings: ``pooled`` ``[N, C]`` and ``stripes`` ``[N, m, C]``, average and row maxima of the raw map (test);
     ``global`` ``[N, C]``, what the triplet sees, behind BaND (and, for a plain head, its dropout);
-    ``local`` ``[N, m, D]``, the projected stripes of unit length (local triplet); ``global_bn`` ``[N, C]``
-    behind the BN-neck, if there is one. Logits: ``global`` ``[N, I]``. Maps: ``saliency`` ``[N, 1, h, w]``, the
-    maximum over the channels of the raw map.
+    ``local`` ``[N, m, D]``, the projected stripes of unit length (local triplet). Logits: ``global`` ``[N, I]``,
+    behind a BN-neck if there is one. Maps: ``saliency`` ``[N, 1, h, w]``, the maximum over the channels of the
+    raw map.
     """
 
     Config = Config
@@ -267,17 +259,14 @@ class AaP(nn.Module):
         embedding = global_pool(self.band(features))  # [N, C]
         if self.config.head == "plain":
             embedding = seen = self.dropout(embedding)  # Eq. 4
-            necked = {}
         else:
-            necked = {"global_bn": self.neck(embedding)}
-            seen = self.dropout(necked["global_bn"])
+            seen = self.dropout(self.neck(embedding))
         return ReIDOutput(
             {
                 "pooled": global_pool(features),
                 "stripes": stripe_maxima(features),
                 "global": embedding,
                 "local": normalize(stripes, dim=-1),
-                **necked,
             },
             logits={"global": self.classifier(seen)},
             maps={"saliency": features.amax(1, keepdim=True)},
