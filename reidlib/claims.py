@@ -15,15 +15,17 @@ from enum import StrEnum
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 
 from reidlib import published
 from reidlib.complexity import complexity
 from reidlib.experiments.grids import Cell
+from reidlib.experiments.grids.aap import BACKBONES, literal
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
-from reidlib.models import pan, qpm
+from reidlib.models import aap, pan, qpm
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -293,6 +295,79 @@ def _pan_size(study: Study) -> tuple[Status, str]:
     return _holds(same), text
 
 
+AAP_IDENTITIES = {"market1501": 751, "dukemtmc": 702, "cuhk03": 767}
+"""Training identities, which the classifiers of AaP-ReID's printed sizes have."""
+
+
+def printed_sizes() -> pd.DataFrame:
+    """Every size that AaP-ReID prints, beside the exact count in training, cut and rounded to its two decimals.
+
+    Returns:
+        Columns table, row, dataset, printed (millions), exact, truncated, rounded, rule.
+    """
+    own = published.printed("aap").query("metric == 'params_m'")
+    lines = []
+    for cell in own.itertuples():
+        build = partial(aap.AaP, literal(cell.row))
+        exact = complexity(build, identities=AAP_IDENTITIES[cell.dataset]).training
+        digits = {"truncated": exact // 10_000 / 100, "rounded": round(exact / 1e6, 2)}
+        rule = next((name for name, value in digits.items() if value == float(cell.value)), "neither")
+        lines.append(
+            {"table": cell.table, "row": cell.row, "dataset": cell.dataset, "printed": float(cell.value)}
+            | {"exact": exact, **digits, "rule": rule}
+        )
+    return pd.DataFrame(lines)
+
+
+def _aap_size(_: Study) -> tuple[Status, str]:
+    """AaP-ReID claim 10: order of the attentions' sizes, and the printed digits."""
+    sizes = printed_sizes()
+    exact = sizes.query("table == 'table3'").set_index("row")["exact"]
+    ordered = all(
+        exact[f"{name}-eca"] < exact[f"{name}-cwa-mul"] == exact[f"{name}-cwa-add"]
+        and exact[f"{name}-cwa-mul"] < exact[f"{name}-sp"] < exact[f"{name}-bam"]
+        for name in BACKBONES
+    )
+    counts = sizes["rule"].value_counts().to_dict()
+    tally = ", ".join(f"{number} {rule}" for rule, number in counts.items())
+    order = "ECA < CWA < SP < BAM" if ordered else "another order"
+    text = f"{order} on the four backbones; printed sizes equal to the exact count {tally}"
+    return _holds(ordered and "neither" not in counts), text
+
+
+def _lowest_loss(study: Study) -> tuple[Status, str]:
+    """AaP-ReID claim 12: the training loss at the end, by attention, on each backbone."""
+    statuses, found = [], []
+    for name in BACKBONES:
+        ends = {kind: final_loss(study, f"{name}-{kind}") for kind in aap.ATTENTIONS}
+        missing = [f"{name}-{kind}" for kind, end in ends.items() if end is None]
+        if missing:
+            return Status.NOT_TESTED, f"no usable record of {', '.join(missing)}"
+        mine, error = ends.pop("cwa-mul")
+        best = min(ends, key=lambda kind: ends[kind][0])
+        gap, noise = mine - ends[best][0], 2 * float(np.hypot(error, ends[best][1]))
+        statuses.append(
+            Status.CONTRADICTED if gap > noise else Status.REPRODUCED if gap < -noise else Status.INCONCLUSIVE
+        )
+        found.append(f"{name} {gap:+.3f} ± {noise:.3f} against {best}")
+    return combine(statuses), f"loss at the end, CWA(x) less the best other: {'; '.join(found)}"
+
+
+def final_loss(study: Study, name: str) -> tuple[float, float] | None:
+    """Mean total loss over the last tenth of a run's training, over its seeds, and its standard error; None if none."""
+    records = study.records(name)
+    if not records or study.collapsed(name):
+        return None
+    ends = np.stack([total_loss(record.history) for record in records])
+    ends = ends[:, -max(2, ends.shape[1] // 10) :].mean(0)
+    return float(ends.mean()), float(ends.std(ddof=1) / np.sqrt(len(ends)))
+
+
+def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
+    """Sum of the terms of a record's history."""
+    return np.sum([values for name, values in history.items() if name != "lr"], axis=0)
+
+
 def _holds(condition: bool) -> Status:
     return Status.REPRODUCED if condition else Status.CONTRADICTED
 
@@ -301,5 +376,7 @@ EXACT: dict[str, Callable[[Study], tuple[Status, str]]] = {
     "bpbreid-17": _needs_no_masks,
     "qpm-11": _refinement_is_cheap,
     "pan-13": _pan_size,
+    "aap-10": _aap_size,
+    "aap-12": _lowest_loss,
 }
 """Claims that a computation decides: the verdict, and what was found."""

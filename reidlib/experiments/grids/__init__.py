@@ -73,7 +73,8 @@ class Grid:
 
     def uncovered(self) -> list[str]:
         """Printed own rows without a cell; a test keeps this empty. What names no data set, a size, needs none."""
-        own = printed(self.paper).query("kind == 'own' and dataset != '' and table not in @self.computed")
+        computed = self.computed
+        own = printed(self.paper).query("kind == 'own' and dataset != '' and table not in @computed")
         keys = {cell.key for cell in self.cells}
         return sorted({f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} - keys)
 
