@@ -329,6 +329,26 @@ def mask_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def size_table() -> "pd.io.formats.style.Styler":
+    """Every size that AaP-ReID prints, beside the exact count, cut and rounded to two decimals."""
+    frame = claims.printed_sizes()
+    bold = frame["rule"].map(lambda rule: "font-weight:600" if rule != "truncated" else "")
+    styled = _style(frame).apply(lambda _: bold, subset=["rule"])
+    return styled.format(precision=2, thousands=",")
+
+
+def saliency_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
+    """Shares of saliency on the person, on what is in front, and elsewhere, in percent.
+
+    Args:
+        runs: title -> run.
+    """
+    frame = views.saliency_shares(study, dict(runs))
+    for column in ("person", "front", "background"):
+        frame[column] = frame[column].map(percent)
+    return frame.rename(columns={"front": "what is in front"})
+
+
 def trace(run: RunConfig) -> pd.DataFrame:
     """Every module of the run's model, its output shape on one image, and its parameters."""
     model, rows = runner.build(run, identities=160).eval(), []

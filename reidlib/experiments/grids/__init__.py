@@ -73,8 +73,7 @@ class Grid:
 
     def uncovered(self) -> list[str]:
         """Printed own rows without a cell; a test keeps this empty. What names no data set, a size, needs none."""
-        computed = self.computed
-        own = printed(self.paper).query("kind == 'own' and dataset != '' and table not in @computed")
+        own = printed(self.paper).query("kind == 'own' and dataset != '' and table not in @self.computed")
         keys = {cell.key for cell in self.cells}
         return sorted({f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} - keys)
 
