@@ -11,8 +11,13 @@ from reidlib import claims
 from reidlib.backbones import build_backbone, stages
 from reidlib.complexity import complexity
 from reidlib.distances import aligned_distance, aligned_pairs, shortest_path
+from reidlib.evaluation import evaluate
+from reidlib.experiments import runner
+from reidlib.experiments.grids import grid
 from reidlib.losses import batch_hard_triplet, hardest, identity_loss
 from reidlib.models.aap import ATTENTIONS, BAM, CWA, ECA, SP, AaP, Config, Scoring
+from reidlib.protocol import Protocol
+from reidlib.reranking import k_reciprocal
 from reidlib.types import Features
 
 A = torch.tensor([[1.0, 0], [0, 1], [-1, 0]])
@@ -287,3 +292,20 @@ def test_spatial_gate_is_one_map() -> None:
     maps = torch.rand(2, 32, 8, 4)
     ratio = SP(32).eval()(maps) / maps
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
+
+
+def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner asks the model for pairwise distances only, and re-ranks query and gallery together."""
+    run = grid("aap").run("aap", preset_name="smoke")
+    everyone = features(build(), 24)
+    everyone = replace(everyone, pid=torch.arange(24) % 6 + 1, camid=torch.arange(24) // 6)
+    query, gallery = everyone[slice(0, 6)], everyone[slice(6, None)]
+    monkeypatch.setattr(runner, "features", lambda *_: (query, gallery))
+    table = k_reciprocal(query, gallery, distance=partial(AaP.distance, scoring=Scoring()))
+    expected = evaluate(query, gallery, distance=lambda *_: table, protocol=Protocol.MARKET, block=6)
+    assert runner.score(run, "reranked", "synth-market").summary() == expected.summary()
+    rows = torch.tensor([4, 1])
+    assert torch.equal(runner.distances(run, "reranked", "synth-market", rows=rows), table[rows])
+    plain = runner.distances(run, "default", "synth-market", rows=rows)
+    assert torch.equal(plain, AaP.distance(query[rows], gallery, scoring=Scoring()))
+    assert not torch.allclose(plain, table[rows])
