@@ -606,7 +606,7 @@ def loss_panels(
     for ax, (text, group) in zip(panels[0], curves.items()):
         for name, values in group.items():
             ax.plot(_progress(len(values)), values, color=colours[name], lw=1.2)
-        ax.set(title=text, xlabel="training, %")
+        ax.set(title=text, xlabel="training, %", xlim=(0, 100))
     panels[0, 0].set(ylabel=ylabel)
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     fig.legend(handles=handles, loc="outside lower center", ncols=max(len(names), 1), handlelength=1)

@@ -7,7 +7,7 @@ import torch
 from reidlib.experiments import runner
 from reidlib.experiments.grids import grid
 from reidlib.experiments.truth import (
-    CARRIED,
+    VEHICLES,
     bodies,
     heat_values,
     mask_alarms,
@@ -102,7 +102,7 @@ def test_shown_queries_have_a_twin_and_stand_behind_cars_first(sets):
     rows = shown(occluded, holistic, each=2)
     _, known = twins(occluded, holistic)
     assert known[rows].all()
-    kinds = truth_of(occluded.split, occluded.query.names)["occluder"].isin(CARRIED).to_numpy()[rows]
+    kinds = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()[rows]
     assert (np.diff(kinds.astype(int)) <= 0).all()
     for kind in (True, False):
         people = occluded.query.pid.numpy()[rows[kinds == kind]]

@@ -189,7 +189,7 @@ def mask_alarms(measures: dict[str, dict]) -> list[str]:
     ]
 
 
-CARRIED = ("car", "cart")
+VEHICLES = ("car", "cart")
 """Occluders of Figure 5 of AaP-ReID, which shows people behind cars and carts apart."""
 
 
@@ -202,11 +202,11 @@ def shown(data: TestSet, whole: TestSet, *, each: int = 3) -> Int[np.ndarray, " 
     frame = pd.DataFrame(
         {
             "pid": data.query.pid.numpy(),
-            "carried": truth_of(data.split, data.query.names)["occluder"].isin(CARRIED).to_numpy(),
+            "vehicle": truth_of(data.split, data.query.names)["occluder"].isin(VEHICLES).to_numpy(),
         }
     )[known]
-    first = frame.drop_duplicates(["pid", "carried"])
-    chosen = [first[first["carried"] == kind].index[:each] for kind in (True, False)]
+    first = frame.drop_duplicates(["pid", "vehicle"])
+    chosen = [first[first["vehicle"] == kind].index[:each] for kind in (True, False)]
     return np.concatenate(chosen)
 
 

@@ -20,7 +20,7 @@ from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
 from reidlib.experiments.truth import (
-    CARRIED,
+    VEHICLES,
     behind_person,
     mask_measures,
     region_names,
@@ -553,11 +553,11 @@ def saliency(study: Study, runs: dict[str, str], *, place: str) -> tuple[np.ndar
     run = study.run(next(iter(runs.values())))
     whole, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
     chosen = shown(occluded, whole)
-    carried = truth_of(occluded.split, occluded.query.names)["occluder"].isin(CARRIED).to_numpy()[chosen]
+    vehicle = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()[chosen]
     data, rows, name = occluded, chosen, run.data.test_sets[1]
     if place == "unoccluded":
         data, rows, name = whole, twins(occluded, whole)[0][chosen], run.data.test_sets[0]
-    kept = np.flatnonzero(carried if place != "behind others" else ~carried)
+    kept = np.flatnonzero(vehicle if place != "behind others" else ~vehicle)
     empty = np.full((len(chosen), len(HEATS), run.data.height // 4, run.data.width // 4), np.nan)
     stored = [
         records[0].arrays[f"{name}/heat"].astype(float) if (records := study.records(r)) else empty
@@ -580,9 +580,9 @@ def saliency_shares(study: Study, runs: dict[str, str]) -> pd.DataFrame:
     run = study.run(next(iter(runs.values())))
     whole, occluded = run.data.test_sets[:2]
     data = runner.test_set(run.data, occluded)
-    carried = truth_of(data.split, data.query.names)["occluder"].isin(CARRIED).to_numpy()
+    vehicle = truth_of(data.split, data.query.names)["occluder"].isin(VEHICLES).to_numpy()
     count = len(runner.test_set(run.data, whole).query)
-    rows = dict(zip(PLACES, ((occluded, carried), (occluded, ~carried), (whole, np.ones(count, dtype=bool)))))
+    rows = dict(zip(PLACES, ((occluded, vehicle), (occluded, ~vehicle), (whole, np.ones(count, dtype=bool)))))
     lines = []
     for place, (name, chosen) in rows.items():
         for kind, text in (HEATS | {"area": "area: by chance"}).items():
