@@ -1,9 +1,9 @@
 """Backbones: an image batch in, a feature map ``[N, C, h, w]`` after the last ReLU out.
 
 ResNets and OSNet have a stride of 16 (the last stage does not shrink the map), HRNets and the small
-ones of the presets one of 4 (``small-osnet`` of 8). Parameter names are those of torchvision, IBN-Net,
-timm and Torchreid, so that their weight files load. Left out: non-local blocks, which no row of the
-papers built so far needs.
+ones of the presets one of 4 (``small-osnet`` and the deep small ones of 8). Parameter names are those of
+torchvision, IBN-Net, timm and Torchreid, so that their weight files load. Left out: non-local blocks, which no
+row of the papers built so far needs.
 """
 
 from pathlib import Path
@@ -24,7 +24,8 @@ DEPTHS = {
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
     "resnet50-ibn": (Bottleneck, [3, 4, 6, 3]),
 }
-SMALL = ("small", "small-thin", "small-ibn", "small-hrnet", "small-osnet")
+SMALL_DEPTHS = {f"small-{name}": DEPTHS[name] for name in ("resnet18", "resnet34", "resnet50", "resnet101")}
+SMALL = ("small", "small-thin", "small-ibn", "small-hrnet", "small-osnet", *SMALL_DEPTHS)
 IMAGENET_FILES = {
     "resnet18": "resnet18-f37072fd.pth",
     "resnet34": "resnet34-b627a593.pth",
@@ -77,8 +78,7 @@ def build_backbone(
     elif name == "small-osnet":
         backbone = OSNet(tuple(round(channels * width) for channels in (16, 64, 96, 128)), pooled_stem=False)
     else:
-        thin = 0.5 if name == "small-thin" else 1.0
-        backbone = SmallResNet(width=thin * width, last_stride=last_stride, ibn=name.endswith("ibn"))
+        backbone = SmallResNet(name, width=width, last_stride=last_stride)
     if weights is not None:
         load_weights(backbone, _imagenet_file(name) if weights == "imagenet" else Path(weights))
     return backbone
@@ -117,27 +117,38 @@ class ResNet(torchvision.models.ResNet):
 
 
 SMALL_WIDTHS = (16, 32, 64, 128)
-"""Channels of the four stages of ``small``."""
+"""Channels of the four stages of ``small``, a quarter of a ResNet-18's."""
 
 
 class SmallResNet(nn.Sequential):
     """The presets' network: four stages of one basic block, 64x32 pixels to a 16x8 map.
 
-    Its map is as fine as that of a ResNet-50 with last stride 1 at 256x128, at a tiny part of its cost.
+    Its map is as fine as that of a ResNet-50 with last stride 1 at 256x128, at a tiny part of its cost. With
+    all blocks of a ResNet it is half as wide, an eighth of that ResNet, and its third stage halves the map too:
+    a deep network would cost too much. The thin one is half as wide alone.
+
+    Args:
+        name: ``small``, ``small-thin``, ``small-ibn`` or one of ``SMALL_DEPTHS``.
     """
 
-    def __init__(self, *, width: float, last_stride: int, ibn: bool):
-        widths = [round(channels * width) for channels in SMALL_WIDTHS]
+    def __init__(self, name: str, *, width: float, last_stride: int):
+        deep = name in SMALL_DEPTHS
+        share = 0.5 if deep or name == "small-thin" else 1.0
+        widths = [round(channels * width * share) for channels in SMALL_WIDTHS]
+        block, depths = SMALL_DEPTHS[name] if deep else (BasicBlock, (1, 1, 1, 1))
+        strides = (1, 2, 2 if deep else 1, last_stride)
         stem = nn.Sequential(
             nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
-        stages = [
-            nn.Sequential(_basic_block(before, after, stride=stride))
-            for before, after, stride in zip([widths[0], *widths], widths, (1, 2, 1, last_stride))
-        ]
+        before, stages = widths[0], []
+        for inner, depth, stride in zip(widths, depths, strides):
+            after = inner * block.expansion
+            following = (_block(block, after, after) for _ in range(depth - 1))
+            stages.append(nn.Sequential(_block(block, before, after, stride=stride), *following))
+            before = after
         super().__init__(stem, *stages)
-        self.channels = widths[-1]
-        if ibn:
+        self.channels = before
+        if name.endswith("ibn"):
             _use_ibn(*stages[:3])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -264,6 +275,13 @@ class _OmniScaleBlock(nn.Module):
         return (self.conv3(mixed) + shortcut).relu()
 
 
+def stages(backbone: ResNet | SmallResNet) -> tuple[nn.Sequential, ...]:
+    """The four stages of a ResNet, each a row of residual blocks."""
+    if isinstance(backbone, SmallResNet):
+        return tuple(backbone)[1:]
+    return backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4
+
+
 def split(backbone: nn.Module, *, late: bool = False) -> tuple[nn.Module, nn.Module, nn.Module]:
     """A backbone as three modules in a row: up to its second stage, the third, and what follows.
 
@@ -339,11 +357,12 @@ def _use_ibn(*stages: nn.Sequential) -> None:
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)
 
 
-def _basic_block(before: int, after: int, *, stride: int) -> nn.Module:
+def _block(kind: type[nn.Module], before: int, after: int, *, stride: int = 1) -> nn.Module:
+    """A residual block; its shortcut is a convolution where it changes the size of the map."""
     if stride == 1 and before == after:
-        return BasicBlock(before, after)
+        return kind(before, after // kind.expansion)
     shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
-    return BasicBlock(before, after, stride, shortcut)
+    return kind(before, after // kind.expansion, stride, shortcut)
 
 
 def _bottleneck(before: int, after: int) -> nn.Module:

@@ -12,18 +12,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 
 from reidlib import published
 from reidlib.complexity import complexity
 from reidlib.experiments.grids import Cell
+from reidlib.experiments.grids.aap import BACKBONES, literal
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
-from reidlib.models import dpti, pan, qpm
+from reidlib.models import aap, dpti, pan, qpm
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -327,6 +329,85 @@ def _followed(weights: Float[np.ndarray, "K R"]) -> set[int]:
     return {int(b) for b, row in zip(best, weights) if b in body and row[b] >= 1.5}
 
 
+AAP_IDENTITIES = {"market1501": 751, "dukemtmc": 702, "cuhk03": 767}
+"""Training identities, which the classifiers of AaP-ReID's printed sizes have."""
+
+
+def printed_sizes() -> pd.DataFrame:
+    """Every size that AaP-ReID prints, beside the exact count in training, cut and rounded to its two decimals.
+
+    Returns:
+        Columns table, row, dataset, printed (millions), exact, truncated, rounded, rule.
+    """
+    own = published.printed("aap").query("metric == 'params_m'")
+    lines = []
+    for cell in own.itertuples():
+        exact = _aap_parameters(cell.row, AAP_IDENTITIES[cell.dataset])
+        digits = {"truncated": exact // 10_000 / 100, "rounded": round(exact / 1e6, 2)}
+        rule = next((name for name, value in digits.items() if value == float(cell.value)), "neither")
+        lines.append(
+            {"table": cell.table, "row": cell.row, "dataset": cell.dataset, "printed": float(cell.value)}
+            | {"exact": exact, **digits, "rule": rule}
+        )
+    return pd.DataFrame(lines)
+
+
+@cache
+def _aap_parameters(row: str, identities: int) -> int:
+    with torch.device("meta"):
+        model = aap.AaP(literal(row), identities=identities)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _aap_size(_: Study) -> tuple[Status, str]:
+    """AaP-ReID claim 10: order of the attentions' sizes, and the printed digits."""
+    sizes = printed_sizes()
+    exact = sizes.query("table == 'table3'").set_index("row")["exact"]
+    ordered = all(
+        exact[f"{name}-eca"] < exact[f"{name}-cwa-mul"] == exact[f"{name}-cwa-add"]
+        and exact[f"{name}-cwa-mul"] < exact[f"{name}-sp"] < exact[f"{name}-bam"]
+        for name in BACKBONES
+    )
+    counts = sizes["rule"].value_counts().to_dict()
+    tally = ", ".join(f"{number} {rule}" for rule, number in counts.items())
+    order = "ECA < CWA < SP < BAM" if ordered else "another order"
+    text = f"{order} on the four backbones; printed sizes equal to the exact count {tally}"
+    return _holds(ordered and "neither" not in counts), text
+
+
+def _lowest_loss(study: Study) -> tuple[Status, str]:
+    """AaP-ReID claim 12: the training loss at the end, by attention, on each backbone."""
+    statuses, found = [], []
+    for name in BACKBONES:
+        ends = {kind: final_loss(study, f"{name}-{kind}") for kind in aap.ATTENTIONS}
+        missing = [f"{name}-{kind}" for kind, end in ends.items() if end is None]
+        if missing:
+            return Status.NOT_TESTED, f"no usable record of {', '.join(missing)}"
+        mine, error = ends.pop("cwa-mul")
+        best = min(ends, key=lambda kind: ends[kind][0])
+        gap, noise = mine - ends[best][0], 2 * float(np.hypot(error, ends[best][1]))
+        statuses.append(
+            Status.CONTRADICTED if gap > noise else Status.REPRODUCED if gap < -noise else Status.INCONCLUSIVE
+        )
+        found.append(f"{name} {gap:+.3f} ± {noise:.3f} against {best}")
+    return combine(statuses), f"loss at the end, CWA(x) less the best other: {'; '.join(found)}"
+
+
+def final_loss(study: Study, name: str) -> tuple[float, float] | None:
+    """Mean total loss over the last tenth of a run's training, over its seeds, and its standard error; None if none."""
+    records = study.records(name)
+    if not records or study.collapsed(name):
+        return None
+    ends = np.stack([total_loss(record.history) for record in records])
+    ends = ends[:, -max(2, ends.shape[1] // 10) :].mean(0)
+    return float(ends.mean()), float(ends.std(ddof=1) / np.sqrt(len(ends)))
+
+
+def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
+    """Sum of the terms of a record's history."""
+    return np.sum([values for name, values in history.items() if name != "lr"], axis=0)
+
+
 def _holds(condition: bool) -> Status:
     return Status.REPRODUCED if condition else Status.CONTRADICTED
 
@@ -337,5 +418,7 @@ EXACT: dict[str, Callable[[Study], tuple[Status, str]]] = {
     "pan-13": _pan_size,
     "dpti-8": _squares_make_orthogonal,
     "dpti-10": _templates_are_distinct,
+    "aap-10": _aap_size,
+    "aap-12": _lowest_loss,
 }
 """Claims that a computation decides: the verdict, and what was found."""

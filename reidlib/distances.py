@@ -1,8 +1,9 @@
 """Distances between embeddings: smaller is closer.
 
 ``euclidean`` is the differentiable one that the losses mine; ``visible_part_distance`` is the test-time
-distance of part-based models (Somers et al., WACV 2023, Eq. 9). Left out: cosine (the same ranking as
-euclidean on normalised embeddings) and the maximum over parts, which no printed row uses.
+distance of part-based models (Somers et al., WACV 2023, Eq. 9). ``aligned_pairs`` and ``aligned_distance``
+match stripes along the shortest path (AlignedReID++), for triplets and for a whole gallery. Left out: cosine
+(the same ranking as euclidean on normalised embeddings) and the maximum over parts, which no printed row uses.
 """
 
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def visible_part_distance(
     return total.div_(weights).masked_fill_(weights == 0, torch.inf)  # Eq. 9
 
 
-def _prepare(embedding: Float[Tensor, "N D"], normalized: bool) -> Float[Tensor, "N D"]:
+def _prepare(embedding: Float[Tensor, "N *K D"], normalized: bool) -> Float[Tensor, "N *K D"]:
     embedding = full_precision(embedding)
     return normalize(embedding, dim=-1) if normalized else embedding
 
@@ -99,3 +100,90 @@ def _block_distance(query: Float[Tensor, "Q D"], gallery: Float[Tensor, "G D"]) 
     with torch.autocast(query.device.type, enabled=False):
         squares = torch.addmm(columns, query, gallery.mT, alpha=-2).add_(rows[:, None])
     return squares.clamp_min_(0).sqrt_()
+
+
+BLOCK = 128  # queries at a time, and gallery images: a row of the table of paths stays in the cache
+ALIGNED_CHUNK = 512
+
+
+def shortest_path(costs: Float[Tensor, "*pairs m n"]) -> Float[Tensor, "*pairs"]:
+    """Length of the cheapest path from the first to the last cell, moving right or down, all cells counted.
+
+    S_ij = d_ij + min(S_{i-1,j}, S_{i,j-1}). A row at a time: with c_j the cost of its first j cells, a path
+    that comes down in column t costs S_{i-1,t} - c_{t-1} + c_j, so a running minimum over t ends the recursion.
+
+    Source: AlignedReID++ (Luo et al., Pattern Recognition 2019), section 3.2.
+    """
+    first, *rest = costs.unbind(-2)
+    path = first.cumsum(-1)  # [*pairs, n]
+    for row in rest:
+        along = row.cumsum(-1)
+        path = along + (path - (along - row)).cummin(-1).values  # [*pairs, n]
+    return path[..., -1]
+
+
+def aligned_pairs(first: Float[Tensor, "N m D"], second: Float[Tensor, "N n D"]) -> Float[Tensor, " N"]:
+    """Aligned distance of each image of one batch from the image at its place in another, with a gradient.
+
+    Args:
+        first, second: stripes of unit length, top to bottom.
+
+    Source: AlignedReID++, Eq. 1 and 2: d_ij = tanh(|a_i - b_j| / 2).
+    """
+    return shortest_path((euclidean(first, second) / 2).tanh())
+
+
+@torch.no_grad()
+def aligned_distance(
+    query: Float[Tensor, "Q m D"], gallery: Float[Tensor, "G n D"], *, aligned: bool = True
+) -> Float[Tensor, "Q G"]:
+    """Distance of dynamically matched stripes: the shortest path through the table of their distances.
+
+    d_ij = tanh(|a_i - b_j| / 2), summed along the path of ``shortest_path``. The table is never held: a block
+    keeps one row of it, and its cells are computed as the path reaches them.
+
+    An image is not at distance zero from itself: every path but that of equal stripes leaves the diagonal, and
+    the step beside it costs. It need not be its own nearest neighbour.
+
+    Args:
+        query, gallery: stripes, top to bottom; scaled to unit length here.
+        aligned: False sums over the diagonal instead, stripe i against stripe i.
+
+    Raises:
+        ValueError: unaligned stripes, of which one image has more.
+
+    Source: AlignedReID++, section 3.2; Gautam et al., AaP-ReID, test distance.
+    """
+    if not aligned and query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query has {query.shape[1]} stripes and gallery {gallery.shape[1]}; unaligned they must be as many"
+        )
+    rows, columns = (rearrange(_prepare(x, True), "n k d -> k n d").contiguous() for x in (query, gallery))
+    total = rows.new_empty(len(query), len(gallery))  # [Q, G]
+    for top in range(0, len(query), BLOCK):
+        for left in range(0, len(gallery), ALIGNED_CHUNK):
+            block, chunk = slice(top, top + BLOCK), slice(left, left + ALIGNED_CHUNK)
+            total[block, chunk] = _path(rows[:, block], columns[:, chunk], aligned=aligned)
+    return total
+
+
+def _path(rows: Float[Tensor, "m q D"], columns: Float[Tensor, "n g D"], *, aligned: bool) -> Tensor:
+    """Aligned distance of a block of unit-length stripes; ``path[j]`` ends at column j of the current row."""
+    if not aligned:
+        return sum(_unit_cost(a, b) for a, b in zip(rows, columns))
+    path: list[Tensor] = []
+    for i, stripe in enumerate(rows):
+        for j, other in enumerate(columns):
+            cost = _unit_cost(stripe, other)  # [q, g]
+            if i == 0:
+                path.append(cost.add_(path[j - 1]) if j else cost)
+            else:
+                best = torch.minimum(path[j], path[j - 1], out=path[j]) if j else path[j]
+                best.add_(cost)
+    return path[-1]
+
+
+def _unit_cost(query: Float[Tensor, "q D"], gallery: Float[Tensor, "g D"]) -> Float[Tensor, "q g"]:
+    """tanh(|a - b| / 2) of unit vectors: |a - b| / 2 is the root of (1 - ab) / 2."""
+    half = query.new_full((), 0.5)
+    return torch.addmm(half, query, gallery.mT, alpha=-0.5).clamp_min_(0).sqrt_().tanh_()

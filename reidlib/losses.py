@@ -69,6 +69,19 @@ def batch_hard_triplet(
     return torch.where(counted, loss, 0.0).sum() / counted.sum().clamp_min(1)
 
 
+def hardest(
+    distances: Float[Tensor, "N N"], labels: Int[Tensor, " N"]
+) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """The farthest image of every anchor's own identity, and the nearest of another.
+
+    Every anchor needs one of each, as batches of several identities with several images have them.
+    """
+    same = labels[:, None] == labels[None, :]
+    return distances.masked_fill(~same, -torch.inf).argmax(1), distances.masked_fill(same, torch.inf).argmin(
+        1
+    )
+
+
 def pair_weights(visibility: Float[Tensor, "N K"]) -> Float[Tensor, "K N N"]:
     """sqrt(v_i v_j) of every pair and part; for binary scores, whether both images show it."""
     root = rearrange(visibility, "n k -> k n").sqrt()

@@ -590,6 +590,31 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
 
 
 @mpl.rc_context(STYLE)
+def loss_panels(
+    curves: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]], *, ylabel: str, title: str = ""
+) -> Figure:
+    """Curves over training, one panel per group on a common scale, the same names in the same colours.
+
+    Args:
+        curves: panel -> name -> values; a name without values is left out of its panel.
+    """
+    fig, panels = plt.subplots(
+        1, len(curves), figsize=(2.6 * len(curves) + 0.6, 3.2), sharey=True, squeeze=False
+    )
+    names = list(dict.fromkeys(name for group in curves.values() for name in group))
+    colours = dict(zip(names, _colours(len(names))))
+    for ax, (text, group) in zip(panels[0], curves.items()):
+        for name, values in group.items():
+            ax.plot(_progress(len(values)), values, color=colours[name], lw=1.2)
+        ax.set(title=text, xlabel="training, %", xlim=(0, 100))
+    panels[0, 0].set(ylabel=ylabel)
+    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    fig.legend(handles=handles, loc="outside lower center", ncols=max(len(names), 1), handlelength=1)
+    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
+    return _done(fig)
+
+
+@mpl.rc_context(STYLE)
 def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> Figure:
     """Groups of bars, one bar per model, with 95 % intervals over queries.
 
@@ -615,6 +640,35 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> F
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     fig.legend(loc="outside upper right", ncols=len(models))
+    return _done(fig)
+
+
+@mpl.rc_context(STYLE)
+def shares(frame: pd.DataFrame, *, title: str = "") -> Figure:
+    """Stacked bars: how much of each map lies on the person, on what is in front, and elsewhere.
+
+    Args:
+        frame: columns place, map, model, person, front, background (fractions); one panel per place.
+    """
+    places = list(dict.fromkeys(frame["place"]))
+    fig, panels = plt.subplots(1, max(len(places), 1), figsize=(10, 3.6), sharey=True, squeeze=False)
+    colours = {"person": CORRECT, "front": WRONG, "background": FAINT}
+    for ax, place in zip(panels[0], places):
+        rows = frame[frame["place"] == place]
+        left = np.zeros(len(rows))
+        for column, colour in colours.items():
+            ax.barh(range(len(rows)), rows[column], 0.75, left=left, color=colour)
+            left = left + rows[column].to_numpy()
+        ax.set_yticks(
+            range(len(rows)), [f"{m}, {k}".removeprefix("–, ") for m, k in zip(rows["model"], rows["map"])]
+        )
+        ax.set(title=place, xlabel="share of the map, %", xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
+        ax.grid(axis="y", visible=False)
+        _percent(ax.xaxis)
+    labels = {"person": "person", "front": "what is in front", "background": "background"}
+    handles = [Patch(color=colour, label=labels[name]) for name, colour in colours.items()]
+    fig.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1)
+    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return _done(fig)
 
 

@@ -45,7 +45,7 @@ COLORS = {
     Status.NOT_TESTED: "#6e7781",
     Status.UNTESTABLE: "#6e7781",
 }
-TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN", "dpti": "DPTI"}
+TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN", "dpti": "DPTI", "aap": "AaP-ReID"}
 BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
 
 
@@ -382,6 +382,26 @@ def map_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
                 line |= {"mean cosine of two": f"{values['cosine']:.2f}", "seeds": len(found)}
                 lines.append(line)
     return pd.DataFrame(lines)
+
+
+def size_table() -> "pd.io.formats.style.Styler":
+    """Every size that AaP-ReID prints, beside the exact count, cut and rounded to two decimals."""
+    frame = claims.printed_sizes()
+    bold = frame["rule"].map(lambda rule: "font-weight:600" if rule != "truncated" else "")
+    styled = _style(frame).apply(lambda _: bold, subset=["rule"])
+    return styled.format(precision=2, thousands=",")
+
+
+def saliency_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
+    """Shares of saliency on the person, on what is in front, and elsewhere, in percent.
+
+    Args:
+        runs: title -> run.
+    """
+    frame = views.saliency_shares(study, dict(runs))
+    for column in ("person", "front", "background"):
+        frame[column] = frame[column].map(percent)
+    return frame.rename(columns={"front": "what is in front"})
 
 
 def trace(run: RunConfig) -> pd.DataFrame:

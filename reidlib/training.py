@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 PLATEAUS = (0.3, float(np.log(2)))
 """Where a collapsed embedding leaves a triplet loss: at its margin, or at log 2 where the margin is soft."""
 
+_UNLEARNED = 0.95  # of its start: where an identity loss must get below
+_LONG = 100  # steps from which on an identity loss must have fallen
+
 _DECAYS = (40, 70)  # epochs at which the step schedules divide the rate by 10
 _WARM_EPOCHS = 10  # of the step schedules
 _WARM_START = {"step-released": 0.01, "step-paper": 0.1}
@@ -388,7 +391,9 @@ def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
 
 
 def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
-    """Triplet terms that ended stuck where equal distances leave them: all embeddings have become one.
+    """Triplet terms that ended stuck where equal distances leave them, and identity terms that hardly fell.
+
+    In the first case all embeddings have become one; in the second the classifier has learned nothing.
 
     Args:
         losses: term -> values over training, per step or averaged over stretches.
@@ -396,6 +401,11 @@ def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
     alarms = []
     for name, values in losses.items():
         last = np.asarray(values[-max(3, len(values) // 20) :])
+        first = np.mean(values[:3])
+        if name.startswith("id_") and len(values) >= _LONG and last.mean() > _UNLEARNED * first:
+            alarms.append(
+                f"{name} began at {first:.3f} and ended at {last.mean():.3f}: the classifier has learned nothing"
+            )
         stuck = any(abs(last.mean() - p) <= 0.02 * p and np.ptp(last) <= 0.02 * p for p in PLATEAUS)
         if "triplet" in name and stuck:
             alarms.append(

@@ -35,6 +35,8 @@ def size(module):
         ("small", 307_536, 128),
         ("small-ibn", 307_536, 128),
         ("small-thin", 77_352, 64),
+        ("small-resnet18", 175_752, 64),
+        ("small-resnet101", 675_656, 256),
     ],
 )
 def test_parameter_counts(name, parameters, channels):
@@ -99,7 +101,7 @@ def test_map_size(name):
         "small-thin": 4,
         "hrnet-w32": 4,
         "small-osnet": 8,
-    }.get(name, 16)
+    }.get(name, 8 if name.startswith("small") else 16)
     backbone = on_meta(name)
     assert backbone(images).shape == (2, backbone.channels, height // stride, width // stride)
 
@@ -133,7 +135,7 @@ def test_small_backbones_narrow_and_train(name):
     backbone = build_backbone(name, width=0.5)
     features = backbone(torch.randn(2, 3, 64, 32))
     features.square().mean().backward()
-    assert features.shape[-2:] == ((8, 4) if name == "small-osnet" else (16, 8))
+    assert features.shape[-2:] == ((8, 4) if name == "small-osnet" or "resnet" in name else (16, 8))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
 
 

@@ -185,7 +185,7 @@ def test_bpbreid_has_its_eighteen_claims():
     assert published.claims().query("paper == 'bpbreid'")["claim"].nunique() == 18
 
 
-@pytest.mark.parametrize(("paper", "least"), [("bpbreid", 60), ("pan", 30), ("dpti", 20)])
+@pytest.mark.parametrize(("paper", "least"), [("bpbreid", 60), ("pan", 30), ("dpti", 20), ("aap", 45)])
 def test_the_paper_itself_passes_the_contrasts_it_prints(paper, least):
     """The direction of every contrast agrees with the printed numbers, where both cells are printed."""
     frame = published.printed(paper).set_index(["table", "row", "dataset", "metric"])["value"]

@@ -8,14 +8,17 @@ from reidlib.explain import (
     auc,
     entropy,
     focus,
+    grad_cam,
     mask_correlation,
     mask_cosine,
     mask_regions,
     mass,
     quality_agreement,
     quality_drop,
+    stretched,
     visibility_agreement,
 )
+from reidlib.types import ReIDOutput
 
 
 def test_iou_of_hand_made_maps():
@@ -120,3 +123,37 @@ def test_mass_is_the_share_within_a_region():
     region[:, :4, :2] = True  # the first cell
     region[:, 4:, 1:2] = True  # half of the one below
     assert np.isclose(mass(maps, region).item(), 0.5 + 0.3 / 2)
+
+
+def test_stretched_maps_use_their_own_range():
+    found = stretched(torch.tensor([[[2.0, 4.0]], [[0.0, 0.0]]]), size=(1, 2))
+    torch.testing.assert_close(found, torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]]))
+
+
+def test_grad_cam_finds_what_the_score_reads():
+    """Two channels, copies of the image's own; the score reads one of them, so its picture is the map."""
+
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 2, 1, bias=False)
+            with torch.no_grad():
+                self.layer.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]])[:, :, None, None])
+
+        def forward(self, images):
+            return ReIDOutput({"global": self.layer(images).mean((2, 3))})
+
+    model, images = Two().eval(), torch.zeros(2, 3, 8, 4)
+    images[:, 0, 2, 1] = 5.0
+    images[:, 1, 6, 3] = 7.0
+    for channel, place in ((0, (2, 1)), (1, (6, 3))):
+        found = grad_cam(
+            model,
+            images,
+            layer=model.layer,
+            score=lambda o: o.embeddings["global"][:, channel],  # noqa: B023
+        )
+        assert found.shape == (2, 8, 4)
+        assert (found[:, place[0], place[1]] > 0.99).all()
+        assert np.isclose(found.sum(), 2)
+    assert all(parameter.grad is None for parameter in model.parameters())

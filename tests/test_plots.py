@@ -67,6 +67,15 @@ def draw_all() -> dict[str, Figure]:
         ),
         "verdict_strip": plots.verdict_strip({"A": verdicts, "B": verdicts[:2]}),
         "loss_history": plots.loss_history({"id": [2.0, 1.0], "triplet": [0.1, 0.0], "lr": [1e-3, 1e-4]}),
+        "shares": plots.shares(
+            pd.DataFrame(
+                [("behind", "identity", "AaP", 0.5, 0.2, 0.3), ("behind", "area", "–", 0.4, 0.2, 0.4)],
+                columns=["place", "map", "model", "person", "front", "background"],
+            )
+        ),
+        "loss_panels": plots.loss_panels(
+            {"A": {"x": values(5), "y": values(5)}, "B": {"y": values(9)}, "C": {}}, ylabel="loss"
+        ),
         "bars": plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %"),
         "part_bars": plots.part_bars(values(1, 3), names=NAMES, ylabel="IoU"),
         "visibility_scatter": plots.visibility_scatter(values(9, 3), values(9, 3), names=NAMES),

@@ -7,10 +7,13 @@ import torch
 from reidlib.experiments import runner
 from reidlib.experiments.grids import grid
 from reidlib.experiments.truth import (
+    VEHICLES,
     bodies,
+    heat_values,
     map_alarms,
     mask_measures,
     region_names,
+    shown,
     stripe_visibility,
     template_values,
     truth_of,
@@ -113,3 +116,31 @@ def test_maps_that_are_all_one_raise_an_alarm():
     (alarm,) = map_alarms({"b": {"templates": {"cosine": 0.999}}})
     assert "collapsed" in alarm
     assert len(map_alarms({"b": {"cosine": 0.995}})) == 1
+
+
+def test_heat_that_is_the_person_lies_on_the_person(sets):
+    occluded, holistic = sets
+    person, hidden, known = bodies(occluded, holistic)
+    heat = {"body": person.float(), "thing": hidden.float(), "even": torch.ones(person.shape)}
+    found = heat_values(heat, occluded, holistic)
+    assert np.allclose(found["body-person"][known], 1)
+    assert np.allclose(found["body-front"][known], 0)
+    covered = known & hidden.flatten(1).any(1).numpy()
+    assert np.allclose(found["thing-front"][covered], 1)
+    assert np.allclose(found["even-person"][known], person.float().mean((1, 2))[known])
+    assert np.array_equal(found["even-person"], found["area-person"], equal_nan=True)
+    assert all(np.isnan(values[~known]).all() for values in found.values())
+    alone = heat_values({"even": torch.ones(holistic.query.masks.shape)}, holistic, holistic)
+    assert (alone["even-front"] == 0).all()
+
+
+def test_shown_queries_have_a_twin_and_stand_behind_cars_first(sets):
+    occluded, holistic = sets
+    rows = shown(occluded, holistic, each=2)
+    _, known = twins(occluded, holistic)
+    assert known[rows].all()
+    kinds = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()[rows]
+    assert (np.diff(kinds.astype(int)) <= 0).all()
+    for kind in (True, False):
+        people = occluded.query.pid.numpy()[rows[kinds == kind]]
+        assert len(set(people)) == len(people) <= 2

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
+from reidlib.backbones import SMALL_DEPTHS
 from reidlib.data.synthetic.benchmark import VERSION
 from reidlib.data.synthetic.scene import DEFAULT_DIFFICULTY, Difficulty
 from reidlib.models import MODELS
@@ -61,6 +62,7 @@ class Preset:
     width: float  # multiplies the channels of the small backbones
     embedding_divisor: int  # divides every printed embedding width
     backbones: Mapping[str, str]  # the paper's backbone -> the one used
+    deep: Mapping[str, str]  # the same for rows about depth: all blocks of the paper's backbone
     tracked: bool = True  # records belong to the repository (not the smoke test's)
 
 
@@ -71,17 +73,20 @@ _SMALL = {
     "hrnet-w32": "small-hrnet",
     "osnet": "small-osnet",
 }
-_PAPER = {name: name for name in _SMALL}
+_DEEP = {name.removeprefix("small-"): name for name in SMALL_DEPTHS}
+_PAPER, _PAPER_DEEP = ({name: name for name in known} for known in (_SMALL, _DEEP))
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("smoke", DataConfig("smoke", 64, 32), TrainConfig.smoke(), 0.5, 16, _SMALL, tracked=False),
-        Preset("cpu", DataConfig("cpu", 64, 32), TrainConfig.cpu(), 1.0, 4, _SMALL),
-        Preset("gpu", DataConfig("gpu", 256, 128), TrainConfig.gpu(), 1.0, 1, _PAPER),
         Preset(
-            "real", DataConfig("real", 256, 128), TrainConfig.released(), 1.0, 1, _PAPER
-        ),  # see recipes.py
+            "smoke", DataConfig("smoke", 64, 32), TrainConfig.smoke(), 0.5, 16, _SMALL, _DEEP, tracked=False
+        ),
+        Preset("cpu", DataConfig("cpu", 64, 32), TrainConfig.cpu(), 1.0, 4, _SMALL, _DEEP),
+        Preset("gpu", DataConfig("gpu", 256, 128), TrainConfig.gpu(), 1.0, 1, _PAPER, _PAPER_DEEP),
+        Preset(  # see recipes.py
+            "real", DataConfig("real", 256, 128), TrainConfig.released(), 1.0, 1, _PAPER, _PAPER_DEEP
+        ),
     )
 }
 

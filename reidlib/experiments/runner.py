@@ -20,9 +20,11 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
+from reidlib.backbones import stages
 from reidlib.data.datasets import DATASETS, load
-from reidlib.data.feeding import ImageBank, Loader, load_bank
+from reidlib.data.feeding import ImageBank, Loader, batches, load_bank
 from reidlib.data.masks import PartGroups, groups
 from reidlib.data.records import Split
 from reidlib.data.synthetic import benchmark
@@ -31,7 +33,9 @@ from reidlib.experiments import records, truth
 from reidlib.experiments.config import MODELS, DataConfig, RunConfig
 from reidlib.experiments.records import RunRecord
 from reidlib.experiments.truth import TestSet
+from reidlib.explain import grad_cam, stretched
 from reidlib.published import ROOT
+from reidlib.reranking import k_reciprocal
 from reidlib.training import History, Interrupted, extract, extract_maps, fit
 from reidlib.types import Distance, Features, Metrics
 
@@ -272,8 +276,7 @@ def score(run: RunConfig, scoring: str, name: str) -> Metrics:
     Raises:
         ValueError: the model has no such scoring.
     """
-    query, gallery = features(run, name)
-    return _score(query, gallery, distance=distance(run, scoring), name=name)
+    return _score(run, _scoring(run, scoring), *features(run, name), name=name)
 
 
 def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
@@ -282,24 +285,50 @@ def rescore(run: RunConfig, scoring: Any, name: str) -> Metrics:
     Args:
         scoring: a ``Scoring`` of the run's model.
     """
-    query, gallery = features(run, name)
-    return _score(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring), name=name)
+    return _score(run, scoring, *features(run, name), name=name)
 
 
-def _score(query: Features, gallery: Features, *, distance: Distance, name: str) -> Metrics:
-    return evaluate(query, gallery, distance=distance, protocol=DATASETS[name].protocol)
+def _score(run: RunConfig, scoring: Any, query: Features, gallery: Features, *, name: str) -> Metrics:
+    protocol = DATASETS[name].protocol
+    if not _reranks(scoring):
+        pairwise = partial(MODELS[run.model].distance, scoring=scoring)
+        return evaluate(query, gallery, distance=pairwise, protocol=protocol)
+    known = _reranked(run, scoring, query, gallery)
+    return evaluate(query, gallery, distance=lambda *_: known, protocol=protocol, block=len(query))
+
+
+def _reranks(scoring: Any) -> bool:
+    """Whether a scoring compares sets: such a one needs all queries and the gallery at a time."""
+    return getattr(scoring, "rerank", False)
+
+
+def _reranked(run: RunConfig, scoring: Any, query: Features, gallery: Features) -> Tensor:
+    return k_reciprocal(query, gallery, distance=partial(MODELS[run.model].distance, scoring=scoring))
 
 
 def distance(run: RunConfig, scoring: str) -> Distance:
-    """The run's distance under a named test-time variant.
+    """The run's distance of any two images under a named test-time variant, before any re-ranking.
 
     Raises:
         ValueError: the model has no such scoring.
     """
+    return partial(MODELS[run.model].distance, scoring=_scoring(run, scoring))
+
+
+def distances(run: RunConfig, scoring: str, name: str, *, rows: Tensor) -> Tensor:
+    """Distances of some queries of a test set to its gallery, re-ranked if the variant is. ``[q, G]``"""
+    query, gallery = features(run, name)
+    chosen = _scoring(run, scoring)
+    if _reranks(chosen):
+        return _reranked(run, chosen, query, gallery)[rows]
+    return distance(run, scoring)(query[rows], gallery)
+
+
+def _scoring(run: RunConfig, name: str) -> Any:
     known = run.model_config.scorings()
-    if scoring not in known:
-        raise ValueError(f"{run.model} has no scoring {scoring!r} here; expected one of {', '.join(known)}")
-    return partial(MODELS[run.model].distance, scoring=known[scoring])
+    if name not in known:
+        raise ValueError(f"{run.model} has no scoring {name!r} here; expected one of {', '.join(known)}")
+    return known[name]
 
 
 def _record(run: RunConfig, training: Training, *, started: datetime) -> RunRecord:
@@ -309,7 +338,7 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
         query, gallery = features(run, name, model=model)
         metrics[name] = {}
         for scoring in run.scorings:
-            result = _score(query, gallery, distance=distance(run, scoring), name=name)
+            result = _score(run, _scoring(run, scoring), query, gallery, name=name)
             metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
             wide = result.rank.max() > np.iinfo(np.uint16).max
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
@@ -357,7 +386,49 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> t
         found = {kind: tuple(maps(run, model, d.query, name=kind) for d in (data, twins)) for kind in kinds}
         measured = truth.template_measures({kind: pair[0] for kind, pair in found.items()}, data, twins)
         return measured, truth.template_values(query, twin, found, data, twins)
+    if run.model_config.figure_map == "saliency" and name in run.data.test_sets[:2]:
+        return {}, _heat(run, model, name)
     return {}, {}
+
+
+def _heat(run: RunConfig, model: nn.Module, name: str) -> dict[str, np.ndarray]:
+    """Where saliency maps lie, per query, and the maps that figures show: ``heat`` ``[n, K, H/4, W/4]``."""
+    occluded, whole = (test_set(run.data, other) for other in run.data.test_sets[1::-1])
+    data, found = test_set(run.data, name), saliency(run, model, name)
+    rows = truth.shown(occluded, whole)
+    rows = rows if data is occluded else truth.twins(occluded, whole)[0][rows]
+    size = run.data.height // 4, run.data.width // 4
+    heat = torch.stack([adaptive_avg_pool2d(maps[rows], size) for maps in found.values()], 1)
+    return truth.heat_values(found, data, whole) | {"heat": heat.numpy()}
+
+
+def saliency(run: RunConfig, model: nn.Module, name: str) -> dict[str, Tensor]:
+    """What a model looks at in all queries of a test set, in [0, 1], three ways. ``[Q, H, W]`` each
+
+    ``maximum``: the largest value over the channels of the last map, as AaP-ReID's authors released it.
+    ``identity``: Grad-CAM on the highest score of any training identity. ``similarity``: Grad-CAM on the cosine
+    with the first gallery image of the same person by another camera.
+    """
+    data, (query, gallery) = test_set(run.data, name), features(run, name, model=model)
+    embedding = run.model_config.scorings()["default"].embedding
+    same = (query.pid[:, None] == gallery.pid) & (query.camid[:, None] != gallery.camid)
+    mates = gallery.embeddings[embedding][same.int().argmax(1)]  # [Q, D]
+    layer, parts, start = stages(model.backbone)[-1][-1], [], 0
+    model.eval()
+    for images, _ in batches(data.query):
+        mate = mates[start : start + len(images)]
+        scores = {
+            "identity": lambda output: output.logits["global"].amax(1),
+            "similarity": lambda output: torch.cosine_similarity(output.embeddings[embedding], mate),  # noqa: B023
+        }
+        with torch.no_grad():
+            largest = model(images).maps["saliency"][:, 0]
+        found = {"maximum": stretched(largest, size=data.query.size)}
+        parts.append(
+            found | {key: grad_cam(model, images, layer=layer, score=score) for key, score in scores.items()}
+        )
+        start += len(images)
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def maps(run: RunConfig, model: nn.Module, bank: ImageBank, *, name: str) -> Tensor:

@@ -168,7 +168,9 @@ class Study:
 
     def coverage(self) -> dict:
         """How many printed own rows of a data set have all their cells recorded, and which runs are missing."""
-        own = printed(self.paper).query("kind == 'own' and dataset != ''")
+        own = printed(self.paper).query(
+            "kind == 'own' and dataset != '' and table not in @self.grid.computed"
+        )
         names = {(row.table, row.row) for row in own.itertuples()}
         cells = [cell for cell in self.grid.cells if (cell.table, cell.row) in names]
         incomplete = {(c.table, c.row) for c in cells if self.value(c, "rank1") is None}

@@ -242,3 +242,53 @@ def template_measures(maps: dict[str, Float[Tensor, "Q K h w"]], data: TestSet, 
         name: mask_measures(found, data, whole) | {"entropy": round(entropy(found), 4)}
         for name, found in maps.items()
     }
+
+
+VEHICLES = ("car", "cart")
+"""Occluders of Figure 5 of AaP-ReID, which shows people behind cars and carts apart."""
+
+
+def shown(data: TestSet, whole: TestSet, *, each: int = 3) -> Int[np.ndarray, " n"]:
+    """Queries for a figure: behind cars or carts, then behind others, the first of different people each.
+
+    Only those whose unoccluded twin is known.
+    """
+    rows, known = twins(data, whole)
+    frame = pd.DataFrame(
+        {
+            "pid": data.query.pid.numpy(),
+            "vehicle": truth_of(data.split, data.query.names)["occluder"].isin(VEHICLES).to_numpy(),
+        }
+    )[known]
+    first = frame.drop_duplicates(["pid", "vehicle"])
+    chosen = [first[first["vehicle"] == kind].index[:each] for kind in (True, False)]
+    return np.concatenate(chosen)
+
+
+def heat_values(
+    heat: dict[str, Float[Tensor, "Q H W"]], data: TestSet, whole: TestSet
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """Share of each saliency map on the person and on what hides that person, per query; the rest is background.
+
+    Args:
+        heat: name -> map, 0 and up.
+        data: the queries the maps belong to.
+        whole: the set that holds their twins; the same as ``data`` where nothing hides anyone.
+
+    Returns:
+        ``<name>-person`` and ``<name>-front``, and the same for ``area``, a map that is one everywhere: what a
+        share would be by chance. NaN where a map is empty or the occlusion is not known.
+    """
+    person, hidden, known = bodies(data, whole) if data is not whole else _unhidden(data)
+    maps = torch.stack([*heat.values(), torch.ones_like(next(iter(heat.values())))], 1)  # [Q, K, H, W]
+    maps = maps / maps.sum((2, 3), keepdim=True)  # 0 / 0 = NaN marks an empty map
+    values = {}
+    for place, region in (("person", person), ("front", hidden)):
+        shares = np.where(known[:, None], mass(maps, region).numpy(), np.nan)
+        values |= {f"{name}-{place}": share for name, share in zip([*heat, "area"], shares.T)}
+    return values
+
+
+def _unhidden(data: TestSet) -> tuple[Bool[Tensor, "Q H W"], Bool[Tensor, "Q H W"], Bool[np.ndarray, " Q"]]:
+    person = data.query.masks > 0
+    return person, torch.zeros_like(person), np.ones(len(person), dtype=bool)

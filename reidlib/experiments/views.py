@@ -20,16 +20,18 @@ from reidlib.experiments import runner
 from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
 from reidlib.experiments.truth import (
+    VEHICLES,
     behind_person,
     mask_measures,
     region_names,
+    shown,
     stripe_visibility,
     true_visibility,
     truth_of,
     twins,
 )
 from reidlib.explain import relative_quality
-from reidlib.models import bpbreid, qpm
+from reidlib.models import aap, bpbreid, qpm
 from reidlib.protocol import Protocol
 from reidlib.types import Features
 
@@ -148,14 +150,21 @@ def ranked(
     """The nearest gallery images of a query under several test-time variants, one row each."""
     data = runner.test_set(run.data, test_set)
     one, gallery = runner.features(run, test_set)
-    one = one[torch.tensor([query])]
+    rows = torch.tensor([query])
+    one = one[rows]
     images, correct, distances = [], [], []
     for scoring in scorings:
-        distance = runner.distance(run, scoring)
-        index, hit = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=top)
+        found = runner.distances(run, scoring, test_set, rows=rows)  # [1, G]
+        index, hit = ranking(
+            one,
+            gallery,
+            distance=lambda *_: found,  # noqa: B023
+            protocol=Protocol.MARKET,
+            top=top,
+        )
         images.append(pictures([data.split.gallery[i] for i in index[0]]))
         correct.append(hit[0])
-        distances.append(distance(one, gallery)[0, torch.from_numpy(index[0])].numpy())
+        distances.append(found[0, torch.from_numpy(index[0])].numpy())
     picture = pictures([data.split.query[query]])[0]
     return RankedView(picture, np.stack(images), np.stack(correct), np.stack(distances), tuple(titles))
 
@@ -344,7 +353,24 @@ def _blocks(one: Features, pair: Features, *, name: str, widths: list[int], kind
     return SlotView(names, distances.numpy(), lengths.numpy())
 
 
-SLOTS = {"bpbreid": _visible_slots, "qpm": _scored_slots, "pan": _masked_slots, "dpti": _template_slots}
+def _aligned_slots(run: RunConfig, one: Features, pair: Features) -> SlotView:
+    """The two terms of the distance, and what stripes cost side by side; no weights."""
+    variants = {
+        "global": aap.Scoring(local="none"),
+        "global and aligned stripes": aap.Scoring(),
+        "global and stripes side by side": aap.Scoring(local="unaligned"),
+    }
+    found = [aap.AaP.distance(one, pair, scoring=scoring)[0].numpy() for scoring in variants.values()]
+    return SlotView(tuple(variants), np.stack(found), np.full((len(variants), 3), np.nan))
+
+
+SLOTS = {
+    "bpbreid": _visible_slots,
+    "qpm": _scored_slots,
+    "pan": _masked_slots,
+    "dpti": _template_slots,
+    "aap": _aligned_slots,
+}
 """What the parts of a model's distance are, for models that have parts."""
 
 
@@ -544,3 +570,89 @@ def template_pairs(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     return rearrange(np.stack(images, 1), "n p h w c -> (n p) h w c"), rearrange(
         pair, "n p k h w -> (n p) k h w"
     )
+
+
+# -- AaP-ReID -----------------------------------------------------------------------------------------
+
+HEATS = {
+    "maximum": "channel maximum (released)",
+    "identity": "Grad-CAM, identity",
+    "similarity": "Grad-CAM, similarity",
+}
+"""What the saliency maps of records are."""
+
+PLACES = ("behind a car or cart", "behind others", "unoccluded")
+
+
+def loss_curves(study: Study, runs: dict[str, str]) -> dict[str, np.ndarray]:
+    """Total training loss over stretches of training, averaged over seeds; runs without a record are left out.
+
+    Args:
+        runs: legend -> run.
+    """
+    found = {title: [record.history for record in study.records(name)] for title, name in runs.items()}
+    return {
+        title: np.mean([sum(map(np.array, (v for k, v in h.items() if k != "lr"))) for h in histories], 0)
+        for title, histories in found.items()
+        if histories
+    }
+
+
+def saliency(study: Study, runs: dict[str, str], *, place: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Stored saliency maps of several runs on a few queries.
+
+    Args:
+        runs: title -> run; NaN where a run has no record.
+        place: one of ``PLACES``; unoccluded are the twins of those behind cars and carts.
+
+    Returns:
+        Images ``[N, H, W, 3]``, maps ``[N, M, h, w]`` in [0, 1], and what each of the M maps is.
+    """
+    run = study.run(next(iter(runs.values())))
+    whole, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
+    chosen = shown(occluded, whole)
+    vehicle = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()[chosen]
+    data, rows, name = occluded, chosen, run.data.test_sets[1]
+    if place == "unoccluded":
+        data, rows, name = whole, twins(occluded, whole)[0][chosen], run.data.test_sets[0]
+    kept = np.flatnonzero(vehicle if place != "behind others" else ~vehicle)
+    empty = np.full((len(chosen), len(HEATS), run.data.height // 4, run.data.width // 4), np.nan)
+    stored = [
+        records[0].arrays[f"{name}/heat"].astype(float) if (records := study.records(r)) else empty
+        for r in runs.values()
+    ]
+    names = [f"{title}: {kind}" for kind in HEATS.values() for title in runs]
+    maps = rearrange(np.stack(stored, 2), "n k r h w -> n (k r) h w")
+    return pictures([data.split.query[i] for i in rows[kept]]), maps[kept], names
+
+
+def saliency_shares(study: Study, runs: dict[str, str]) -> pd.DataFrame:
+    """How much of each saliency map lies on the person and on what is in front, averaged over queries and seeds.
+
+    Args:
+        runs: title -> run.
+
+    Returns:
+        Columns place, map, model, person, front, background; the map ``area`` is what chance would give.
+    """
+    run = study.run(next(iter(runs.values())))
+    whole, occluded = run.data.test_sets[:2]
+    data = runner.test_set(run.data, occluded)
+    vehicle = truth_of(data.split, data.query.names)["occluder"].isin(VEHICLES).to_numpy()
+    count = len(runner.test_set(run.data, whole).query)
+    rows = dict(zip(PLACES, ((occluded, vehicle), (occluded, ~vehicle), (whole, np.ones(count, dtype=bool)))))
+    lines = []
+    for place, (name, chosen) in rows.items():
+        for kind, text in (HEATS | {"area": "area: by chance"}).items():
+            for title, known in runs.items():
+                if not (records := study.records(known)):
+                    continue
+                person, front = (
+                    np.nanmean([r.arrays[f"{name}/{kind}-{where}"][chosen].astype(float) for r in records])
+                    for where in ("person", "front")
+                )
+                lines.append((place, text, title, person, front, 1 - person - front))
+                if kind == "area":
+                    lines[-1] = (place, text, "–", *lines[-1][3:])
+                    break
+    return pd.DataFrame(lines, columns=["place", "map", "model", "person", "front", "background"])

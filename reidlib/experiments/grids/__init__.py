@@ -38,6 +38,7 @@ class Grid:
         cells: what the paper prints.
         main: runs that deserve several seeds before others get a second one.
         headline: what the README shows: title, run, scoring.
+        computed: tables that a computation fills, no training.
     """
 
     paper: str
@@ -45,6 +46,7 @@ class Grid:
     cells: tuple[Cell, ...]
     main: tuple[str, ...]
     headline: tuple[tuple[str, str, str], ...]
+    computed: tuple[str, ...] = ()
 
     def run(self, name: str, *, preset_name: str, seed: int = 0, dataset: str | None = None) -> RunConfig:
         """The run of a name; at the ``real`` preset as its paper trained it for one of its data sets.
@@ -77,7 +79,7 @@ class Grid:
 
     def uncovered(self) -> list[str]:
         """Printed own rows without a cell; a test keeps this empty. What names no data set, a size, needs none."""
-        own = printed(self.paper).query("kind == 'own' and dataset != ''")
+        own = printed(self.paper).query("kind == 'own' and dataset != '' and table not in @self.computed")
         keys = {cell.key for cell in self.cells}
         return sorted({f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} - keys)
 
@@ -93,7 +95,7 @@ class Grid:
         return [run for run in runs if first[run.hash] is run]
 
 
-GRIDS = ("bpbreid", "qpm", "pan", "dpti")
+GRIDS = ("bpbreid", "qpm", "pan", "dpti", "aap")
 """Papers whose grid exists so far."""
 
 
