@@ -27,8 +27,8 @@ def test_cells_name_runs_scorings_and_twins_that_exist(paper):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_no_two_runs_are_the_same_training(paper, preset):
     runs = [grid(paper).run(name, preset_name=preset) for name in grid(paper).runs]
-    if preset == "real":  # where every run is literal
-        runs = [run for run in runs if "literal" not in run.name]
+    if preset == "real":  # where rows that undo a deviation are the main ones again
+        runs = [run for run in runs if not any(word in run.name for word in ("literal", "small-start"))]
     assert len({run.hash for run in runs}) == len({run.stem for run in runs})  # or one would be trained twice
 
 
