@@ -125,7 +125,9 @@ class SmallResNet(nn.Sequential):
 
     Its map is as fine as that of a ResNet-50 with last stride 1 at 256x128, at a tiny part of its cost. With
     all blocks of a ResNet it is half as wide, an eighth of that ResNet, and its third stage halves the map too:
-    a deep network would cost too much. The thin one is half as wide alone.
+    a deep network would cost too much. Such a one starts with every block passing its input on (the last batch
+    norm at zero; Goyal et al., 2017): from scratch, the deepest would learn nothing else. The thin one is half as
+    wide, and no more than that.
 
     Args:
         name: ``small``, ``small-thin``, ``small-ibn`` or one of ``SMALL_DEPTHS``.
@@ -153,6 +155,8 @@ class SmallResNet(nn.Sequential):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif deep and isinstance(module, (BasicBlock, Bottleneck)):
+                nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
 
 
 class HRNet(timm.models.hrnet.HighResolutionNet):

@@ -134,20 +134,28 @@ def _nearest(
     everyone: Features, queries: int, *, distance: Distance, count: int, block: int
 ) -> tuple[_Near, Float[Tensor, "Q G"]]:
     """The nearest ``count`` images of every image (or all, if fewer), and the scaled table of queries and gallery."""
-    found, original = [], torch.empty(queries, len(everyone) - queries)
-    count = min(count, len(everyone))
-    for start in range(0, len(everyone), block):
+    images, count = len(everyone), min(count, len(everyone))
+    # all room is taken before the first block: kept pieces between the blocks would keep their memory from reuse
+    near = _Near(
+        np.empty((images, count), np.int32),
+        np.empty((images, count), np.float32),
+        np.empty(images, np.float32),
+    )
+    original = torch.empty(queries, images - queries)
+    for start in range(0, images, block):
         rows = distance(everyone[start : start + block], everyone).detach()
         largest = rows.amax(1)
         if not largest.isfinite().all():
             raise ValueError("distance is not finite for some pair of images; k-reciprocal needs numbers")
         largest = torch.where(largest > 0, largest, 1.0)[:, None]
         columns, values = _smallest(rows, count)
-        found.append([part.cpu().numpy() for part in (columns, values / largest, largest[:, 0])])
-        mine = original[start : start + block]  # none for a block of gallery images
+        here = slice(start, start + block)
+        near.index[here], near.distance[here] = columns.cpu().numpy(), (values / largest).cpu().numpy()
+        near.largest[here] = largest[:, 0].cpu().numpy()
+        mine = original[here]  # none for a block of gallery images
         mine.copy_(rows[: len(mine), queries:] / largest[: len(mine)])
-    index, near, largest = (np.concatenate(parts) for parts in zip(*found))
-    return _Near(index, near, largest), original
+        del rows  # or two blocks would be alive while the next is computed
+    return near, original
 
 
 def _smallest(
@@ -266,4 +274,5 @@ def _overlap(
     theirs, times = by_column.pairs(encoding.index[mine])
     target = np.repeat(np.repeat(np.arange(len(rows)), counts), times) * gallery + by_column.index[theirs]
     smaller = np.minimum(np.repeat(encoding.value[mine], times), by_column.value[theirs])
-    return np.bincount(target, weights=smaller, minlength=len(rows) * gallery).reshape(len(rows), -1)
+    total = np.bincount(target, weights=smaller, minlength=len(rows) * gallery)
+    return total.astype(np.float32).reshape(len(rows), gallery)
