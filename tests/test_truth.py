@@ -118,6 +118,12 @@ def test_maps_that_are_all_one_raise_an_alarm():
     assert len(map_alarms({"b": {"cosine": 0.995}})) == 1
 
 
+def test_one_part_with_all_the_weight_raises_an_alarm():
+    assert map_alarms({"a": {"templates": {"cosine": 0.4}, "largest_weight": 0.3}}) == []
+    (alarm,) = map_alarms({"a": {"templates": {"cosine": 0.4}, "largest_weight": 0.9999}})
+    assert "weight" in alarm
+
+
 def test_heat_that_is_the_person_lies_on_the_person(sets):
     occluded, holistic = sets
     person, hidden, known = bodies(occluded, holistic)

@@ -385,6 +385,8 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> t
         kinds = dict.fromkeys((run.model_config.figure_map, "parts"))
         found = {kind: tuple(maps(run, model, d.query, name=kind) for d in (data, twins)) for kind in kinds}
         measured = truth.template_measures({kind: pair[0] for kind, pair in found.items()}, data, twins)
+        if "rho" in query.visibility:
+            measured["largest_weight"] = round(float(query.visibility["rho"].amax(1).mean()), 4)
         return measured, truth.template_values(query, twin, found, data, twins)
     if run.model_config.figure_map == "saliency" and name in run.data.test_sets[:2]:
         return {}, _heat(run, model, name)

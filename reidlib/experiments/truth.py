@@ -141,7 +141,7 @@ def stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
     }
 
 
-ALIKE = 0.99  # mean cosine of a model's maps from which on they count as one
+ALIKE = 0.99  # mean cosine of a model's maps, or mean largest weight, from which on there is but one
 REGION_PARTS = 5
 """Into how many body parts people are cut where masks are compared with the truth."""
 
@@ -182,7 +182,7 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
 
 
 def map_alarms(measures: dict[str, dict]) -> list[str]:
-    """Signs that all maps of a model have become one, from the measures of its test sets.
+    """Signs that all maps of a model have become one, or that one has all the weight, from its test sets' measures.
 
     The part attention may look at one place with all templates without harm: only the maps that make
     features are judged.
@@ -192,6 +192,9 @@ def map_alarms(measures: dict[str, dict]) -> list[str]:
         maps = found.get("templates", found)
         if maps.get("cosine", 0) > ALIKE:
             alarms.append(f"all maps are alike (mean cosine {maps['cosine']:.3f}): they have collapsed")
+        if found.get("largest_weight", 0) > ALIKE:
+            share = found["largest_weight"]
+            alarms.append(f"one part has all the weight (mean {share:.3f}): the others have collapsed")
     return alarms
 
 
