@@ -9,6 +9,7 @@ from reidlib.experiments.grids import Cell, Grid
 from reidlib.models.dpti import Config
 
 APART = {"spread": 1.0, "decay": False}  # deviation D5: from a small start, all templates stay alike
+SMALL_START = {"spread": Config.spread, "decay": Config.decay}
 STEPS = {"cpu": 1440}  # deviation D7: from scratch, the head learns late
 CHANGES = {
     "gd": {},
@@ -17,7 +18,8 @@ CHANGES = {
     "gp": {"templates": "grid"},
     "gdw": {"weighted": True},
     "separate-losses": {"joint": False},
-    "small-start": {"spread": Config.spread, "decay": Config.decay},
+    "small-start": SMALL_START,
+    "weighted-small-start": {"weighted": True} | SMALL_START,
 }
 """What each run changes in row G+D."""
 
@@ -63,6 +65,7 @@ def _cells() -> tuple[Cell, ...]:
         "g+d+w": "gdw",
         "g+d-separate-losses": "separate-losses",  # not in the paper's table: section 3.6
         "g+d-small-start": "small-start",  # not in the paper: without deviation D5
+        "g+d+w-small-start": "weighted-small-start",
     }
     cells = [
         Cell("table1", "ours", "market1501", "gd"),
