@@ -106,10 +106,14 @@ class Study:
         """
         squares, freedom = self._squares(test_set, metric)
         if not freedom:
-            others = [Study(paper, self.preset_name) for paper in GRIDS if paper != self.paper]
-            found = [study._squares(test_set, metric) for study in others]
+            found = [study._squares(test_set, metric) for study in self._others]
             squares, freedom = sum(s for s, _ in found), sum(f for _, f in found)
         return (float(np.sqrt(squares / freedom)), freedom) if freedom else (0.0, 0)
+
+    @cached_property
+    def _others(self) -> tuple["Study", ...]:
+        """The other papers at this preset, kept since their records take seconds to read."""
+        return tuple(Study(paper, self.preset_name) for paper in GRIDS if paper != self.paper)
 
     def _squares(self, test_set: str, metric: str) -> tuple[float, int]:
         squares, freedom = 0.0, 0
