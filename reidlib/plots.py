@@ -651,7 +651,8 @@ def shares(frame: pd.DataFrame, *, title: str = "") -> Figure:
         frame: columns place, map, model, person, front, background (fractions); one panel per place.
     """
     places = list(dict.fromkeys(frame["place"]))
-    fig, panels = plt.subplots(1, max(len(places), 1), figsize=(10, 3.6), sharey=True, squeeze=False)
+    height = 0.9 + 0.4 * len(frame) / max(len(places), 1)
+    fig, panels = plt.subplots(1, max(len(places), 1), figsize=(10, height), sharey=True, squeeze=False)
     colours = {"person": CORRECT, "front": WRONG, "background": FAINT}
     for ax, place in zip(panels[0], places):
         rows = frame[frame["place"] == place]
