@@ -45,5 +45,5 @@ def test_pictures_stay_under_the_limit(render):
 def test_a_misspelt_parameter_or_notebook_is_refused(render):
     with pytest.raises(SystemExit, match="bpbreid has no parameter 'PRESETS'; it has"):
         render.check_parameters("bpbreid", [["PRESETS", "cpu"]])
-    with pytest.raises(SystemExit, match="no notebook 'bprebid'; there are bpbreid"):
+    with pytest.raises(SystemExit, match="no notebook 'bprebid'; there are aap, bpbreid"):
         render.check_parameters("bprebid", [])
