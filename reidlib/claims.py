@@ -25,6 +25,7 @@ from reidlib.experiments.grids import Cell
 from reidlib.experiments.grids.aap import BACKBONES, literal
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
+from reidlib.experiments.views import total_loss
 from reidlib.models import aap, dpti, pan, qpm
 
 RESAMPLES = 2000
@@ -401,11 +402,6 @@ def final_loss(study: Study, name: str) -> tuple[float, float] | None:
     ends = np.stack([total_loss(record.history) for record in records])
     ends = ends[:, -max(2, ends.shape[1] // 10) :].mean(0)
     return float(ends.mean()), float(ends.std(ddof=1) / np.sqrt(len(ends)))
-
-
-def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
-    """Sum of the terms of a record's history."""
-    return np.sum([values for name, values in history.items() if name != "lr"], axis=0)
 
 
 def _holds(condition: bool) -> Status:

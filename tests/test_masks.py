@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trees import plant
+from trees import plant, plant_fields
 
 from reidlib.data.datasets import load
 from reidlib.data.feeding import BatchConfig, Loader, batches, load_bank
@@ -242,13 +242,7 @@ def test_image_and_fields_move_together():
 def masked(tmp_path):
     """Occluded-Duke in small, with fields: the nose fills the upper half, the left ankle the lower one."""
     home = plant("occluded-duke", tmp_path)
-    for folder in ("bounding_box_train", "query", "bounding_box_test"):
-        place = home / "masks" / "pifpaf_maskrcnn_filtering" / folder
-        place.mkdir(parents=True)
-        for image in (home / folder).iterdir():
-            fields = np.zeros((36, 17, 9), np.float32)
-            fields[0, :8], fields[15, 8:] = 0.9, 0.8
-            np.save(place / f"{image.name}.confidence_fields.npy", fields)
+    plant_fields(home, suffix=".jpg.confidence_fields.npy")
     return load("occluded-duke", tmp_path)
 
 

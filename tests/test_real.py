@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_datasets import LAYOUTS, touch
-from trees import paint, plant
+from trees import paint, plant, plant_fields
 
 from reidlib import report
 from reidlib.__main__ import main
@@ -64,19 +64,9 @@ def scratch(tmp_path, monkeypatch):
     return tmp_path
 
 
-def with_fields(home):
-    for folder in ("bounding_box_train", "query", "bounding_box_test"):
-        place = home / "masks" / "pifpaf_maskrcnn_filtering" / folder
-        place.mkdir(parents=True)
-        for image in (home / folder).iterdir():
-            fields = np.zeros((36, 17, 9), np.float32)
-            fields[0, :8], fields[15, 8:] = 0.9, 0.8
-            np.save(place / f"{image.stem}.npy", fields)
-
-
 def test_a_real_run_becomes_a_record_and_a_value(scratch):
     """BPBreID's recipe on Occluded-Duke with its published masks, the network and the length cut down."""
-    with_fields(
+    plant_fields(
         plant(
             "occluded-duke", scratch / "data", counts={"train": (64, 16), "query": (6, 3), "gallery": (24, 4)}
         )
@@ -162,7 +152,7 @@ def test_a_recipe_at_full_size(scratch):
         counts={"train": (16, 4), "query": (2, 1), "gallery": (4, 2)},
         write=lambda path, number: paint(path, number, size=(128, 64)),
     )
-    with_fields(home)
+    plant_fields(home)
     files = scratch / "torch" / "hub" / "checkpoints"
     files.mkdir(parents=True)
     torch.manual_seed(0)

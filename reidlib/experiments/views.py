@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -584,6 +585,11 @@ HEATS = {
 PLACES = ("behind a car or cart", "behind others", "unoccluded")
 
 
+def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
+    """Sum of the terms of a record's history."""
+    return np.sum([values for name, values in history.items() if name != "lr"], axis=0)
+
+
 def loss_curves(study: Study, runs: dict[str, str]) -> dict[str, np.ndarray]:
     """Total training loss over stretches of training, averaged over seeds; runs without a record are left out.
 
@@ -592,7 +598,7 @@ def loss_curves(study: Study, runs: dict[str, str]) -> dict[str, np.ndarray]:
     """
     found = {title: [record.history for record in study.records(name)] for title, name in runs.items()}
     return {
-        title: np.mean([sum(map(np.array, (v for k, v in h.items() if k != "lr"))) for h in histories], 0)
+        title: np.mean([total_loss(history) for history in histories], axis=0)
         for title, histories in found.items()
         if histories
     }
