@@ -25,6 +25,7 @@ from reidlib.experiments.grids import Cell
 from reidlib.experiments.grids.aap import BACKBONES, literal
 from reidlib.experiments.runner import build
 from reidlib.experiments.study import Study
+from reidlib.experiments.truth import NoTruth
 from reidlib.experiments.views import total_loss
 from reidlib.models import aap, dpti, pan, qpm
 
@@ -87,6 +88,7 @@ class Verdict:
     outcomes: tuple[Outcome, ...] = ()
     note: str = ""  # why untestable, or what in the paper itself speaks against the claim
     found: str = ""  # what a computation gave
+    real: bool = False  # measured on the papers' data sets, not on synthetic ones
 
     @property
     def seeds(self) -> int:
@@ -109,12 +111,16 @@ def _verdict(study: Study, claim: str, rows) -> Verdict:
         first["statement"],
         first["source"],
         note=" ".join(n for n in rows["note"] if n),
+        real=study.preset_name == "real",
     )
     match first["kind"]:
         case "untestable":
             return decided(Status.UNTESTABLE)
         case "exact":
-            status, found = EXACT[f"{study.paper}-{claim}"](study)
+            try:
+                status, found = EXACT[f"{study.paper}-{claim}"](study)
+            except NoTruth as error:
+                status, found = Status.NOT_TESTED, str(error)
             return decided(status, found=found)
         case "contrast":
             outcomes = tuple(outcome(study, contrast) for row in rows.itertuples() for contrast in parse(row))
@@ -154,27 +160,31 @@ def outcome(study: Study, contrast: Contrast) -> Outcome:
     terms = [(find_cell(study, ref), 1) for ref in contrast.plus] + [
         (find_cell(study, r), -1) for r in contrast.minus
     ]
-    runs = sorted({cell.run for cell, _ in terms})
-    missing = [
-        run
-        for run in runs
-        if not all(study.per_query(c, contrast.metric)[1] for c, _ in terms if c.run == run)
-    ]
-    missing += [f"{run} (collapsed)" for run in runs if study.collapsed(run)]
-    if missing:
-        return Outcome(contrast, missing=tuple(missing))
-    difference, seeds = 0.0, {}
-    people = study.identities(terms[0][0])
+    missing = {_run_of(study, c) for c, _ in terms if not study.per_query(c, contrast.metric)[1]}
+    collapsed = {_run_of(study, c) for c, _ in terms if study.collapsed(c.run, dataset=c.dataset)}
+    if missing or collapsed:
+        return Outcome(
+            contrast, missing=(*sorted(missing), *(f"{run} (collapsed)" for run in sorted(collapsed)))
+        )
+    differences, seeds = {}, {}
     for cell, sign in terms:
-        if not np.array_equal(study.identities(cell), people):
-            raise ValueError(f"{cell.key} has other queries than {terms[0][0].key}; they cannot be paired")
         values, known = study.per_query(cell, contrast.metric)
-        difference = difference + sign * _mean_over_seeds(values)
-        seeds[cell.run] = len(known)
-    estimate, low, high = bootstrap(difference, people)
+        people = study.identities(cell)
+        pooled = differences.setdefault(people.tobytes(), [0.0, people])  # the same queries are paired
+        pooled[0] = pooled[0] + sign * _mean_over_seeds(values)
+        seeds[_run_of(study, cell)] = len(known)
+    found = np.array([bootstrap(difference, people) for difference, people in differences.values()])
+    estimate = found[:, 0].sum()
     noise = _training_noise(study, terms, metric=contrast.metric, seeds=seeds)
-    low, high = estimate - np.hypot(estimate - low, noise), estimate + np.hypot(high - estimate, noise)
-    return Outcome(contrast, estimate, float(low), float(high), min(seeds.values()))
+    below, above = (np.hypot(np.linalg.norm(found[:, side] - found[:, 0]), noise) for side in (1, 2))
+    return Outcome(
+        contrast, float(estimate), float(estimate - below), float(estimate + above), min(seeds.values())
+    )
+
+
+def _run_of(study: Study, cell: Cell) -> str:
+    """The name of the training behind a cell: at ``real`` there is one for each data set."""
+    return f"{cell.run} on {cell.dataset}" if study.preset_name == "real" else cell.run
 
 
 def _mean_over_seeds(values: Float[np.ndarray, "S Q"]) -> Float[np.ndarray, " Q"]:
@@ -193,7 +203,7 @@ def _training_noise(
     """
     weights = Counter()
     for cell, sign in terms:
-        weights[cell.run, cell.test_set] += sign
+        weights[_run_of(study, cell), study.test_set(cell)] += sign
     squares = 0.0
     for (run, name), weight in weights.items():
         spread, freedom = study.spread(name, metric)
@@ -313,7 +323,7 @@ def _squares_make_orthogonal(_: Study) -> tuple[Status, str]:
 
 def _templates_are_distinct(study: Study) -> tuple[Status, str]:
     """DPTI claim 10: do dynamic templates look at different parts of the body, rather than anywhere?"""
-    found = [r.measures["synth-occluded"]["templates"] for r in study.records("gd")]
+    found = [measures["templates"] for measures in study.measured("gd")]
     if not found:
         return Status.NOT_TESTED, "no usable record of gd"
     parts = [_followed(np.array(measures["mask_regions"])) for measures in found]

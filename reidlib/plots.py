@@ -219,11 +219,11 @@ def quality_bars(
     images: Pictures,
     scores: Float[np.ndarray, "N K"],
     *,
-    truth: Float[np.ndarray, "N K"],
+    truth: Float[np.ndarray, "N K"] | None = None,
     titles: Sequence[str],
     title: str = "",
 ) -> Figure:
-    """Images with a bar per stripe beside them: predicted quality, and a tick at the true visible share."""
+    """Images with a bar per stripe beside them: predicted quality, and a tick at the true visible share if given."""
     count, parts = scores.shape
     tall = images.shape[1] / images.shape[2]
     step = 2 + 2 * GAP
@@ -239,10 +239,11 @@ def quality_bars(
             y = part * thick + 0.12 * thick
             ax.add_patch(Rectangle((left, y), 0.9, 0.76 * thick, facecolor=FAINT, lw=0))
             ax.add_patch(Rectangle((left, y), 0.9 * scores[number, part], 0.76 * thick, facecolor=OURS, lw=0))
-            tick = left + 0.9 * truth[number, part]
-            ax.plot([tick, tick], [y, y + 0.76 * thick], color=INK, lw=2, clip_on=False)
+            if truth is not None:
+                tick = left + 0.9 * truth[number, part]
+                ax.plot([tick, tick], [y, y + 0.76 * thick], color=INK, lw=2, clip_on=False)
     handles = [Patch(color=OURS, label="predicted quality"), Patch(color=INK, label="true visible share")]
-    fig.legend(handles=handles, loc="lower right", ncols=2)
+    fig.legend(handles=handles[: 1 if truth is None else 2], loc="lower right", ncols=2)
     return _done(fig)
 
 

@@ -8,7 +8,8 @@ import inspect
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,15 +19,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reidlib import claims, plots
+from reidlib import claims, doctor, plots
 from reidlib.claims import Outcome, Status, Verdict
 from reidlib.complexity import complexity
-from reidlib.data.records import Split
-from reidlib.experiments import runner, views
+from reidlib.experiments import records, runner, views
 from reidlib.experiments.config import PRESETS, RunConfig
 from reidlib.experiments.grids import GRIDS
 from reidlib.experiments.records import RESULTS, RunRecord
 from reidlib.experiments.study import METRICS, Study
+from reidlib.experiments.truth import NoTruth
 from reidlib.models import MODELS
 from reidlib.published import ROOT, printed
 from reidlib.training import TrainConfig
@@ -45,6 +46,7 @@ COLORS = {
     Status.NOT_TESTED: "#6e7781",
     Status.UNTESTABLE: "#6e7781",
 }
+OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 TITLES = {"bpbreid": "BPBreID", "qpm": "QPM", "pan": "PAN", "dpti": "DPTI", "aap": "AaP-ReID"}
 BEGIN, END = "<!-- results: written by `make tables` from the records -->", "<!-- /results -->"
 
@@ -67,12 +69,17 @@ def points(outcome: Outcome) -> str:
 # -- notebooks ----------------------------------------------------------------------------------------
 
 
-def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "auto") -> Study:
+def open_study(
+    paper: str, *, preset: str, seeds: int | None, dataset: str | None = None, device: str = "auto"
+) -> Study:
     """Check a notebook's parameters, say what it will show, and give access to the records.
 
+    Args:
+        dataset: at preset ``real``, which of the paper's data sets; None is that of its ablations.
+
     Raises:
-        ValueError: unknown preset or one without ground truth, impossible number of seeds, or a device this
-            machine lacks.
+        ValueError: unknown preset or data set, impossible number of seeds, or a device this machine lacks.
+        FileNotFoundError: a real data set is not there.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
@@ -80,16 +87,29 @@ def open_study(paper: str, *, preset: str, seeds: int | None, device: str = "aut
         raise ValueError("DEVICE is 'cuda' but this machine has no CUDA device; use DEVICE='auto'")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks for CUDA
-    if preset == "real":
-        raise ValueError(
-            "PRESET 'real': the notebooks show true parts and visibility, which real data lack; "
-            f"train and compare with `python -m reidlib run --paper {paper} --preset real --dataset NAME`"
-        )
-    study = Study(paper, preset, seeds)
+    study = Study(paper, preset, seeds, dataset)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "CPU"
     print(f"paper {paper}, preset {study.preset_name}, commit {runner.commit()}, device {where}")
-    print(f"data: synthetic benchmark {PRESETS[study.preset_name].data.profile!r}; not the papers' datasets")
+    if study.preset_name != "real":
+        print(
+            f"data: synthetic benchmark {PRESETS[study.preset_name].data.profile!r}; not the papers' datasets"
+        )
+        return study
+    data = study.run(next(iter(study.grid.runs))).data
+    runner.prepare(data)  # hours of training should not end with a missing test set
+    name = data.test_sets[0]
+    print(f"data: {name}, trained on {data.train_set} as the paper did; this notebook trains one model")
+    print(f"other rows: `python -m reidlib run --paper {paper} --preset real --dataset {name}`")
     return study
+
+
+@contextmanager
+def needs_truth() -> Iterator[None]:
+    """A cell that only synthetic data can fill: with real data it says why it stays empty."""
+    try:
+        yield
+    except NoTruth as error:
+        print(f"not shown: {error}")
 
 
 def show(item: object) -> "Code":  # noqa: F821
@@ -151,7 +171,7 @@ def answer(verdict: Verdict) -> str:
     counts = Counter(o.status for o in verdict.outcomes)
     tally = ", ".join(f"{n} of {len(verdict.outcomes)} contrasts {status}" for status, n in counts.items())
     tail = f" {tally}, {seeds}." if verdict.outcomes and verdict.seeds else ""
-    where = " on the synthetic benchmark" if verdict.outcomes else ""
+    where = " on the synthetic benchmark" if verdict.outcomes and not verdict.real else ""
     return f"C{verdict.claim} is {verdict.status}{where}: {deciding(verdict)}.{tail}"
 
 
@@ -172,7 +192,8 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
 
 
 def _data_label(study: Study) -> str:
-    return f"synthetic data, preset {study.preset_name}"
+    data = "the same data" if study.preset_name == "real" else "synthetic data"
+    return f"{data}, preset {study.preset_name}"
 
 
 def _wide(
@@ -184,7 +205,7 @@ def _wide(
     lines = []
     for (row, where), group in frame.groupby(["row", "dataset"], sort=False):
         values = group.set_index("metric")
-        collapsed = " †" if study.collapsed(values["run"].iloc[0]) else ""
+        collapsed = " †" if study.collapsed(values["run"].iloc[0], dataset=where) else ""
         line = {"row": row + collapsed, "printed on": where, "ours on": values["test_set"].iloc[0]}
         for metric in study.metrics(table):
             line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
@@ -211,8 +232,12 @@ def footnotes(study: Study, table: str) -> list[str]:
     ]
 
 
-def split_table(splits: dict[str, Split]) -> pd.DataFrame:
-    """Images, identities, cameras and distractors of every split of every data set."""
+def data_table(run: RunConfig) -> pd.DataFrame:
+    """Images, identities, cameras and distractors of every split; of real data, what the doctor finds."""
+    splits = runner.prepare(run.data)
+    if run.data.profile == "real":
+        found = {name: doctor.examine(name, runner.REAL).frame() for name in splits}
+        return pd.concat(found, names=["data set"])
     lines = [
         {"data set": name, "split": side, **numbers}
         for name, split in splits.items()
@@ -234,9 +259,9 @@ def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.Data
         here = (
             size,
             f"{run.train.identities} people x {run.train.images} images",
-            f"Adam, weight decay {run.train.weight_decay:g}",
+            f"{OPTIMISERS[run.train.optimiser]}, weight decay {run.train.weight_decay:g}",
             f"{run.train.lr:g}, {run.train.schedule}",
-            f"{run.train.iterations} steps",
+            f"{run.train.iterations} steps" if run.train.iterations else f"{run.train.epochs} epochs",
             run.model_config.weights or "from scratch",
         )
         return pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here})
@@ -275,15 +300,17 @@ def sizes(
     return pd.DataFrame(lines)
 
 
-def cost(study: Study, run: RunConfig, *, gallery: int) -> "pd.io.formats.style.Styler":
+def cost(study: Study, name: str, *, gallery: int) -> "pd.io.formats.style.Styler":
     """Milliseconds per training step and per matched query, printed and ours; ours at this preset, now.
 
     Args:
         gallery: images that a query is matched with.
     """
     own = printed(study.paper).query("table == 'table8' and kind == 'own'").set_index("metric")["value"]
+    run = study.run(name)
     seconds = views.matching_seconds(run, scorings=("part", "default"), gallery=gallery)
-    steps = [r.provenance["seconds"] / run.train.iterations for r in study.records(run.name)]
+    batch = run.train.identities * run.train.images
+    steps = [batch / r.provenance["throughput"] for r in study.records(name)]
     lines = (
         ("training step, ms", 1e3 * own["train_s_per_iter"], 1e3 * np.mean(steps) if steps else np.nan),
         ("query, part branch, ms", np.nan, 1e3 * seconds["part"]),
@@ -326,7 +353,7 @@ def mask_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
     }
     lines = []
     for title, name in runs.items():
-        found = [record.measures.get("synth-occluded", {}) for record in study.records(name)]
+        found = study.measured(name)
         values = {
             text: np.mean([m.get(key, np.nan) for m in found] or [np.nan]) for text, key in keys.items()
         }
@@ -349,18 +376,19 @@ def template_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
         "part attention on the place: without": "parts-clear",
         "part attention on the place: with": "parts-hidden",
     }
+    study.require_truth()
     lines = []
     for title, name in runs.items():
-        records = study.records(name)
+        known = study.records(name)
         line = {"model": title}
         for text, key in keys.items():
             found = [
                 np.nanmean(r.per_query("synth-occluded", "default", key))
-                for r in records
+                for r in known
                 if r.has("synth-occluded", "default", key)
             ]
             line[text] = f"{np.mean(found):.3f}" if found else "–"
-        lines.append(line | {"seeds": len(records)})
+        lines.append(line | {"seeds": len(known)})
     return pd.DataFrame(lines)
 
 
@@ -373,9 +401,7 @@ def map_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
     lines = []
     for title, name in runs.items():
         for kind, text in (("templates", "where templates come from"), ("parts", "part attention")):
-            found = [
-                m[kind] for r in study.records(name) if kind in (m := r.measures.get("synth-occluded", {}))
-            ]
+            found = [measures[kind] for measures in study.measured(name) if kind in measures]
             if found:
                 values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "cosine")}
                 line = {"model": title, "maps": text, "entropy, of the largest": f"{values['entropy']:.2f}"}
@@ -468,9 +494,9 @@ def footnotes_of(study: Study, table: str) -> "Markdown":  # noqa: F821
     return Markdown("\n".join(f"- {note}" for note in footnotes(study, table)))
 
 
-def live_check(study: Study, run: RunConfig) -> pd.DataFrame:
+def live_check(run: RunConfig) -> pd.DataFrame:
     """The run trained on this machine beside its committed record."""
-    record = next((r for r in study.records(run.name) if r.seed == run.seed), None)
+    record = records.find(run)
     lines = []
     for test_set in run.data.test_sets:
         live = runner.score(run, "default", test_set).summary()

@@ -73,7 +73,7 @@ def test_no_claim_rests_on_a_collapsed_training(monkeypatch):
     if not (study.records("k8") and study.records("bot")):
         pytest.skip("the cpu records of k8 and bot are not there")
     assert outcome(study, CONTRAST).status != Status.NOT_TESTED
-    monkeypatch.setattr(Study, "collapsed", lambda self, name: ["stuck"] if name == "bot" else [])
+    monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: ["stuck"] if name == "bot" else [])
     found = outcome(study, CONTRAST)
     assert found.status == Status.NOT_TESTED
     assert found.missing == ("bot (collapsed)",)
@@ -85,7 +85,7 @@ def test_a_measure_against_ground_truth_decides_like_an_accuracy(monkeypatch):
     drop = np.where(np.arange(60) % 2, np.nan, 0.2)[None]
     monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (drop, [0]))
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(60) // 3)
-    monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
+    monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
     found = outcome(study, Contrast("drop-object", ("table5/qpm",), (), ">"))
     assert (found.estimate, found.status) == (pytest.approx(0.2), Status.REPRODUCED)
     assert (
@@ -99,7 +99,7 @@ def test_the_luck_of_training_widens_the_interval_less_with_more_seeds(monkeypat
     """Two trainings have their own luck each; two scorings of one training share it."""
     study, sure = Study("bpbreid", "cpu"), np.full((1, 600), 0.05)
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(600) // 3)
-    monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
+    monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
     monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.02, 10**6))
     seeds = {"k8": 1, "bot": 1}
     values = {"k8": sure, "bot": 0 * sure}
@@ -126,7 +126,7 @@ def test_a_cell_is_the_mean_of_all_its_seeds(monkeypatch):
     study = Study("bpbreid", "cpu")
     values = {"k8": np.array([[0.2] * 9, [0.4] * 9, [np.nan] * 9]), "bot": np.full((1, 9), 0.1)}
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(9))
-    monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
+    monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
     monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.0, 0))
     monkeypatch.setattr(
         Study, "per_query", lambda self, cell, metric: (values[cell.run], list(range(len(values[cell.run]))))
@@ -140,7 +140,7 @@ def test_spread_pools_the_runs_that_have_several_seeds(monkeypatch):
         return SimpleNamespace(has=lambda *_: True, per_query=lambda *_: values, alarms=[])
 
     known = {"fixed-attention": [0.1, 0.3], "bot": [0.5, 0.5, 0.8], "pcb": [0.9]}
-    monkeypatch.setattr(Study, "records", lambda self, name: [record(v) for v in known.get(name, [])])
+    monkeypatch.setattr(Study, "records", lambda self, name, **_: [record(v) for v in known.get(name, [])])
     expected = ((2 * 0.1**2 + 0.1**2 * 2 + 0.2**2) / 3) ** 0.5
     assert Study("bpbreid", "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)
     assert Study("qpm", "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)  # borrowed
@@ -157,13 +157,19 @@ def test_few_repeated_runs_say_less_of_the_spread(freedom, quantile):
     assert _quantile(freedom) == pytest.approx(quantile, abs=0.12)
 
 
-def test_cells_with_other_queries_are_refused(monkeypatch):
-    study = Study("bpbreid", "cpu")
-    monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(9) + (cell.run == "bot"))
-    monkeypatch.setattr(Study, "collapsed", lambda self, name: [])
-    monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (np.zeros((1, 9)), [0]))
-    with pytest.raises(ValueError, match="cannot be paired"):
-        outcome(study, CONTRAST)
+def test_cells_with_other_queries_are_not_paired(monkeypatch):
+    """Their intervals are independent: half-widths add as squares, where paired ones would cancel."""
+    study, values = Study("bpbreid", "cpu"), np.tile([0.0, 1.0], 300)[None]
+    monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
+    monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.0, 0))
+    monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (values, [0]))
+    monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(600))
+    paired = outcome(study, CONTRAST)
+    assert paired.low == paired.high == paired.estimate == 0
+    monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(600) + (cell.run == "bot"))
+    apart = outcome(study, CONTRAST)
+    assert apart.estimate == pytest.approx(0)
+    assert (apart.high, -apart.low) == pytest.approx((1.96 * 0.5 * (2 / 600) ** 0.5,) * 2, rel=0.1)
 
 
 def test_templates_follow_a_part_only_if_they_are_high_there_and_nowhere_higher():

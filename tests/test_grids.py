@@ -45,7 +45,7 @@ def test_the_queue_computes_every_run_once_before_any_twice(paper):
 
 @pytest.mark.parametrize("paper", GRIDS)
 def test_rows_without_records_are_not_counted_as_recorded(paper, monkeypatch):
-    monkeypatch.setattr(Study, "records", lambda self, name: [])
+    monkeypatch.setattr(Study, "records", lambda self, name, **_: [])
     found = Study(paper, "cpu").coverage()
     assert found["rows"] > 0
     assert found["recorded"] == 0

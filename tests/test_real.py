@@ -1,25 +1,29 @@
 """Generated trees in the real layouts, all the way: index, feeding, a training step, evaluation, a record."""
 
+import json
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from test_datasets import LAYOUTS, touch
 from trees import paint, plant, plant_fields
 
-from reidlib import report
 from reidlib.__main__ import main
 from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.feeding import Loader, load_bank
 from reidlib.data.transforms import Augment
 from reidlib.evaluation import evaluate
-from reidlib.experiments import records, runner
-from reidlib.experiments.grids import grid
+from reidlib.experiments import grids, records, runner
+from reidlib.experiments.config import preset
+from reidlib.experiments.grids import GRIDS, grid
+from reidlib.experiments.recipes import BENCHMARKS, literal
 from reidlib.experiments.study import Study
 from reidlib.models.bot import SCORINGS, BoT, Config
+from reidlib.published import ROOT
 from reidlib.training import TrainConfig, extract, fit
 
 SIZE = (32, 16)
@@ -118,8 +122,37 @@ def test_command_line_prints_the_paper_beside_ours(scratch, capsys):
     assert "nothing to do" in out
     line = next(line.split() for line in out.splitlines() if "pan-resnet50 " in line and "mAP" in line)
     assert line[2:7] == ["market1501", "mAP", "87.6", "80.0", "NaN"]
-    with pytest.raises(ValueError, match="true parts and visibility"):
-        report.open_study("pan", preset="real", seeds=None)
+
+
+def smaller(run, dataset=None):
+    """The literal recipe with the smoke preset's network and images, and as few epochs as make ten steps."""
+    small = grid(run.paper).runs[run.name](preset("smoke"))
+    real = literal(run, dataset)
+    data = replace(real.data, height=small.data.height, width=small.data.width)
+    train = replace(real.train, epochs=5, identities=8, images=4)
+    return replace(real, model_config=small.model_config, data=data, train=train)
+
+
+@pytest.mark.parametrize("paper", GRIDS)
+def test_every_notebook_runs_on_real_data(paper, scratch, monkeypatch, capsys):
+    """Cell by cell, in this process; what only ground truth could fill says so."""
+    counts = {"train": (64, 16), "query": (12, 6), "gallery": (48, 8)}
+    home = plant(BENCHMARKS[paper][0], scratch / "data", counts=counts, cameras=3)
+    if paper == "bpbreid":
+        plant_fields(home)
+    monkeypatch.setattr(grids, "literal", smaller)
+    book = json.loads((ROOT / "notebooks" / f"{paper}.ipynb").read_text())
+    shell = InteractiveShell.instance()
+    shell.reset()
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"]).replace('PRESET = "auto"', 'PRESET = "real"')
+            shell.run_cell(source).raise_error()
+    out = capsys.readouterr().out
+    assert f"data: {BENCHMARKS[paper][0]}, trained on" in out
+    assert "not shown: true parts and occluders are known for synthetic sets only" in out
+    own = Study(paper, "real").frame().query("seeds > 0")
+    assert set(own["dataset"]) == {BENCHMARKS[paper][0]}
 
 
 def test_absent_data_is_an_error_with_a_remedy(scratch):

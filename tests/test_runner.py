@@ -76,6 +76,12 @@ def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows(places
     }
 
 
+def test_a_variation_that_changes_nothing_is_read_from_the_record(places, monkeypatch):
+    record = runner.train(RUN, progress=False)
+    monkeypatch.setattr(runner, "train", forbid)
+    assert runner.live(RUN, RUN.model_config, name="the same") == record
+
+
 def test_a_failing_run_does_not_stop_the_others(places):
     broken = replace(RUN, scorings=("cosine",))
     short = replace(RUN, train=replace(RUN.train, iterations=2), scorings=("default",))

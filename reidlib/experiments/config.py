@@ -45,6 +45,11 @@ class DataConfig:
         "synth-partial",
     )
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The test sets that figures show: the holistic and the occluded one; with real data the only one."""
+        return self.test_sets[:2]
+
     def validation(self) -> "DataConfig":
         """The same benchmark with the held-out training identities as test set, for every choice."""
         return replace(

@@ -135,13 +135,17 @@ def forget(run: RunConfig) -> None:
 def live(run: RunConfig, config: Any, *, name: str) -> RunRecord:
     """The record of a variation that no table names, trained now or read from the cache.
 
+    One that changes nothing is the run itself, whose record is read.
+
     Args:
         run: what to vary.
         config: the varied config of the run's model.
         name: readable part of the cached file's name.
     """
     scorings = tuple(scoring for scoring in run.scorings if scoring in config.scorings())
-    return train(replace(run, paper="live", name=name, model_config=config, scorings=scorings))
+    varied = replace(run, paper="live", name=name, model_config=config, scorings=scorings)
+    same = varied.hash == run.hash
+    return (complete(run) if same else None) or train(varied)
 
 
 def train(
@@ -369,7 +373,7 @@ def _record(run: RunConfig, training: Training, *, started: datetime) -> RunReco
 def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> tuple[dict, dict]:
     """What only ground truth can say of scores and maps: summaries, and values per query."""
     if run.data.profile == "real":
-        return {}, {}
+        return {}, _some_heat(run, model, name) if run.model_config.figure_map == "saliency" else {}
     data, whole = test_set(run.data, name), run.data.test_sets[0]
     if "soft" in query.visibility and "occluded" in name:
         return truth.part_measures(query, maps(run, model, data.query, name="parts"), data), {}
@@ -399,25 +403,38 @@ def _heat(run: RunConfig, model: nn.Module, name: str) -> dict[str, np.ndarray]:
     data, found = test_set(run.data, name), saliency(run, model, name)
     rows = truth.shown(occluded, whole)
     rows = rows if data is occluded else truth.twins(occluded, whole)[0][rows]
+    return truth.heat_values(found, data, whole) | {"heat": _drawn(run, found, rows=rows)}
+
+
+def _some_heat(run: RunConfig, model: nn.Module, name: str) -> dict[str, np.ndarray]:
+    """Saliency maps of the fixed figure queries."""
+    rows = figure_queries(len(test_set(run.data, name).query))
+    found = saliency(run, model, name, rows=rows)
+    return {"heat": _drawn(run, found, rows=torch.arange(len(rows)))}
+
+
+def _drawn(run: RunConfig, found: dict[str, Tensor], *, rows: Any) -> np.ndarray:
+    """Some saliency maps as figures show them. ``[n, K, H/4, W/4]``"""
     size = run.data.height // 4, run.data.width // 4
-    heat = torch.stack([adaptive_avg_pool2d(maps[rows], size) for maps in found.values()], 1)
-    return truth.heat_values(found, data, whole) | {"heat": heat.numpy()}
+    return torch.stack([adaptive_avg_pool2d(maps[rows], size) for maps in found.values()], 1).numpy()
 
 
-def saliency(run: RunConfig, model: nn.Module, name: str) -> dict[str, Tensor]:
-    """What a model looks at in all queries of a test set, in [0, 1], three ways. ``[Q, H, W]`` each
+def saliency(run: RunConfig, model: nn.Module, name: str, *, rows: Tensor | None = None) -> dict[str, Tensor]:
+    """What a model looks at in the queries of a test set (or some of them), in [0, 1], three ways. ``[Q, H, W]`` each
 
     ``maximum``: the largest value over the channels of the last map, as AaP-ReID's authors released it.
     ``identity``: Grad-CAM on the highest score of any training identity. ``similarity``: Grad-CAM on the cosine
     with the first gallery image of the same person by another camera.
     """
-    data, (query, gallery) = test_set(run.data, name), features(run, name, model=model)
+    bank, (query, gallery) = test_set(run.data, name).query, features(run, name, model=model)
+    if rows is not None:
+        bank, query = bank[rows], query[rows]
     embedding = run.model_config.scorings()["default"].embedding
     same = (query.pid[:, None] == gallery.pid) & (query.camid[:, None] != gallery.camid)
     mates = gallery.embeddings[embedding][same.int().argmax(1)]  # [Q, D]
     layer, parts, start = stages(model.backbone)[-1][-1], [], 0
     model.eval()
-    for images, _ in batches(data.query):
+    for images, _ in batches(bank):
         mate = mates[start : start + len(images)]
         scores = {
             "identity": lambda output: output.logits["global"].amax(1),
@@ -425,7 +442,7 @@ def saliency(run: RunConfig, model: nn.Module, name: str) -> dict[str, Tensor]:
         }
         with torch.no_grad():
             largest = model(images).maps["saliency"][:, 0]
-        found = {"maximum": stretched(largest, size=data.query.size)}
+        found = {"maximum": stretched(largest, size=bank.size)}
         parts.append(
             found | {key: grad_cam(model, images, layer=layer, score=score) for key, score in scores.items()}
         )

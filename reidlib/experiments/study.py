@@ -11,6 +11,7 @@ from reidlib.experiments.config import RunConfig, preset
 from reidlib.experiments.grids import GRIDS, Cell, Grid, grid
 from reidlib.experiments.recipes import BENCHMARKS
 from reidlib.experiments.records import RunRecord
+from reidlib.experiments.truth import NoTruth
 from reidlib.published import PERCENT, printed
 
 METRICS = ("rank1", "mAP")
@@ -32,16 +33,18 @@ class Study:
 
     Args:
         paper: slug.
-        preset_name: auto, smoke, cpu or gpu.
+        preset_name: auto, smoke, cpu, gpu or real.
         seeds: at most this many seeds are used; None takes all that are recorded.
+        dataset: at ``real``, which of the paper's data sets ``run`` is for; None is that of its ablations.
 
     Raises:
-        ValueError: unknown paper or preset, or seeds below 1.
+        ValueError: unknown paper, preset or data set, or seeds below 1.
     """
 
     paper: str
     preset_name: str = "auto"
     seeds: int | None = None
+    dataset: str | None = None
 
     def __post_init__(self) -> None:
         name = preset(self.preset_name).name
@@ -52,6 +55,8 @@ class Study:
         object.__setattr__(self, "preset_name", name)
         if self.seeds is not None and not 1 <= self.seeds <= MAX_SEEDS:
             raise ValueError(f"SEEDS must be between 1 and {MAX_SEEDS}, got {self.seeds!r}")
+        if self.dataset is not None:
+            self.run(next(iter(self.grid.runs)))
         _ = self.grid
 
     @property
@@ -60,14 +65,22 @@ class Study:
 
     def run(self, name: str, *, seed: int = 0, dataset: str | None = None) -> RunConfig:
         """The config of a named run at this preset; at ``real``, for one of the paper's data sets."""
-        return self.grid.run(name, preset_name=self.preset_name, seed=seed, dataset=dataset)
+        return self.grid.run(name, preset_name=self.preset_name, seed=seed, dataset=dataset or self.dataset)
 
     @cached_property
     def _records(self) -> dict[tuple[str, str | None], list[RunRecord]]:
         return {}
 
     def records(self, name: str, *, dataset: str | None = None) -> list[RunRecord]:
-        """The records of a run, one per seed, in order of seed; empty where nothing is recorded."""
+        """The records of a run, one per seed, in order of seed; empty where nothing is recorded.
+
+        Args:
+            dataset: a printed column. At ``real`` each has a training of its own; elsewhere one serves all.
+        """
+        if self.preset_name != "real":
+            dataset = None
+        elif dataset is not None and dataset not in BENCHMARKS[self.paper]:
+            return []  # a row of ours on a set that the paper leaves out
         if (name, dataset) not in self._records:
             found = []
             for seed in range(self.seeds or MAX_SEEDS):
@@ -76,17 +89,35 @@ class Study:
             self._records[name, dataset] = found
         return self._records[name, dataset]
 
-    def _of(self, cell: Cell) -> tuple[list[RunRecord], str]:
-        """The records behind a cell and its test set: the printed one at ``real``, else its twin."""
-        if self.preset_name != "real":
-            return self.records(cell.run), cell.test_set
-        if cell.dataset not in BENCHMARKS[self.paper]:  # a row of ours on a set that the paper leaves out
-            return [], cell.dataset
-        return self.records(cell.run, dataset=cell.dataset), cell.dataset
+    def test_set(self, cell: Cell) -> str:
+        """Where a cell is measured: on the printed set at ``real``, else on its twin."""
+        return cell.dataset if self.preset_name == "real" else cell.test_set
 
-    def collapsed(self, name: str) -> list[str]:
+    def _of(self, cell: Cell) -> tuple[list[RunRecord], str]:
+        return self.records(cell.run, dataset=cell.dataset), self.test_set(cell)
+
+    def collapsed(self, name: str, *, dataset: str | None = None) -> list[str]:
         """The collapse alarms of a run's records; such a training shows a failure, not the claimed effect."""
-        return sorted({alarm for record in self.records(name) for alarm in record.alarms})
+        return sorted({alarm for record in self.records(name, dataset=dataset) for alarm in record.alarms})
+
+    def require_truth(self) -> None:
+        """Nothing where ground truth is known.
+
+        Raises:
+            NoTruth: at ``real``.
+        """
+        if self.preset_name == "real":
+            raise NoTruth(self.run(next(iter(self.grid.runs))).data.shown[-1])
+
+    def measured(self, name: str) -> list[dict]:
+        """What ground truth says of a run on the occluded set, one per record.
+
+        Raises:
+            NoTruth: at ``real``.
+        """
+        self.require_truth()
+        occluded = self.run(name).data.shown[-1]
+        return [record.measures.get(occluded, {}) for record in self.records(name)]
 
     def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
         """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
@@ -118,8 +149,9 @@ class Study:
     def _squares(self, test_set: str, metric: str) -> tuple[float, int]:
         squares, freedom = 0.0, 0
         for name in self.grid.runs:
-            found = [r for r in self.records(name) if r.has(test_set, "default", metric)]
-            if len(found) > 1 and not self.collapsed(name):
+            known = self.records(name, dataset=test_set)
+            found = [record for record in known if record.has(test_set, "default", metric)]
+            if len(found) > 1 and not any(record.alarms for record in found):
                 means = [np.nanmean(record.per_query(test_set, "default", metric)) for record in found]
                 squares += float(np.var(means, ddof=1)) * (len(means) - 1)
                 freedom += len(means) - 1

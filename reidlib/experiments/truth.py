@@ -40,8 +40,21 @@ class TestSet:
     gallery: ImageBank
 
 
+class NoTruth(ValueError):
+    """Something was asked of photographs that only the generator of synthetic pictures knows."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"true parts and occluders are known for synthetic sets only, not for {name}")
+
+
 def truth_of(split: Split, names: Sequence[str]) -> pd.DataFrame:
-    """What the generator knows about images, in the order of their file names."""
+    """What the generator knows about images, in the order of their file names.
+
+    Raises:
+        NoTruth: the set is not a synthetic one.
+    """
+    if not split.name.startswith("synth-"):
+        raise NoTruth(split.name)
     frame = benchmark.ground_truth(split.root)
     return frame.set_index(frame["file"].str.rsplit("/").str[-1]).loc[list(names)]
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from reidlib.data.datasets import DATASETS
 from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.records import ImageRecord
 from reidlib.data.transforms import MEAN, STD
@@ -22,6 +23,8 @@ from reidlib.experiments.config import RunConfig
 from reidlib.experiments.study import Study
 from reidlib.experiments.truth import (
     VEHICLES,
+    NoTruth,
+    TestSet,
     behind_person,
     mask_measures,
     region_names,
@@ -33,7 +36,6 @@ from reidlib.experiments.truth import (
 )
 from reidlib.explain import relative_quality
 from reidlib.models import aap, bpbreid, qpm
-from reidlib.protocol import Protocol
 from reidlib.types import Features
 
 
@@ -56,6 +58,18 @@ def labels(images: Sequence[ImageRecord], *, k: int | None = None) -> np.ndarray
     return maps if k is None else groups(k).lookup.numpy()[maps]
 
 
+def _pair(run: RunConfig) -> tuple[TestSet, TestSet]:
+    """The holistic and the occluded set, whose queries are the same people in the same pose.
+
+    Raises:
+        NoTruth: at ``real``, where no set has a twin.
+    """
+    if run.data.profile == "real":
+        raise NoTruth(run.data.shown[-1])
+    whole, occluded = (runner.test_set(run.data, name) for name in run.data.shown)
+    return whole, occluded
+
+
 def contact_sheet(run: RunConfig, *, people: int = 8, per_person: int = 4) -> tuple[np.ndarray, list[str]]:
     """Some identities' queries in every test set, and the titles of the columns. ``[people, columns, H, W, 3]``"""
     columns, titles = [], []
@@ -75,6 +89,19 @@ def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> np.nda
     """One image at a common size. ``[H, W, 3]``"""
     image = cv2.cvtColor(cv2.imread(str(record.path)), cv2.COLOR_BGR2RGB)
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def labelled(run: RunConfig) -> list[ImageRecord]:
+    """The figure queries of the occluded set; training images where only those have part labels.
+
+    Raises:
+        ValueError: the set has no part labels at all.
+    """
+    splits = runner.prepare(run.data)
+    for images in (splits[run.data.shown[-1]].query, splits[run.data.train_set].train):
+        if all(image.mask for image in images):
+            return [images[i] for i in runner.figure_queries(len(images))]
+    raise ValueError(f"{run.data.train_set} has no part labels; see data/README.md, part labels")
 
 
 def part_names(k: int) -> tuple[str, ...]:
@@ -114,7 +141,7 @@ class AttentionView:
     images: np.ndarray  # [N, H, W, 3]
     maps: np.ndarray  # [N, K, h, w], background left out
     visibility: np.ndarray  # [N, K] predicted by the argmax rule
-    truth: np.ndarray  # [N, K] true visible fraction
+    truth: np.ndarray | None  # [N, K] true visible fraction, where it is known
     names: tuple[str, ...]
 
 
@@ -125,11 +152,12 @@ def attention(run: RunConfig, test_set: str, *, queries: Tensor | None = None) -
     model, bank, k = runner.trained(run), data.query[index], run.model_config.parts
     maps = runner.maps(run, model, bank, name="parts")[:, 1:]
     query, _ = runner.features(run, test_set)
+    real = run.data.profile == "real"
     return AttentionView(
         images=pictures([data.split.query[i] for i in index]),
         maps=maps.numpy(),
         visibility=query.visibility["argmax"][index].numpy(),
-        truth=true_visibility(bank, data.split, k=k),
+        truth=None if real else true_visibility(bank, data.split, k=k),
         names=groups(k).names,
     )
 
@@ -160,7 +188,7 @@ def ranked(
             one,
             gallery,
             distance=lambda *_: found,  # noqa: B023
-            protocol=Protocol.MARKET,
+            protocol=data.split.protocol,
             top=top,
         )
         images.append(pictures([data.split.gallery[i] for i in index[0]]))
@@ -188,16 +216,18 @@ class FailureView:
 
 
 def failures(run: RunConfig, test_set: str, *, count: int = 6, top: int = 8) -> FailureView:
-    """The queries of lowest average precision, one per person, and what the generator put in front."""
+    """The queries of lowest average precision, one per person, and what is in front, where that is known."""
     metrics = runner.score(run, "default", test_set)
     split = runner.test_set(run.data, test_set).split
     worst: dict[int, int] = {}
     for index in np.argsort(np.nan_to_num(metrics.ap, nan=2.0), kind="stable"):
         worst.setdefault(split.query[index].pid, int(index))
     chosen = list(worst.values())[:count]
-    known = truth_of(split, [split.query[i].path.name for i in chosen])
     views = [ranked(run, test_set, i, scorings=("default",), titles=("",), top=top) for i in chosen]
-    titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in known.itertuples()]
+    titles = [f"person {split.query[i].pid}" for i in chosen]
+    if run.data.profile != "real":
+        known = truth_of(split, [split.query[i].path.name for i in chosen])
+        titles = [f"{row.occluder}, {row.visible_share:.0%} visible" for row in known.itertuples()]
     return FailureView(
         np.stack([view.query for view in views]),
         np.concatenate([view.gallery for view in views]),
@@ -206,9 +236,7 @@ def failures(run: RunConfig, test_set: str, *, count: int = 6, top: int = 8) -> 
     )
 
 
-def by_occlusion(
-    study: Study, runs: dict[str, tuple[str, str]], *, by: str, test_set: str = "synth-occluded"
-) -> pd.DataFrame:
+def by_occlusion(study: Study, runs: dict[str, tuple[str, str]], *, by: str) -> pd.DataFrame:
     """Rank-1 of several models for groups of occluded queries, averaged over seeds.
 
     Args:
@@ -217,8 +245,13 @@ def by_occlusion(
 
     Returns:
         A frame with the columns model, group, rank1, error (standard error over queries), queries.
+
+    Raises:
+        NoTruth: at ``real``.
     """
-    split = runner.test_set(study.run(next(iter(study.grid.runs))).data, test_set).split
+    data = study.run(next(iter(study.grid.runs))).data
+    test_set = data.shown[-1]
+    split = runner.test_set(data, test_set).split
     truth = truth_of(split, [record.path.name for record in split.query])
     share = pd.cut(
         truth["visible_share"], [0, 0.4, 0.5, 0.6, 1], labels=["<40 %", "40-50 %", "50-60 %", ">60 %"]
@@ -250,7 +283,7 @@ def sweep_curve(
     most = max(int(frame["seeds"].max()), 1)
     ours = np.full((most, len(rows)), np.nan)
     for column, line in enumerate(frame.itertuples()):
-        for row, record in enumerate(study.records(line.run)[:most]):
+        for row, record in enumerate(study.records(line.run, dataset=dataset)[:most]):
             ours[row, column] = record.metrics[line.test_set][line.scoring][metric]
     return frame["printed"].to_numpy(float), ours
 
@@ -279,9 +312,9 @@ def gilt_grid(study: Study, *, metric: str) -> dict:
     }
 
 
-def measure(study: Study, name: str, key: str, *, test_set: str = "synth-occluded") -> np.ndarray:
+def measure(study: Study, name: str, key: str) -> np.ndarray:
     """A ground-truth measure of a run, one row per seed; one row of NaN where nothing is recorded."""
-    rows = [record.measures.get(test_set, {}).get(key, np.nan) for record in study.records(name)]
+    rows = [measures.get(key, np.nan) for measures in study.measured(name)]
     return np.array(rows or [np.full(study.run(name).model_config.parts, np.nan)], dtype=float)
 
 
@@ -304,9 +337,8 @@ class SlotView:
 def why(run: RunConfig, test_set: str, query: int) -> SlotView:
     """What makes the first gallery image nearer than the second."""
     one, gallery = runner.features(run, test_set)
-    one = one[torch.tensor([query])]
-    distance = runner.distance(run, "default")
-    index, _ = ranking(one, gallery, distance=distance, protocol=Protocol.MARKET, top=2)
+    one, protocol = one[torch.tensor([query])], DATASETS[test_set].protocol
+    index, _ = ranking(one, gallery, distance=runner.distance(run, "default"), protocol=protocol, top=2)
     return SLOTS[run.model](run, one, gallery[torch.from_numpy(index[0])])
 
 
@@ -389,18 +421,25 @@ class QualityView:
 
     images: np.ndarray  # [N, H, W, 3]
     scores: np.ndarray  # [N, K] in (0, 1)
-    truth: np.ndarray  # [N, K] true visible share, NaN where unknown
-    titles: tuple[str, ...]  # what is in front
+    truth: np.ndarray | None  # [N, K] true visible share, where it is known
+    titles: tuple[str, ...]  # what is in front, or who it is
 
 
 def quality(run: RunConfig, *, each: int = 5) -> QualityView:
     """Queries behind objects, then behind people: the first of different persons whose truth is known.
 
-    Those that hide most of the person come first, so that there is something to see.
+    Those that hide most of the person come first, so that there is something to see. With real data, the fixed
+    figure queries.
     """
-    occluded = run.data.test_sets[1]
-    data, share = runner.test_set(run.data, occluded), quality_truth(run)
+    occluded = run.data.shown[-1]
+    data = runner.test_set(run.data, occluded)
     query, _ = runner.features(run, occluded)
+    if run.data.profile == "real":
+        rows = runner.figure_queries(len(query))
+        chosen = [data.split.query[i] for i in rows]
+        titles = tuple(f"person {record.pid}" for record in chosen)
+        return QualityView(pictures(chosen), query.visibility["quality"][rows].numpy(), None, titles)
+    share = quality_truth(run)
     known = truth_of(data.split, data.query.names)
     visible = np.where(np.isnan(share).any(1), np.inf, known["visible_share"].to_numpy() > 0.6)
     rows = []
@@ -418,15 +457,14 @@ def quality(run: RunConfig, *, each: int = 5) -> QualityView:
 
 def quality_truth(run: RunConfig) -> np.ndarray:
     """True visible share of each stripe of the occluded queries, NaN where unknown. ``[Q, K]``"""
-    holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
+    holistic, occluded = _pair(run)
     return stripe_visibility(occluded, holistic, stripes=run.model_config.parts)
 
 
 def quality_pairs(run: RunConfig) -> tuple[np.ndarray, np.ndarray]:
     """Log quality less its image's mean, and true visible share, behind objects and behind people. ``[n, 2]``"""
-    occluded = run.data.test_sets[1]
-    data, share = runner.test_set(run.data, occluded), quality_truth(run)
-    query, _ = runner.features(run, occluded)
+    (_, data), share = _pair(run), quality_truth(run)
+    query, _ = runner.features(run, run.data.shown[-1])
     relative = relative_quality(query.visibility["quality"].numpy(), ~np.isnan(share))
     person = behind_person(data)[:, None]
     kinds = np.stack([np.where(chosen, share, np.nan).ravel() for chosen in (~person, person)], 1)
@@ -469,7 +507,7 @@ def matching_seconds(
     Args:
         gallery: images to match with; the test set's own, repeated as often as that takes.
     """
-    query, known = runner.features(run, run.data.test_sets[1])
+    query, known = runner.features(run, run.data.shown[-1])
     everyone = known[torch.arange(gallery) % len(known)]
     block, found = query[slice(0, 64)], {}
     for scoring in scorings:
@@ -518,7 +556,7 @@ class MaskTruth:
 
 def mask_truth(run: RunConfig, *, kind: str = "mask") -> MaskTruth:
     """The live model's masks (or templates' maps) on the occluded queries, against the true parts."""
-    holistic, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
+    holistic, occluded = _pair(run)
     maps = runner.maps(run, runner.trained(run), occluded.query, name=f"{kind}s")
     found = {key: np.array(value) for key, value in mask_measures(maps, occluded, holistic).items()}
     weights = found["mask_regions"]
@@ -555,15 +593,15 @@ def template_pairs(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     their maxima. NaN where the run has no record.
     """
     run = study.run(name)
-    sets = run.data.test_sets[:2]
-    holistic, occluded = (runner.test_set(run.data, test_set) for test_set in sets)
+    holistic, occluded = _pair(run)
     rows, known = twins(occluded, holistic)
     index = runner.figure_queries(len(rows)).numpy()
     places = np.flatnonzero(
         known[index] & (rows[index] == index)
     )  # both sets' figure queries are twins there
     if records := study.records(name):
-        pair = np.stack([records[0].arrays[f"{test_set}/maps"][places] for test_set in sets], 1).astype(float)
+        stored = [records[0].arrays[f"{test_set}/maps"][places] for test_set in run.data.shown]
+        pair = np.stack(stored, 1).astype(float)
         pair = pair / pair.max((1, 3, 4), keepdims=True)  # [N, 2, K, h, w]
     else:
         pair = np.full((len(places), 2, run.model_config.parts, 16, 8), np.nan)
@@ -583,6 +621,11 @@ HEATS = {
 """What the saliency maps of records are."""
 
 PLACES = ("behind a car or cart", "behind others", "unoccluded")
+
+
+def places(run: RunConfig) -> tuple[str, ...]:
+    """The groups of queries that ``saliency`` shows; with real data the fixed figure queries are all."""
+    return ("figure queries",) if run.data.profile == "real" else PLACES
 
 
 def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
@@ -609,27 +652,37 @@ def saliency(study: Study, runs: dict[str, str], *, place: str) -> tuple[np.ndar
 
     Args:
         runs: title -> run; NaN where a run has no record.
-        place: one of ``PLACES``; unoccluded are the twins of those behind cars and carts.
+        place: one of ``places``; unoccluded are the twins of those behind cars and carts.
 
     Returns:
         Images ``[N, H, W, 3]``, maps ``[N, M, h, w]`` in [0, 1], and what each of the M maps is.
     """
     run = study.run(next(iter(runs.values())))
-    whole, occluded = (runner.test_set(run.data, name) for name in run.data.test_sets[:2])
-    chosen = shown(occluded, whole)
-    vehicle = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()[chosen]
-    data, rows, name = occluded, chosen, run.data.test_sets[1]
-    if place == "unoccluded":
-        data, rows, name = whole, twins(occluded, whole)[0][chosen], run.data.test_sets[0]
-    kept = np.flatnonzero(vehicle if place != "behind others" else ~vehicle)
-    empty = np.full((len(chosen), len(HEATS), run.data.height // 4, run.data.width // 4), np.nan)
+    name, rows, kept = _placed(run, place)
+    empty = np.full((len(rows), len(HEATS), run.data.height // 4, run.data.width // 4), np.nan)
     stored = [
         records[0].arrays[f"{name}/heat"].astype(float) if (records := study.records(r)) else empty
         for r in runs.values()
     ]
     names = [f"{title}: {kind}" for kind in HEATS.values() for title in runs]
     maps = rearrange(np.stack(stored, 2), "n k r h w -> n (k r) h w")
-    return pictures([data.split.query[i] for i in rows[kept]]), maps[kept], names
+    query = runner.test_set(run.data, name).split.query
+    return pictures([query[i] for i in rows[kept]]), maps[kept], names
+
+
+def _placed(run: RunConfig, place: str) -> tuple[str, np.ndarray, np.ndarray]:
+    """A test set, its queries whose saliency is stored, and which of those belong to a place."""
+    if run.data.profile == "real":
+        name = run.data.shown[-1]
+        rows = runner.figure_queries(len(runner.test_set(run.data, name).query)).numpy()
+        return name, rows, np.arange(len(rows))[::2]
+    whole, occluded = _pair(run)
+    rows = shown(occluded, whole)
+    vehicle = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()[rows]
+    kept = np.flatnonzero(vehicle if place != "behind others" else ~vehicle)
+    if place == "unoccluded":
+        return run.data.shown[0], twins(occluded, whole)[0][rows], kept
+    return run.data.shown[1], rows, kept
 
 
 def saliency_shares(study: Study, runs: dict[str, str]) -> pd.DataFrame:
@@ -642,13 +695,12 @@ def saliency_shares(study: Study, runs: dict[str, str]) -> pd.DataFrame:
         Columns place, map, model, person, front, background; the map ``area`` is what chance would give.
     """
     run = study.run(next(iter(runs.values())))
-    whole, occluded = run.data.test_sets[:2]
-    data = runner.test_set(run.data, occluded)
-    vehicle = truth_of(data.split, data.query.names)["occluder"].isin(VEHICLES).to_numpy()
-    count = len(runner.test_set(run.data, whole).query)
-    rows = dict(zip(PLACES, ((occluded, vehicle), (occluded, ~vehicle), (whole, np.ones(count, dtype=bool)))))
+    whole, occluded = _pair(run)
+    vehicle = truth_of(occluded.split, occluded.query.names)["occluder"].isin(VEHICLES).to_numpy()
+    everyone = np.ones(len(whole.query), dtype=bool)
     lines = []
-    for place, (name, chosen) in rows.items():
+    for place, data, chosen in zip(PLACES, (occluded, occluded, whole), (vehicle, ~vehicle, everyone)):
+        name = data.split.name
         for kind, text in (HEATS | {"area": "area: by chance"}).items():
             for title, known in runs.items():
                 if not (records := study.records(known)):
