@@ -255,13 +255,17 @@ def bootstrap(
     sums, counts = np.zeros(len(names)), np.zeros(len(names))
     np.add.at(sums, index, np.where(known, difference, 0))
     np.add.at(counts, index, known)
-    people = len(names)
-    generator, even = np.random.default_rng(0), np.full(people, 1 / people)
-    draws = generator.multinomial(people, even, size=resamples)  # [B, P]
+    draws = _draws(len(names), resamples)
     total, number = draws @ sums, draws @ counts
     drawn = number > 0  # where few queries have a value, a draw may hold none of them
     low, high = np.quantile(total[drawn] / number[drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(np.nansum(difference) / known.sum()), float(low), float(high)
+
+
+@cache
+def _draws(people: int, resamples: int) -> Int[np.ndarray, "B P"]:
+    """How often each resample holds each person, the same for all contrasts."""
+    return np.random.default_rng(0).multinomial(people, np.full(people, 1 / people), size=resamples)
 
 
 def _needs_no_masks(study: Study) -> tuple[Status, str]:

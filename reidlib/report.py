@@ -534,21 +534,18 @@ def _style(frame: pd.DataFrame):
 # -- files --------------------------------------------------------------------------------------------
 
 
-def reference_study(paper: str) -> Study:
-    """The preset whose records stand in the README: gpu where every run is recorded, else cpu."""
-    for name in ("gpu", "cpu"):
-        study = Study(paper, name)
-        if not study.coverage()["missing"]:
-            return study
-    return Study(paper, "cpu")
+def reference_study(studies: Mapping[str, Study]) -> Study:
+    """The one whose records stand in the README: gpu where every run is recorded, else cpu."""
+    return studies["cpu"] if studies["gpu"].coverage()["missing"] else studies["gpu"]
 
 
 def write_tables(*, check: bool = False) -> list[Path]:
     """Write results/tables and the README's results; return the files that changed (or would)."""
-    wanted = {ROOT / "README.md": front_page((ROOT / "README.md").read_text())}
-    for paper in GRIDS:
-        for name in ("cpu", "gpu"):
-            study = Study(paper, name)
+    studies = {paper: {name: Study(paper, name) for name in ("cpu", "gpu")} for paper in GRIDS}
+    front = {paper: reference_study(known) for paper, known in studies.items()}
+    wanted = {ROOT / "README.md": front_page((ROOT / "README.md").read_text(), front)}
+    for paper, known in studies.items():
+        for name, study in known.items():
             if any(study.records(run) for run in study.grid.runs):
                 wanted[RESULTS / "tables" / f"{paper}-{name}.md"] = paper_page(study)
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
@@ -575,8 +572,11 @@ def paper_page(study: Study) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def front_page(readme: str) -> str:
+def front_page(readme: str, studies: Mapping[str, Study]) -> str:
     """The README with its results section written anew.
+
+    Args:
+        studies: paper -> the records to show.
 
     Raises:
         ValueError: the README has lost the markers between which results stand.
@@ -584,12 +584,11 @@ def front_page(readme: str) -> str:
     if BEGIN not in readme or END not in readme:
         raise ValueError(f"README.md has no section between {BEGIN!r} and {END!r}; put the markers back")
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
-    return "\n".join([head + BEGIN, "", *_results(), "", END + tail])
+    return "\n".join([head + BEGIN, "", *_results(studies), "", END + tail])
 
 
-def _results() -> list[str]:
+def _results(studies: Mapping[str, Study]) -> list[str]:
     """How many claims held per paper, then every verdict and the main models' accuracy, paper by paper."""
-    studies = {paper: reference_study(paper) for paper in GRIDS}
     found = {paper: claims.verdicts(study) for paper, study in studies.items()}
     counts = {paper: Counter(v.status for v in verdicts) for paper, verdicts in found.items()}
     overview = [

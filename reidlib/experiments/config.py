@@ -149,9 +149,14 @@ class RunConfig:
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
+    def prefix(self) -> str:
+        """What the names of records of this run begin with, whatever their config."""
+        return f"{self.preset}-{self.name}-s{self.seed}-"
+
+    @property
     def stem(self) -> str:
         """File name of the record without suffix."""
-        return f"{self.preset}-{self.name}-s{self.seed}-{self.hash}"
+        return f"{self.prefix}{self.hash}"
 
 
 def differences(old: Mapping, new: Mapping, *, path: str = "") -> list[str]:

@@ -185,9 +185,8 @@ def remove(run: RunConfig) -> None:
 
 
 def _same_name(run: RunConfig) -> list[Path]:
-    prefix = run.stem.removesuffix(run.hash)
     return [
         p
-        for p in sorted(folder(run).glob(f"{prefix}*.json"))
+        for p in sorted(folder(run).glob(f"{run.prefix}*.json"))
         if len(p.stem) == len(run.stem) and p != path(run)
     ]

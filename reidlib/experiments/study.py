@@ -82,12 +82,16 @@ class Study:
         elif dataset is not None and dataset not in BENCHMARKS[self.paper]:
             return []  # a row of ours on a set that the paper leaves out
         if (name, dataset) not in self._records:
-            found = []
-            for seed in range(self.seeds or MAX_SEEDS):
-                if record := records.find(self.run(name, seed=seed, dataset=dataset)):
-                    found.append(record)
-            self._records[name, dataset] = found
+            runs = [self.run(name, seed=seed, dataset=dataset) for seed in range(self.seeds or MAX_SEEDS)]
+            there = [run for run in runs if run.prefix in self._prefixes]
+            self._records[name, dataset] = [record for run in there if (record := records.find(run))]
         return self._records[name, dataset]
+
+    @cached_property
+    def _prefixes(self) -> set[str]:
+        """Of all record files, so that runs without a record need no search."""
+        folder = records.folder(self.run(next(iter(self.grid.runs))))
+        return {f"{path.stem.rpartition('-')[0]}-" for path in folder.glob("*.json")}
 
     def test_set(self, cell: Cell) -> str:
         """Where a cell is measured: on the printed set at ``real``, else on its twin."""
@@ -135,11 +139,18 @@ class Study:
         Returns:
             A fraction and its degrees of freedom; 0 and 0 where no run has several seeds.
         """
-        squares, freedom = self._squares(test_set, metric)
-        if not freedom:
-            found = [study._squares(test_set, metric) for study in self._others]
-            squares, freedom = sum(s for s, _ in found), sum(f for _, f in found)
-        return (float(np.sqrt(squares / freedom)), freedom) if freedom else (0.0, 0)
+        if (test_set, metric) not in self._spreads:
+            squares, freedom = self._squares(test_set, metric)
+            if not freedom:
+                found = [study._squares(test_set, metric) for study in self._others]
+                squares, freedom = sum(s for s, _ in found), sum(f for _, f in found)
+            deviation = float(np.sqrt(squares / freedom)) if freedom else 0.0
+            self._spreads[test_set, metric] = deviation, freedom
+        return self._spreads[test_set, metric]
+
+    @cached_property
+    def _spreads(self) -> dict[tuple[str, str], tuple[float, int]]:
+        return {}
 
     @cached_property
     def _others(self) -> tuple["Study", ...]:
@@ -175,28 +186,33 @@ class Study:
 
     def metrics(self, table: str) -> tuple[str, ...]:
         """The accuracies that the paper prints in a table for its own rows; rank-1 and mAP where it prints none."""
-        own = printed(self.paper).query("kind == 'own' and table == @table")
-        known = tuple(metric for metric in PERCENT if metric in set(own["metric"]))
-        return known or METRICS
+        known = self._printed_metrics.get(table, set())
+        return tuple(metric for metric in PERCENT if metric in known) or METRICS
+
+    @cached_property
+    def _printed_metrics(self) -> dict[str, set[str]]:
+        own = printed(self.paper).query("kind == 'own'")
+        return {table: set(rows["metric"]) for table, rows in own.groupby("table")}
 
     def frame(self, table: str | None = None) -> pd.DataFrame:
         """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""
-        source = printed(self.paper).set_index(["table", "row", "dataset", "metric"])
+        values = {
+            (v.table, v.row, v.dataset, v.metric): v for v in reversed([*printed(self.paper).itertuples()])
+        }
         lines = []
         for cell in self.grid.cells:
             if table and cell.table != table:
                 continue
             for metric in self.metrics(cell.table):
-                key = (cell.table, cell.row, cell.dataset, metric)
-                known = source.loc[[key]].iloc[0] if key in source.index else None
+                known = values.get((cell.table, cell.row, cell.dataset, metric))
                 ours = self.value(cell, metric) or Value(np.nan, np.nan, 0)
                 lines.append(
                     {
                         "table": cell.table, "row": cell.row, "dataset": cell.dataset, "test_set": self._of(cell)[1],
                         "run": cell.run, "scoring": cell.scoring, "metric": metric,
-                        "variant": known["variant"] if known is not None else "",
-                        "note": known["note"] if known is not None else "",
-                        "printed": known["value"] if known is not None else np.nan,
+                        "variant": known.variant if known else "",
+                        "note": known.note if known else "",
+                        "printed": known.value if known else np.nan,
                         "ours": ours.mean, "std": ours.std, "seeds": ours.seeds,
                     }
                 )  # fmt: skip
