@@ -402,7 +402,7 @@ def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
     for name, values in losses.items():
         last = np.asarray(values[-max(3, len(values) // 20) :])
         first = np.mean(values[:3])
-        if name.startswith("id_") and len(values) >= _LONG and last.mean() > _UNLEARNED * first:
+        if name.split("_")[0] == "id" and len(values) >= _LONG and last.mean() > _UNLEARNED * first:
             alarms.append(
                 f"{name} began at {first:.3f} and ended at {last.mean():.3f}: the classifier has learned nothing"
             )

@@ -166,8 +166,9 @@ def test_triplet_of_equal_distances_raises_an_alarm(loader, monkeypatch, value):
 
 def test_an_identity_loss_that_stays_where_it_began_raises_an_alarm():
     stuck, falling = [5.0, 4.9] + [4.79] * 200, [5.0 - step / 100 for step in range(200)]
-    (alarm,) = training.collapse_alarms({"id_global": stuck, "id_parts": falling, "other": stuck})
+    (alarm,) = training.collapse_alarms({"id_global": stuck, "id_parts": falling, "idle": stuck})
     assert "id_global began at 4.897 and ended at 4.790" in alarm
+    assert len(training.collapse_alarms({"id": stuck})) == 1
     assert training.collapse_alarms({"id_global": stuck[:20]}) == []  # too short to tell
 
 
