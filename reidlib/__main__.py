@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reidlib.backbones import BACKBONES
 from reidlib.data.datasets import DATASETS, OWN
-from reidlib.experiments.config import PRESETS, preset
+from reidlib.experiments.config import PRESETS, DataConfig, preset
 from reidlib.experiments.grids import GRIDS
 from reidlib.published import PAPERS, ROOT
 
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     masks = commands.add_parser("masks", help="part labels by Keypoint R-CNN, for a data set that has none")
     masks.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
     masks.add_argument("--root", type=Path, default=ROOT / "data", help="folder that holds the set's folder")
-    masks.add_argument("--device", default="cpu", help="cpu or cuda")
+    masks.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     rank = commands.add_parser("rank", help="your own images or features: metrics and a ranked gallery")
     rank.add_argument("name", choices=(*OWN, *DATASETS), metavar="NAME", help="folder, csv, or a data set")
     rank.add_argument("root", type=Path, help="folder with one folder per person; csv; or a data set's root")
@@ -127,6 +127,8 @@ def _run(options: argparse.Namespace) -> int:
     if not runs:
         print("nothing to do: every record is there")
         return _compare(options) if name == "real" else 0
+    if name == "real":
+        _warn(runs[0].data)
     minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
     print(
         f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
@@ -159,7 +161,10 @@ def _compare(options: argparse.Namespace) -> int:
 
     frame = Study(options.paper, "real", options.seeds).frame()
     dataset = options.dataset or BENCHMARKS[options.paper][0]
-    frame = frame[(frame["dataset"] == dataset) & (frame["seeds"] > 0)]
+    frame = frame[(frame["test_set"] == dataset) & (frame["seeds"] > 0)]
+    if frame.empty:
+        print(f"nothing is recorded on {dataset}")
+        return 0
     percent = {name: (100 * frame[name]).round(1) for name in ("printed", "ours", "std")}
     columns = ["table", "row", "dataset", "metric", "printed", "ours", "std", "seeds"]
     print(frame.assign(**percent)[columns].to_string(index=False))
@@ -168,16 +173,32 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _chosen(options: argparse.Namespace, grid) -> list:
     made = partial(grid.run, preset_name=options.preset, dataset=options.dataset)
-    names = {made(name).name for name in options.only or grid.runs}  # an unknown name is an error at once
+    wanted = {made(name).hash for name in options.only or grid.runs}  # an unknown name is an error at once
     queue = grid.queue(preset_name=options.preset, seeds=options.seeds, dataset=options.dataset)
+    names = {run.name for run in queue if run.hash in wanted}  # at real, some rows are the main one again
     return [run for run in queue if run.name in names]
 
 
+def _warn(data: DataConfig) -> None:
+    """Say what the doctor would say of a data set's index, before hours of training."""
+    from reidlib import doctor
+    from reidlib.experiments import runner
+
+    for split in runner.prepare(data).values():
+        for check in doctor.index_checks(split):
+            if check.good is False:
+                print(
+                    f"warning: {split.name}: {check.what} {check.found} (expected {check.expected})",
+                    file=sys.stderr,
+                )
+                print(f"         {check.remedy}", file=sys.stderr)
+
+
 def _refused(run) -> bool:
-    from reidlib.experiments import records
+    from reidlib.experiments import records, runner
 
     try:
-        records.find(run)
+        runner.complete(run)
     except records.RecordError:
         return True
     return False
@@ -236,8 +257,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _masks(options: argparse.Namespace) -> int:
+    import torch
+
     from reidlib.data import datasets, pose
 
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: this machine has no CUDA device; leave the option out")
     split = datasets.load(options.name, options.root)
     written = pose.write_fields(split, pose.keypoint_rcnn(options.device), device=options.device)
     print(f"wrote {written} files below {split.root / datasets.MASKS[-1].folder}")
@@ -248,6 +273,8 @@ def _rank(options: argparse.Namespace) -> int:
     from reidlib import own
     from reidlib.data.datasets import load
 
+    if options.queries < 1 or options.top < 1:
+        raise ValueError(f"--queries and --top must be at least 1, got {options.queries} and {options.top}")
     split = load(options.name, options.root)
     if options.features:
         searched = own.given(split, *options.features, unit=not options.euclidean)

@@ -7,11 +7,13 @@ row of the papers built so far needs.
 """
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import timm
 import torch
 import torchvision
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -325,15 +327,31 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
             f"weights: no file {path}; nothing is downloaded: fetch {path.name}{_origin(path.name)} and put it "
             "there, or train from scratch with None"
         )
-    safe = path.suffix == ".safetensors"
-    state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    state = {name.removeprefix("module."): value for name, value in state.get("state_dict", state).items()}
-    wanted = backbone.state_dict()
-    state = {name: value for name, value in state.items() if name in wanted}
+    state, wanted = _read_weights(path), backbone.state_dict()
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     if missing:
         raise ValueError(f"weights: {path} lacks {len(missing)} entries of the backbone, first {missing[0]}")
-    backbone.load_state_dict(state, strict=False)
+    stages = {name.split(".")[0] for name in wanted}
+    deeper = [n for n in state if n not in wanted and n.split(".")[0] in stages]
+    wrong = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    if deeper or wrong:
+        first = (deeper or wrong)[0]
+        there = f"{first} of shape {tuple(state[first].shape)}"
+        raise ValueError(
+            f"weights: {path} is of another network: it has {there}; choose the one it was made for"
+        )
+    backbone.load_state_dict({name: value for name, value in state.items() if name in wanted}, strict=False)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        safe = path.suffix == ".safetensors"
+        found = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        found = found.get("state_dict", found)
+        return {name.removeprefix("module."): v for name, v in found.items() if isinstance(v, Tensor)}
+    except (UnpicklingError, SafetensorError, RuntimeError, LookupError, AttributeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"weights: {path} cannot be read ({reason}); fetch it again") from None
 
 
 def _origin(file: str) -> str:

@@ -23,9 +23,9 @@ def full_precision(tensor: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
 
 
 def safe_sqrt(square: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Square root whose value and gradient are zero, never NaN, at zero and below."""
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    """Square root whose value and gradient are zero at zero and below; NaN stays NaN."""
+    zero = square <= 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
 
 def euclidean(query: Float[Tensor, "*K Q D"], gallery: Float[Tensor, "*K G D"]) -> Float[Tensor, "*K Q G"]:

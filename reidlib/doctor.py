@@ -4,6 +4,7 @@ The expected counts are those that the sets' papers and loaders state: ``data/pu
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,8 +53,11 @@ class Diagnosis:
     def frame(self) -> pd.DataFrame:
         """One row per check, for a notebook."""
         marks = {True: "✔", False: "✘", None: "·"}
-        rows = [(marks[c.good], c.what, c.found, c.expected, c.remedy) for c in self.checks]
-        return pd.DataFrame(rows, columns=["", "check", "found", "expected", "remedy"]).set_index("")
+        rows = [
+            (marks[c.good], c.what, c.found, c.expected, c.remedy if c.good is False else "")
+            for c in self.checks
+        ]
+        return pd.DataFrame(rows, columns=["", "check", "found", "expected", "remedy"])
 
     def lines(self, *, colour: bool = False) -> list[str]:
         """The same for a terminal: failed checks are followed by their remedy."""
@@ -89,9 +93,14 @@ def examine(name: str, root: Path) -> Diagnosis:
         if str(error).startswith("name "):
             raise
         return Diagnosis(name, root, (Check("index", "cannot be made", good=False, remedy=str(error)),))
-    checks = [Check("layout", str(split.root), good=True), *_counts(split), _matches(split)]
+    checks = [Check("layout", str(split.root), good=True), *index_checks(split)]
     checks += [*_pixels(split), *_labels(split), Check("index", split.fingerprint)]
     return Diagnosis(name, root, tuple(checks))
+
+
+def index_checks(split: Split) -> list[Check]:
+    """What can be said without opening an image: counts, queries without a match, images listed twice."""
+    return [*_counts(split), _matches(split), _repeated(split)]
 
 
 @cache
@@ -137,6 +146,14 @@ def _matches(split: Split) -> Check:
     )
 
 
+def _repeated(split: Split) -> Check:
+    """Files that the index holds twice: a query in its own gallery is always found."""
+    seen = Counter(record.path for side in SPLITS for record in getattr(split, side))
+    twice = [path.name for path, count in seen.items() if count > 1]
+    remedy = f"listed more than once: {_named(twice)}; keep one line of each"
+    return Check("images listed twice", f"{len(twice):,} of {len(seen):,}", "0", not twice, remedy)
+
+
 def _answered(query: ImageRecord, cameras: set[int], protocol: Protocol) -> bool:
     return bool(cameras - {query.camid} if protocol is Protocol.MARKET else cameras)
 
@@ -168,11 +185,19 @@ def _size(record: ImageRecord) -> tuple[int, int] | None:
 
 def _labels(split: Split) -> Iterable[Check]:
     for side in SPLITS:
-        records = [record for record in getattr(split, side) if record.mask]
+        images = getattr(split, side)
+        records = [record for record in images if record.mask]
         if records:
             errors = [error for error in _each(_mask_error, records, label=f"{side} labels") if error]
-            found = f"{len(records) - len(errors):,} of {len(records):,} fit"
+            if absent := [record.path.name for record in images if not record.mask]:
+                errors.insert(
+                    0, f"no part labels for {_named(absent)}: add them or remove the folder of labels"
+                )
+            good = len(records) - len(errors) + bool(absent)
+            found = f"{good:,} of {len(images):,} fit"
             yield Check(f"{side} part labels", found, "all", not errors, "; ".join(errors[:NAMED]))
+        elif side == "train" and images:
+            yield Check("train part labels", f"none; BPBreID needs them, `masks {split.name}` makes some")
 
 
 def _mask_error(record: ImageRecord) -> str | None:

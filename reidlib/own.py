@@ -126,9 +126,8 @@ def embedded(
             (run.data.height, run.data.width),
             runner.distance(run, "default"),
         )
-    banks = [
-        load_bank(part, size=size, cache=runner.CACHE / "images") for part in (split.query, split.gallery)
-    ]
+    images = [[replace(image, mask=None) for image in part] for part in (split.query, split.gallery)]
+    banks = [load_bank(part, size=size, cache=runner.CACHE / "images") for part in images]
     return Searched(split, *(extract(model, bank, device=device) for bank in banks), distance)
 
 
@@ -192,15 +191,19 @@ def _straight(query: Features, gallery: Features) -> Float[Tensor, "Q G"]:
 def _matrix(path: Path, records: tuple[ImageRecord, ...]) -> Features:
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ValueError(f"features {path} cannot be read ({error}); expected an npy file") from None
-    if array.ndim != 2 or len(array) != len(records) or array.dtype.kind not in "fiu":
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"features {path} hold several arrays; expected an npy file with one")
+    if array.ndim != 2 or len(array) != len(records) or not array.size or array.dtype.kind not in "fiu":
         raise ValueError(
             f"features {path} are {array.dtype} of shape {array.shape}; expected one row of numbers for each of "
             f"the {len(records)} images, from {records[0].path.name} to {records[-1].path.name}"
         )
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array).all(1))[0, 0])
         raise ValueError(f"features {path}: row {row} ({records[row].path.name}) is not finite")
     pid, camid = (torch.tensor([getattr(record, key) for record in records]) for key in ("pid", "camid"))
-    return Features({"global": torch.from_numpy(array).float()}, {}, pid, camid)
+    return Features({"global": torch.from_numpy(array)}, {}, pid, camid)

@@ -96,8 +96,13 @@ def open_study(
         )
         return study
     data = study.run(next(iter(study.grid.runs))).data
-    runner.prepare(data)  # hours of training should not end with a missing test set
     name = data.test_sets[0]
+    for split in runner.prepare(data).values():
+        for check in doctor.index_checks(split):
+            if check.good is False:
+                print(
+                    f"warning: {split.name}: {check.what} {check.found}, expected {check.expected}: {check.remedy}"
+                )
     print(f"data: {name}, trained on {data.train_set} as the paper did; this notebook trains one model")
     print(f"other rows: `python -m reidlib run --paper {paper} --preset real --dataset {name}`")
     return study
@@ -232,19 +237,19 @@ def footnotes(study: Study, table: str) -> list[str]:
     ]
 
 
-def data_table(run: RunConfig) -> pd.DataFrame:
+def data_table(run: RunConfig) -> "pd.io.formats.style.Styler":
     """Images, identities, cameras and distractors of every split; of real data, what the doctor finds."""
     splits = runner.prepare(run.data)
     if run.data.profile == "real":
         found = {name: doctor.examine(name, runner.REAL).frame() for name in splits}
-        return pd.concat(found, names=["data set"])
+        return _style(pd.concat(found, names=["data set"]).reset_index(level=0))
     lines = [
         {"data set": name, "split": side, **numbers}
         for name, split in splits.items()
         for side, numbers in split.counts().items()
         if numbers["images"]
     ]
-    return pd.DataFrame(lines)
+    return _style(pd.DataFrame(lines)).format(thousands=",")
 
 
 def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.DataFrame:

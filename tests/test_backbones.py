@@ -166,6 +166,30 @@ def test_weights_load_from_a_file(tmp_path, suffix):
         build_backbone("small", weights=str(tmp_path / "other.pth"))
 
 
+@pytest.mark.parametrize("content", [b"text", b"", b"PK\x03\x04", [1, 2], torch.zeros(2), {"conv1": 3}])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_without_weights_is_one_clear_error(tmp_path, content, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"weights: .*weights\.{suffix} (cannot be read|lacks)"):
+        build_backbone("small", weights=str(path))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(build_backbone("resnet34").state_dict(), path)
+    with pytest.raises(
+        ValueError, match=r"of another network: it has layer1\.2\.conv1\.weight of shape \(64"
+    ):
+        build_backbone("resnet18", weights=str(path))
+    torch.save(build_backbone("small", width=0.5).state_dict(), path)
+    with pytest.raises(ValueError, match=r"of another network: it has 0\.0\.weight of shape \(8"):
+        build_backbone("small", weights=str(path))
+
+
 def test_missing_imagenet_file_names_the_file_and_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with torch.device("meta"), pytest.raises(ValueError, match=r"checkpoints/resnet50-0676ba61\.pth"):

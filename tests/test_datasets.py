@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trees import SMALL, plant
 
 from reidlib.data.datasets import DATASETS, load, parse
+from reidlib.data.feeding import load_bank
 from reidlib.protocol import Protocol
 
 REAL = [name for name in DATASETS if not name.startswith("synth")]
@@ -55,10 +56,12 @@ def test_masks_are_attached(tree):
     assert split.train[0].mask is None
 
 
-def test_missing_mask_is_named(tree):
+def test_a_missing_mask_is_an_error_only_where_masks_are_read(tree, tmp_path):
     touch(tree / "market1501" / "masks" / "bounding_box_train", "0002_c1s1_000451_03.png")
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 images.*0007_c3s3_077419_03\.jpg"):
-        load("market1501", tree)
+    train = load("market1501", tree).train
+    assert [image.mask is None for image in train] == [False, True]
+    with pytest.raises(ValueError, match=r"0007_c3s3_077419_03\.jpg has no part map but others have"):
+        load_bank(train, size=(8, 4), cache=tmp_path / "cache")
 
 
 def test_transfer_sets_need_no_training_images(tree):
@@ -263,3 +266,31 @@ def test_published_masks_are_attached(tmp_path, suffixes):
     split = load("occluded-duke", tmp_path)
     assert all(r.mask.name.removesuffix(suffixes[0]) == r.path.stem for r in split.train)
     assert all(r.mask is None for r in split.query)
+
+
+def test_a_csv_may_come_from_windows(tmp_path):
+    for name in ("a b.jpg", "c.jpg", "d.jpg"):
+        touch(tmp_path / "bilder", name)
+    lines = [
+        "path,pid,camid,split",
+        r"bilder\a b.jpg,1,,query",
+        r"bilder\c.jpg,01,,gallery",
+        r"bilder/d.jpg,1,,gallery",
+    ]
+    file = tmp_path / "index.csv"
+    file.write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    split = load("csv", file)
+    assert split.query[0].path == tmp_path / "bilder" / "a b.jpg"
+    assert split.gallery[0].pid != split.query[0].pid == split.gallery[1].pid  # 01 is not 1
+    file.write_bytes("\n".join([*lines, "bilder/d.jpg,Jörg,,gallery"]).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"index\.csv: is not UTF-8"):
+        load("csv", file)
+
+
+def test_junk_of_a_csv_is_dropped_in_every_split(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        touch(tmp_path, name)
+    (tmp_path / "index.csv").write_text(
+        "path,pid,camid,split\na.jpg,x,,query\nb.jpg,x,,gallery\nb.jpg,-1,,query\n"
+    )
+    assert len(load("csv", tmp_path).query) == 1

@@ -131,3 +131,11 @@ def test_zero_distance_has_zero_gradient():
 def test_euclidean_passes_gradcheck():
     a, b = (torch.randn(n, 3, dtype=torch.float64, requires_grad=True) for n in (2, 3))
     assert torch.autograd.gradcheck(euclidean, (a, b))
+
+
+def test_what_is_not_a_number_stays_so():
+    square = torch.tensor([torch.nan, -1.0, 0.0, 4.0], requires_grad=True)
+    assert torch.equal(safe_sqrt(square).isnan(), torch.tensor([True, False, False, False]))
+    assert safe_sqrt(square)[1:].tolist() == [0, 0, 2]
+    safe_sqrt(square)[1:].sum().backward()
+    assert square.grad[1:].tolist() == [0, 0, 0.25]

@@ -2,12 +2,13 @@
 
 import json
 import zipfile
+import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_datasets import REAL, touch
-from trees import SMALL, Link, plant
+from trees import SMALL, Link, paint, plant
 
 from reidlib.__main__ import main
 from reidlib.data.datasets import DATASETS
@@ -56,7 +57,7 @@ def test_full_published_counts_by_name_alone(tmp_path, name):
 
 
 def test_counts_know_every_real_set():
-    assert set(published_counts().index.get_level_values(0)) == set(REAL) - {"p-dukemtmc-transfer"}
+    assert set(published_counts().index.get_level_values(0)) == set(REAL)
 
 
 def test_the_readme_states_the_same_counts():
@@ -153,7 +154,31 @@ def test_wrong_masks_name_the_file(tmp_path):
         np.save(place / f"{images[1].stem}.npy", wrong)
         assert f"{images[1].stem}.npy" in failed(examine("occluded-duke", tmp_path))["query part labels"]
     (place / f"{images[1].stem}.npy").unlink()
-    assert images[1].name in failed(examine("occluded-duke", tmp_path))["layout"]
+    assert (
+        f"no part labels for {images[1].name}"
+        in failed(examine("occluded-duke", tmp_path))["query part labels"]
+    )
+    told = {check.what: check.found for check in examine("occluded-duke", tmp_path).checks}
+    assert told["train part labels"].startswith("none; BPBreID needs them, `masks occluded-duke` makes some")
+
+
+def test_an_image_listed_twice_is_named(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        paint(tmp_path / name, 0)
+    (tmp_path / "index.csv").write_text(
+        "path,pid,camid,split\na.jpg,x,,query\na.jpg,x,,gallery\nb.jpg,x,,gallery\n"
+    )
+    assert "a.jpg; keep one" in failed(examine("csv", tmp_path))["images listed twice"]
+
+
+def test_a_header_that_claims_too_many_pixels_is_a_broken_image(tmp_path):
+    home = plant("partial-reid", tmp_path, suffix=".png")
+    image = min((home / "whole_body_images").iterdir())
+    data = bytearray(image.read_bytes())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    image.write_bytes(bytes(data))
+    assert image.name in failed(examine("partial-reid", tmp_path))["broken images"]
 
 
 def test_nothing_is_written(tmp_path):

@@ -177,7 +177,7 @@ def test_extraction_batches_cover_all_images_in_order(bank):
 
 def test_loader_refuses_a_bank_that_does_not_fit(bank):
     bare = ImageBank(bank.images, None, bank.label, bank.pid, bank.camid, bank.names)
-    with pytest.raises(ValueError, match="no masks"):
+    with pytest.raises(ValueError, match="have no part labels"):
         Loader(bare, CONFIG, 0, groups(8))
     unlabelled = ImageBank(bank.images, None, bank.label - 1, bank.pid, bank.camid, bank.names)
     with pytest.raises(ValueError, match="without training label"):

@@ -315,6 +315,10 @@ def test_an_interrupted_detector_goes_on(tmp_path):
     assert all(record.mask is None for record in load("occluded-reid", tmp_path).gallery)
     assert write_fields(split, detector) == 30 - 9
     assert all(np.load(record.mask).max() == 0 for record in load("occluded-reid", tmp_path).gallery)
+    lost = load("occluded-reid", tmp_path).query[0].mask
+    lost.unlink()  # or another split of the same folder, unpacked later
+    assert (write_fields(split, detector), write_fields(split, detector)) == (1, 0)
+    assert lost.exists()
 
 
 def test_detector_weights_are_never_fetched(tmp_path, monkeypatch):

@@ -118,6 +118,8 @@ def test_features_of_someone_else_are_scored(crops, files, tmp_path, capsys):
         (np.zeros((8, 5), "U3"), "U3"),
         (np.full((8, 5), np.nan), r"row 0 \(1\.jpg\) is not finite"),
         (np.zeros((8, 6)), "5 columns and .* 6"),
+        (np.full((8, 5), 1e200), r"row 0 \(1\.jpg\) is not finite"),
+        (np.zeros((8, 0)), r"shape \(8, 0\)"),
         (b"text", "cannot be read"),
     ],
 )
@@ -128,6 +130,18 @@ def test_wrong_features_name_the_file(crops, files, array, error):
         np.save(files[1], array)
     with pytest.raises(ValueError, match=rf"(?s){error}"):
         own.given(load("folder", crops), *files)
+
+
+def test_several_arrays_in_a_file_are_refused(crops, files):
+    with files[1].open("wb") as file:
+        np.savez(file, a=np.zeros((8, 5)), b=np.zeros(2))
+    with pytest.raises(ValueError, match="several arrays; expected an npy file"):
+        own.given(load("folder", crops), *files)
+
+
+def test_options_that_show_nothing_are_refused(crops, backbone, capsys):
+    assert main(["rank", "folder", str(crops), "--backbone", backbone, "--queries", "-1"]) == 2
+    assert "--queries and --top must be at least 1" in capsys.readouterr().err
 
 
 def test_a_truncated_crop_is_named(crops, backbone, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from reidlib.data.transforms import Augment
 from reidlib.experiments.grids import GRIDS, grid
-from reidlib.experiments.recipes import BENCHMARKS, BOT, TRAINING
+from reidlib.experiments.recipes import BENCHMARKS, BOT, TRAINING, measured_on
 from reidlib.training import TrainConfig, learning_rate
 from reidlib.types import later, settings
 
@@ -116,6 +116,17 @@ def test_bpbreid_per_data_set():
     assert real("bpbreid", "pcb").model_config.dropout == 0.5
 
 
+def test_the_baseline_of_aap_keeps_its_published_schedule():
+    assert (real("aap", "baseline").train.epochs, real("aap", "stride").train.epochs) == (300, 450)
+
+
+def test_a_real_run_does_not_depend_on_the_generator():
+    run = real("pan", "pan")
+    drawn = replace(run, data=replace(run.data, pictures=99, seed=7))
+    assert drawn.hash == run.hash
+    assert run.identity()["data"].keys() == {"profile", "height", "width", "train_set", "test_sets"}
+
+
 def test_no_deviation_of_the_small_presets_is_left():
     qpm, pan = real("qpm", "qpm").model_config, real("pan", "pan").model_config
     assert not qpm.normalise
@@ -140,7 +151,7 @@ def test_printed_data_sets_have_a_recipe():
         from reidlib.published import printed
 
         own = printed(paper).query("kind == 'own' and dataset != ''")
-        assert set(own["dataset"]) <= set(BENCHMARKS[paper])
+        assert {measured_on(paper, dataset) for dataset in own["dataset"]} <= set(BENCHMARKS[paper])
 
 
 def test_errors_name_the_choices():

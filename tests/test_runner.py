@@ -22,9 +22,9 @@ def places(benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "SYNTHETIC", benchmark)
     monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(records, "RESULTS", tmp_path)
-    runner.test_set.cache_clear()
+    runner._test_set.cache_clear()
     yield tmp_path
-    runner.test_set.cache_clear()
+    runner._test_set.cache_clear()
 
 
 def forbid(*_, **__):

@@ -29,7 +29,7 @@ def sets(tmp_path_factory):
     patch.setattr(runner, "CACHE", tmp_path_factory.mktemp("cache"))
     data = grid("qpm").run("qpm", preset_name="smoke").data
     yield [runner.test_set(data, name) for name in ("synth-occluded", "synth-market")]
-    runner.test_set.cache_clear()
+    runner._test_set.cache_clear()
     patch.undo()
 
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from reidlib.data.records import SPLITS, ImageRecord, Split
 from reidlib.protocol import DISTRACTOR, Protocol
@@ -115,6 +115,9 @@ DATASETS = {
         ("Partial_iLIDS",),
         (Layout("Probe", "Gallery", NUMBERED), Layout(_PARTIAL, _WHOLE, NUMBERED), _PLAIN),
         Protocol.NO_CAMERA,
+    ),
+    "partial-ilids-occluded": Source(
+        ("Partial_iLIDS",), (Layout(_OCCLUDED, _WHOLE, NUMBERED),), Protocol.NO_CAMERA
     ),
     "cuhk03": _cuhk03("detected"),
     "cuhk03-labelled": _cuhk03("labeled", "labelled"),
@@ -335,10 +338,9 @@ MASKS = (
 
 
 def with_masks(records: tuple[ImageRecord, ...], home: Path, folder: str) -> tuple[ImageRecord, ...]:
-    """The same records with their part labels, where the set has them for that folder.
+    """The same records with their part labels, where the set has them.
 
-    Raises:
-        FileNotFoundError: some images of the folder have labels and others have none.
+    An image may lack one: that is an error only for a model that reads them (``feeding.load_bank``).
     """
     for kind in MASKS:
         place = child(home, f"{kind.folder}/{folder}")
@@ -346,13 +348,7 @@ def with_masks(records: tuple[ImageRecord, ...], home: Path, folder: str) -> tup
             continue
         known = {path.name for path in place.iterdir()}
         chosen = [next((n for s in kind.suffixes if (n := r.path.stem + s) in known), None) for r in records]
-        missing = [record.path for record, mask in zip(records, chosen) if mask is None]
-        if missing:
-            raise FileNotFoundError(
-                f"{place}: {len(missing)} of {len(records)} images have no part labels, the first is "
-                f"{missing[0].name}; add {missing[0].stem}{kind.suffixes[0]} or remove the folder"
-            )
-        return tuple(replace(record, mask=place / mask) for record, mask in zip(records, chosen))
+        return tuple(replace(r, mask=mask and place / mask) for r, mask in zip(records, chosen))
     return records
 
 
@@ -365,7 +361,8 @@ def _from_split_file(name: str, home: Path, file: Path) -> Split:
     try:
         table = json.loads(file.read_text())[0]
         triples = {
-            split: [(Path(p).parts[-2:], int(i) + 1, int(c)) for p, i, c in table[split]] for split in SPLITS
+            split: [(PureWindowsPath(p).parts[-2:], int(i) + 1, int(c)) for p, i, c in table[split]]
+            for split in SPLITS
         }
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ValueError(
@@ -388,9 +385,12 @@ def _from_csv(path: Path) -> Split:
     path = path / "index.csv" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"csv: no file {path}; write one with the columns {','.join(COLUMNS)}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        header, rows = tuple(reader.fieldnames or ()), list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header, rows = tuple(reader.fieldnames or ()), list(reader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 ({error.reason}); save it in that encoding") from None
     if not set(COLUMNS) <= set(header):
         missing = ", ".join(name for name in COLUMNS if name not in header)
         raise ValueError(f"{path}: lacks the column {missing}; it has {', '.join(header) or 'none'}")
@@ -404,6 +404,8 @@ def _from_csv(path: Path) -> Split:
     cameras = _numbers({row["camid"] for row in rows})
     splits = {split: [] for split in SPLITS}
     for row in rows:
+        if row["pid"] == str(JUNK):
+            continue
         pid = people.get(row["pid"], DISTRACTOR)
         if pid == DISTRACTOR and row["split"] != "gallery":
             raise ValueError(
@@ -411,8 +413,8 @@ def _from_csv(path: Path) -> Split:
             )
         stand_in = GALLERY_CAMERA if row["split"] == "gallery" else QUERY_CAMERA
         camid = cameras[row["camid"]] if row["camid"] else stand_in
-        if row["pid"] != str(JUNK):
-            splits[row["split"]].append(ImageRecord(path.parent / row["path"], pid, camid))
+        file = path.parent / PureWindowsPath(row["path"]).as_posix()  # with either kind of slash
+        splits[row["split"]].append(ImageRecord(file, pid, camid))
     splits = {split: tuple(records) for split, records in splits.items()}
     _require(splits, source=path)
     return Split("csv", path.parent, **splits, protocol=_protocol(True in with_camera))
@@ -428,7 +430,9 @@ def _check_row(row: dict[str, str], place: str) -> None:
 
 def _numbers(words: set[str]) -> dict[str, int]:
     """Numbers for names, kept as they are where all are positive numbers."""
-    if all(word.isascii() and word.isdecimal() and 0 < int(word) < 2**31 for word in words):
+    if all(word.isascii() and word.isdecimal() and 0 < int(word) < 2**31 for word in words) and (
+        len({int(word) for word in words}) == len(words)
+    ):
         return {word: int(word) for word in words}
     return {word: number for number, word in enumerate(sorted(words), start=1)}
 

@@ -163,7 +163,8 @@ def _key(records: Sequence[ImageRecord], size: tuple[int, int]) -> str:
             stat = path.stat()
         except OSError as error:
             raise ValueError(f"{path} cannot be read ({error.strerror}); restore or remove it") from None
-        digest.update(f"{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        line = f"{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -259,9 +260,9 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
         return labels
     try:
         fields = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, MemoryError):
         fields = None
-    check_fields(fields, path)
+    check_fields(fields if isinstance(fields, np.ndarray) else None, path)
     return fields
 
 
@@ -273,7 +274,10 @@ def _imread(path: Path, flags: int) -> np.ndarray | None:
         return None
     if not data or not _complete(data):
         return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # a header that claims billions of pixels
+        return None
 
 
 def _complete(data: bytes) -> bool:
@@ -330,7 +334,8 @@ class Loader:
     def __post_init__(self) -> None:
         if self.groups is not None and self.bank.masks is None:
             raise ValueError(
-                "groups asks for part targets but bank has no masks; use a data set with part maps"
+                f"the model learns body parts but the {len(self.bank)} training images (first {self.bank.names[0]}) "
+                "have no part labels; see data/README.md, part labels, or make some: python -m reidlib masks NAME"
             )
         if (self.bank.label < 0).any():
             raise ValueError("bank has images without training label; pass `labels` to load_bank")

@@ -7,6 +7,8 @@ than the published ones: no number of the paper should be expected from them.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
+from shutil import rmtree
 
 import numpy as np
 import torch
@@ -32,20 +34,26 @@ def keypoint_rcnn(device: torch.device | str = "cpu") -> Detector:
 
     Raises:
         FileNotFoundError: the weights are not there; nothing is downloaded.
+        ValueError: the file cannot be read.
     """
     weights = KeypointRCNN_ResNet50_FPN_Weights.COCO_V1
     file = Path(get_dir()) / "checkpoints" / Path(weights.url).name
     if not file.is_file():
         raise FileNotFoundError(f"Keypoint R-CNN: no file {file}; download {weights.url} and put it there")
     model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-    model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    try:
+        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Keypoint R-CNN: {file} holds no weights of it ({type(error).__name__}); fetch it again"
+        ) from None
     return model.to(device).eval()
 
 
 def write_fields(split: Split, detector: Detector, *, device: torch.device | str = "cpu") -> int:
     """Write confidence fields for all images of a data set, below ``masks/keypoint_rcnn``.
 
-    Until all are there they lie in a folder of another name; the same call goes on from there.
+    Until all are there, new ones lie in a folder of another name; the same call goes on from there.
 
     Returns:
         How many files were written.
@@ -55,18 +63,20 @@ def write_fields(split: Split, detector: Detector, *, device: torch.device | str
         OSError: the data set's folder cannot be written.
     """
     home = split.root / MASKS[-1].folder
-    if home.exists():
-        return 0
     unfinished = home.with_name(f"{home.name}.unfinished")
-    records = [(r, unfinished / folder) for side in SPLITS for r, folder in _placed(split, side)]
-    missing = [(r, p) for r, place in records if not (p := place / f"{r.path.stem}.npy").exists()]
+    files = [(r, Path(folder, f"{r.path.stem}.npy")) for side in SPLITS for r, folder in _placed(split, side)]
+    absent = [(record, file) for record, file in files if not (home / file).exists()]
+    missing = [(record, unfinished / file) for record, file in absent if not (unfinished / file).exists()]
     for record, path in tqdm(missing, desc="keypoints", unit="img", disable=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.save(file, estimate(record, detector, device=device))
         temporary.replace(path)
-    unfinished.rename(home)
+    for _, file in absent:
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (unfinished / file).replace(home / file)
+    rmtree(unfinished, ignore_errors=True)
     return len(missing)
 
 

@@ -52,7 +52,7 @@ class Split:
             for split in SPLITS
             for record in sorted(getattr(self, split), key=lambda r: r.path.name)
         ]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images, identities and cameras per split (distractors are no identity)."""

@@ -57,6 +57,9 @@ class DataConfig:
         )
 
 
+_GENERATOR = ("seed", "difficulty", "pictures")
+
+
 @dataclass(frozen=True)
 class Preset:
     """Data, model scale and recipe; notebooks and code paths are the same for all."""
@@ -135,10 +138,13 @@ class RunConfig:
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers, as plain JSON types; see ``types.later`` for what is left out."""
+        data = settings(self.data)
+        if self.data.profile == "real":  # which no generator made
+            data = {name: value for name, value in data.items() if name not in _GENERATOR}
         parts = {
             "model": self.model,
             "model_config": settings(self.model_config),
-            "data": settings(self.data),
+            "data": data,
             "train": settings(self.train),
             "seed": self.seed,
         }

@@ -6,7 +6,8 @@ value comes from the code that it builds on. Known to differ: erased rectangles 
 everywhere; DPTI's images are resized bilinearly, not bicubically; QPM starts from ImageNet (or from the file
 of an identity classifier, its ``weights``), where the paper starts from such a classifier; AaP starts from
 torchvision's first ImageNet weights throughout, its released code from the second for all rows but the
-baseline; the baselines BoT and PCB of BPBreID's tables have BoT's recipe.
+baseline; the baselines BoT and PCB of BPBreID's tables have BoT's recipe; BPBreID's released configurations of
+some sets add a triplet loss on the foreground and group five parts in another way, its paper and we do not.
 
 Source: section 5 (training) of the five papers; for BPBreID also its released configurations.
 """
@@ -20,7 +21,14 @@ from reidlib.experiments.config import DataConfig, RunConfig
 from reidlib.models import MODELS
 from reidlib.training import TrainConfig
 
-TRANSFER = ("occluded-reid", "p-dukemtmc-transfer", "partial-reid", "partial-reid-occluded", "partial-ilids")
+TRANSFER = (
+    "occluded-reid",
+    "p-dukemtmc-transfer",
+    "partial-reid",
+    "partial-reid-occluded",
+    "partial-ilids",
+    "partial-ilids-occluded",
+)
 """Sets without training images: models are trained on Market-1501."""
 
 BENCHMARKS = {
@@ -29,15 +37,22 @@ BENCHMARKS = {
         "occluded-duke",
         "p-dukemtmc",
         "p-dukemtmc-transfer",
-        "partial-reid",
         "partial-reid-occluded",
-        "partial-ilids",
+        "partial-ilids-occluded",
     ),
     "pan": ("occluded-duke", "market1501", "dukemtmc"),
     "dpti": ("market1501", "occluded-reid", "partial-reid", "partial-ilids"),
     "aap": ("market1501", "dukemtmc", "cuhk03"),
 }
 """The data sets of a paper's tables, the one of its ablations first."""
+
+_OCCLUDED_QUERIES = {"partial-reid": "partial-reid-occluded", "partial-ilids": "partial-ilids-occluded"}
+
+
+def measured_on(paper: str, dataset: str) -> str:
+    """The data set behind a printed column: QPM asks with the occluded originals of the two partial sets."""
+    return _OCCLUDED_QUERIES.get(dataset, dataset) if paper == "qpm" else dataset
+
 
 HOLISTIC = ("market1501", "dukemtmc", "cuhk03")
 SIZE, TALL = (256, 128), (384, 128)
@@ -126,6 +141,8 @@ def _training(run: RunConfig, dataset: str) -> TrainConfig:
         return replace(train, augment=replace(train.augment, flip=0.5))
     if run.paper == "bpbreid" and dataset == "occluded-reid":
         return replace(train, augment=replace(train.augment, flip=0.5, jitter=0.5))
+    if run.paper == "aap" and run.name == "baseline":  # the published AlignedReID++ has its own schedule
+        return replace(train, epochs=300, decays=(150,))
     if run.paper == "dpti" and dataset in TRANSFER:
         return replace(train, augment=replace(train.augment, zoom="resized"))
     return train

@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,11 +27,11 @@ from reidlib.backbones import stages
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.feeding import ImageBank, Loader, batches, load_bank
 from reidlib.data.masks import PartGroups, groups
-from reidlib.data.records import Split
+from reidlib.data.records import ImageRecord, Split
 from reidlib.data.synthetic import benchmark
 from reidlib.evaluation import evaluate
 from reidlib.experiments import records, truth
-from reidlib.experiments.config import MODELS, DataConfig, RunConfig
+from reidlib.experiments.config import MODELS, DataConfig, RunConfig, differences
 from reidlib.experiments.records import RunRecord
 from reidlib.experiments.truth import TestSet
 from reidlib.explain import grad_cam, stretched
@@ -61,20 +62,34 @@ def prepare(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
 
 
 def training_bank(run: RunConfig) -> ImageBank:
-    """The training images of a run, decoded once."""
+    """The training images of a run, decoded once, with their part labels if there is use for them."""
     split = prepare(run.data)[run.data.train_set]
-    return _bank(split.train, run.data, labels=split.labels)
+    wanted = run.data.profile != "real" or run.model_config.mask_parts is not None
+    return _bank(split.train, run.data, labels=split.labels, masks=wanted)
+
+
+def test_set(data: DataConfig, name: str) -> TestSet:
+    """Queries and gallery of a test set, decoded once; with the part labels of synthetic sets, the truth."""
+    return _test_set(data, name, data.profile != "real")
+
+
+def _tested(run: RunConfig, name: str) -> TestSet:
+    """A test set as a run reads it: with part labels where the model is given them instead of learning them."""
+    given = getattr(run.model_config, "attention", None) == "fixed"
+    return _test_set(run.data, name, given or run.data.profile != "real")
 
 
 @lru_cache(maxsize=8)
-def test_set(data: DataConfig, name: str) -> TestSet:
-    """Queries and gallery of a test set, decoded once."""
+def _test_set(data: DataConfig, name: str, masks: bool) -> TestSet:
     split = prepare(data)[name]
-    return TestSet(split, _bank(split.query, data), _bank(split.gallery, data))
+    return TestSet(split, *(_bank(part, data, masks=masks) for part in (split.query, split.gallery)))
 
 
-def _bank(images: Sequence, data: DataConfig, *, labels: dict[int, int] | None = None) -> ImageBank:
-    return load_bank(images, size=(data.height, data.width), cache=CACHE / "images", labels=labels)
+def _bank(
+    images: Sequence[ImageRecord], data: DataConfig, *, masks: bool, labels: dict[int, int] | None = None
+) -> ImageBank:
+    chosen = images if masks else [replace(image, mask=None) for image in images]
+    return load_bank(chosen, size=(data.height, data.width), cache=CACHE / "images", labels=labels)
 
 
 def build(run: RunConfig, *, identities: int) -> nn.Module:
@@ -115,8 +130,30 @@ def complete(run: RunConfig) -> RunRecord | None:
     """
     record = records.find(run)
     if record and all(set(run.scorings) <= table.keys() for table in record.metrics.values()):
+        _refuse_other_data(record, run)
         return record
     return None
+
+
+def _refuse_other_data(record: RunRecord, run: RunConfig) -> None:
+    """A record of real data stands for the images and part labels that it was made of.
+
+    Raises:
+        RecordError: the data set on this machine is another one; one that is not here is no contradiction.
+    """
+    if run.data.profile != "real":
+        return
+    try:
+        here = _fingerprints(run)
+    except FileNotFoundError:
+        return
+    if lines := differences(record.provenance["data"], here):
+        raise records.RecordError(
+            f"record {records.path(run).name} was made of other data:\n  "
+            + "\n  ".join(lines)
+            + f"\nremedy: restore the data set, or .venv/bin/python -m reidlib run --replace --paper {run.paper} "
+            f"--preset real --dataset {run.data.test_sets[0]}"
+        )
 
 
 def history(run: RunConfig) -> History:
@@ -128,8 +165,7 @@ def forget(run: RunConfig) -> None:
     """Drop the cached weights, features and checkpoint of a run; its record stays."""
     weights_path(run).unlink(missing_ok=True)
     checkpoint_path(run).unlink(missing_ok=True)
-    for name in run.data.test_sets:
-        features_path(run, name).unlink(missing_ok=True)
+    shutil.rmtree(CACHE / "features" / run.stem, ignore_errors=True)
 
 
 def live(run: RunConfig, config: Any, *, name: str) -> RunRecord:
@@ -183,23 +219,28 @@ class Training:
     history: History
     behaviour: list[float]
     commit: str
+    data: dict[str, str]  # fingerprints
 
 
 def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True) -> Training:
-    """Train a run unless its weights are cached and today's code would still train them."""
+    """Train a run unless its weights are cached and today's code and data would still train them."""
     note_path = weights_path(run).with_suffix(".training.pt")
     with _lock(run):
-        now = behaviour(run)
+        now, data = behaviour(run), _fingerprints(run)
         if weights_path(run).exists() and note_path.exists():
             note = torch.load(note_path, weights_only=True)
-            if same_behaviour(note["behaviour"], now):
-                return Training(History(**note["history"]), note["behaviour"], note["commit"])
+            changed = [] if same_behaviour(note["behaviour"], now) else ["by code that behaved differently"]
+            changed += ["on other data"] if note.get("data", data) != data else []
+            if not changed:
+                return Training(History(**note["history"]), note["behaviour"], note["commit"], data)
             logger.warning(
-                "cached weights of %s were trained by code that behaved differently; training again", run.stem
+                "cached weights of %s were trained %s; training again", run.stem, " and ".join(changed)
             )
             forget(run)
         bank = training_bank(run)
         model = build(run, identities=int(bank.label.max()) + 1)
+        if run.data.profile == "real":
+            _rehearse(run, model)
         found = fit(
             model,
             loader(run, bank),
@@ -209,7 +250,7 @@ def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True
             deadline=deadline,
             label=run.stem if progress else None,
         )
-        note = {"history": asdict(found), "behaviour": now, "commit": commit()}
+        note = {"history": asdict(found), "behaviour": now, "commit": commit(), "data": data}
         weights_path(run).parent.mkdir(parents=True, exist_ok=True)
         with records.replacing(note_path) as handle:
             torch.save(note, handle)
@@ -217,7 +258,14 @@ def _fit(run: RunConfig, *, deadline: float | None = None, progress: bool = True
             state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
             handle.write(safetensors.torch.save(state))
         checkpoint_path(run).unlink(missing_ok=True)
-        return Training(found, now, note["commit"])
+        return Training(found, now, note["commit"], data)
+
+
+def _rehearse(run: RunConfig, model: nn.Module) -> None:
+    """Decode all test images and embed one of each set: hours of training should not end with a broken image."""
+    for name in run.data.test_sets:
+        data = _tested(run, name)
+        extract(model, data.query[torch.tensor([0])], groups=_groups(run))
 
 
 def loader(run: RunConfig, bank: ImageBank) -> Loader:
@@ -232,14 +280,16 @@ def _groups(run: RunConfig) -> PartGroups | None:
 
 
 def features_path(run: RunConfig, name: str) -> Path:
-    return CACHE / "features" / run.stem / f"{name}.safetensors"
+    """Of real data, which may be another copy tomorrow, the name tells the index too."""
+    index = f"-{test_set(run.data, name).split.fingerprint}" if run.data.profile == "real" else ""
+    return CACHE / "features" / run.stem / f"{name}{index}.safetensors"
 
 
 def features(run: RunConfig, name: str, *, model: nn.Module | None = None) -> tuple[Features, Features]:
     """Query and gallery embeddings of a test set, extracted once and cached."""
-    data, target = test_set(run.data, name), features_path(run, name)
+    target = features_path(run, name)
     if not target.exists():
-        model = model or trained(run)
+        data, model = _tested(run, name), model or trained(run)
         pair = [extract(model, bank, groups=_groups(run)) for bank in (data.query, data.gallery)]
         k = run.model_config.mask_parts
         if k and run.data.profile != "real":
@@ -459,7 +509,7 @@ def figure_maps(run: RunConfig, model: nn.Module) -> dict[str, np.ndarray]:
     """The model's maps on the fixed figure queries of the holistic and the occluded set."""
     kind, arrays = run.model_config.figure_map, {}
     for name in run.data.test_sets[:2] if kind else ():
-        bank = test_set(run.data, name).query
+        bank = _tested(run, name).query
         chosen = bank[figure_queries(len(bank))]
         arrays[f"{name}/maps"] = maps(run, model, chosen, name=kind).numpy().astype(np.float16)
     return arrays
@@ -527,18 +577,23 @@ def _provenance(run: RunConfig, training: Training, *, started: datetime) -> dic
         "commit": training.commit,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu {platform.machine()}",
-        "data": _fingerprints(run.data),
+        "data": training.data,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(training.history.seconds, 1),
         "throughput": round(training.history.throughput, 1),
     }
 
 
-def _fingerprints(data: DataConfig) -> dict[str, str]:
-    """Hash of every index, and of all pixels and labels as the generator wrote them."""
-    splits = prepare(data)
-    if data.profile == "real":
-        return {name: split.fingerprint for name, split in splits.items()}
+def _fingerprints(run: RunConfig) -> dict[str, str]:
+    """Hash of every index, and of all pixels and labels as the generator wrote them, or who made the labels."""
+    splits = prepare(run.data)
+    if run.data.profile == "real":
+        found = {name: split.fingerprint for name, split in splits.items()}
+        if run.model_config.mask_parts is not None:
+            split = splits[run.data.train_set]
+            folders = {str(r.mask.parent.relative_to(split.root)) for r in split.train if r.mask}
+            found["part labels"] = ", ".join(sorted(folders)) or "none"
+        return found
     manifest = next(iter(splits.values())).root.parent / "manifest.json"
     content = json.loads(manifest.read_text())["content_sha256"][:16]
     return {name: split.fingerprint for name, split in splits.items()} | {"content": content}

@@ -9,7 +9,7 @@ import pandas as pd
 from reidlib.experiments import records
 from reidlib.experiments.config import RunConfig, preset
 from reidlib.experiments.grids import GRIDS, Cell, Grid, grid
-from reidlib.experiments.recipes import BENCHMARKS
+from reidlib.experiments.recipes import BENCHMARKS, measured_on
 from reidlib.experiments.records import RunRecord
 from reidlib.experiments.truth import NoTruth
 from reidlib.published import PERCENT, printed
@@ -79,13 +79,28 @@ class Study:
         """
         if self.preset_name != "real":
             dataset = None
-        elif dataset is not None and dataset not in BENCHMARKS[self.paper]:
-            return []  # a row of ours on a set that the paper leaves out
+        else:
+            dataset = dataset and measured_on(self.paper, dataset)
+            if dataset not in (None, *BENCHMARKS[self.paper]):
+                return []  # a row of ours on a set that the paper leaves out
+            name = self._same(name, dataset)
         if (name, dataset) not in self._records:
             runs = [self.run(name, seed=seed, dataset=dataset) for seed in range(self.seeds or MAX_SEEDS)]
             there = [run for run in runs if run.prefix in self._prefixes]
             self._records[name, dataset] = [record for run in there if (record := records.find(run))]
         return self._records[name, dataset]
+
+    def _same(self, name: str, dataset: str | None) -> str:
+        """The first run that is the same training: at ``real``, rows without a deviation are the main ones again."""
+        if dataset not in self._firsts:
+            runs = {known: self.run(known, dataset=dataset).hash for known in self.grid.runs}
+            first = {hash_: known for known, hash_ in reversed(runs.items())}
+            self._firsts[dataset] = {known: first[hash_] for known, hash_ in runs.items()}
+        return self._firsts[dataset][name]
+
+    @cached_property
+    def _firsts(self) -> dict[str | None, dict[str, str]]:
+        return {}
 
     @cached_property
     def _prefixes(self) -> set[str]:
@@ -95,7 +110,7 @@ class Study:
 
     def test_set(self, cell: Cell) -> str:
         """Where a cell is measured: on the printed set at ``real``, else on its twin."""
-        return cell.dataset if self.preset_name == "real" else cell.test_set
+        return measured_on(self.paper, cell.dataset) if self.preset_name == "real" else cell.test_set
 
     def _of(self, cell: Cell) -> tuple[list[RunRecord], str]:
         return self.records(cell.run, dataset=cell.dataset), self.test_set(cell)

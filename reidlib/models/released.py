@@ -82,8 +82,16 @@ def _weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"checkpoint: no file {path}; the authors' repository links the released ones")
     try:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ONLY)
-        state = content["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, AttributeError) as error:
+        state = dict(content["state_dict"])
+    except (
+        ValueError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        EOFError,
+        AttributeError,
+    ) as error:
         raise ValueError(f"checkpoint {path} holds no weights ({error}); fetch it again") from error
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
