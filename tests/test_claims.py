@@ -7,6 +7,7 @@ import pytest
 
 from reidlib import published
 from reidlib.claims import (
+    EXACT,
     Contrast,
     Outcome,
     Status,
@@ -176,6 +177,26 @@ def test_templates_follow_a_part_only_if_they_are_high_there_and_nowhere_higher(
     regions = np.array([[0.5, 2.0, 1.0, np.nan, 0.2], [3.0, 2.0, 1.0, 1.0, 0.2], [0.9, 1.2, 1.0, 1.0, 0.2]])
     assert _followed(regions) == {1}
     assert _followed(np.ones((8, 5))) == set()
+
+
+@pytest.mark.parametrize(
+    ("trainings", "status"),
+    [
+        ([3, 4], Status.REPRODUCED),
+        ([3, 2], Status.INCONCLUSIVE),
+        ([1, 2], Status.CONTRADICTED),
+        ([], Status.NOT_TESTED),
+    ],
+)
+def test_distinct_templates_must_be_so_in_every_training(monkeypatch, trainings, status):
+    regions = np.concatenate([np.full((4, 1), 0.5), 2 * np.eye(4), np.zeros((4, 1))], 1)
+    measures = [
+        {"templates": {"mask_regions": regions[:count].tolist(), "entropy": 0.5}} for count in trainings
+    ]
+    monkeypatch.setattr(Study, "measured", lambda self, name: measures)
+    found, text = EXACT["dpti-10"](Study("dpti", "cpu"))
+    assert found == status
+    assert ", ".join(map(str, trainings)) in text
 
 
 def test_every_contrast_in_the_csv_names_cells_that_exist():
