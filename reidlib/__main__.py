@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reidlib.backbones import BACKBONES
 from reidlib.data.datasets import DATASETS, OWN
-from reidlib.experiments.config import PRESETS, DataConfig, preset
+from reidlib.experiments.config import PRESETS, preset
 from reidlib.experiments.grids import GRIDS
 from reidlib.published import PAPERS, ROOT
 
@@ -105,6 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from reidlib import doctor
     from reidlib.experiments import records, runner
     from reidlib.experiments.grids import grid
 
@@ -128,7 +129,9 @@ def _run(options: argparse.Namespace) -> int:
         print("nothing to do: every record is there")
         return _compare(options) if name == "real" else 0
     if name == "real":
-        _warn(runs[0].data)
+        for split in runner.prepare(runs[0].data).values():
+            for line in doctor.warnings(split):
+                print(line, file=sys.stderr)
     minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
     print(
         f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
@@ -177,21 +180,6 @@ def _chosen(options: argparse.Namespace, grid) -> list:
     queue = grid.queue(preset_name=options.preset, seeds=options.seeds, dataset=options.dataset)
     names = {run.name for run in queue if run.hash in wanted}  # at real, some rows are the main one again
     return [run for run in queue if run.name in names]
-
-
-def _warn(data: DataConfig) -> None:
-    """Say what the doctor would say of a data set's index, before hours of training."""
-    from reidlib import doctor
-    from reidlib.experiments import runner
-
-    for split in runner.prepare(data).values():
-        for check in doctor.index_checks(split):
-            if check.good is False:
-                print(
-                    f"warning: {split.name}: {check.what} {check.found} (expected {check.expected})",
-                    file=sys.stderr,
-                )
-                print(f"         {check.remedy}", file=sys.stderr)
 
 
 def _refused(run) -> bool:

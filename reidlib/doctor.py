@@ -103,6 +103,15 @@ def index_checks(split: Split) -> list[Check]:
     return [*_counts(split), _matches(split), _repeated(split)]
 
 
+def warnings(split: Split) -> list[str]:
+    """A line for each of those that failed, to be said before hours of training."""
+    return [
+        f"warning: {split.name}: {check.what} {check.found}, expected {check.expected}: {check.remedy}"
+        for check in index_checks(split)
+        if check.good is False
+    ]
+
+
 @cache
 def published_counts() -> pd.DataFrame:
     """Images, identities and cameras that each split of each set should have; NaN where none is known."""

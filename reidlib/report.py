@@ -98,11 +98,8 @@ def open_study(
     data = study.run(next(iter(study.grid.runs))).data
     name = data.test_sets[0]
     for split in runner.prepare(data).values():
-        for check in doctor.index_checks(split):
-            if check.good is False:
-                print(
-                    f"warning: {split.name}: {check.what} {check.found}, expected {check.expected}: {check.remedy}"
-                )
+        for line in doctor.warnings(split):
+            print(line)
     print(f"data: {name}, trained on {data.train_set} as the paper did; this notebook trains one model")
     print(f"other rows: `python -m reidlib run --paper {paper} --preset real --dataset {name}`")
     return study

@@ -84,14 +84,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ONLY)
         state = dict(content["state_dict"])
     except (
-        ValueError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        EOFError,
-        AttributeError,
-    ) as error:
+        pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, AttributeError
+    ) as error:  # fmt: skip
         raise ValueError(f"checkpoint {path} holds no weights ({error}); fetch it again") from error
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
