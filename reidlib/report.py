@@ -508,7 +508,7 @@ def live_check(run: RunConfig) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def provenance(study: Study) -> pd.DataFrame:
+def provenance(study: Study) -> "pd.io.formats.style.Styler":
     """Which records a notebook shows: commit, device, versions, duration."""
     lines = []
     for name in study.grid.runs:
@@ -522,7 +522,7 @@ def provenance(study: Study) -> pd.DataFrame:
                     "alarms": "; ".join(record.alarms), "test scorings": record.test_scorings,
                 }
             )  # fmt: skip
-    return pd.DataFrame(lines)
+    return _style(pd.DataFrame(lines)).format(precision=1)
 
 
 def _style(frame: pd.DataFrame):
