@@ -18,12 +18,12 @@ from reidlib.data.masks import (
     check_fields,
     check_labels,
     draw_fields,
-    flip_labels,
     group_fields,
     groups,
     part_targets,
     shrink_fields,
     swap_fields,
+    swap_sides,
 )
 from reidlib.data.pose import keypoint_rcnn, write_fields
 from reidlib.data.transforms import Augment, apply
@@ -79,9 +79,9 @@ def test_targets_need_whole_cells():
 
 def test_flip_swaps_sides_and_undoes_itself():
     labels = torch.arange(12, dtype=torch.uint8).view(1, 1, 12)
-    flipped = flip_labels(labels)
+    flipped = swap_sides(labels.flip(-1))
     assert flipped.flip(-1).flatten().tolist() == [0, 1, 2, 3, 5, 4, 7, 6, 9, 8, 11, 10]
-    assert torch.equal(flip_labels(flipped), labels)
+    assert torch.equal(swap_sides(flipped.flip(-1)), labels)
     for before, after in enumerate(flipped.flip(-1).flatten().tolist()):
         if before > 3:
             left, right = PART_LABELS[before - 1].split(), PART_LABELS[after - 1].split()

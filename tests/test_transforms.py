@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reidlib.data.masks import flip_labels
+from reidlib.data.masks import swap_sides
 from reidlib.data.transforms import ERASED, MEAN, STD, Augment, apply, draw, normalise
 
 SIZE = (24, 12)
@@ -20,7 +20,7 @@ def naive(image, labels, row):
     down, right, flip, top, left, height, width = row.tolist()
     _, h, w = image.shape
     if flip:
-        image, labels = image.flip(-1), flip_labels(labels[None])[0]
+        image, labels = image.flip(-1), swap_sides(labels[None].flip(-1))[0]
     out, out_labels = torch.zeros_like(image), torch.zeros_like(labels)
     for y in range(h):
         for x in range(w):

@@ -215,11 +215,6 @@ def draw_fields(
     return np.moveaxis(score * np.exp(-(gap**2) / 2), -1, 0).astype(np.float32).clip(0, 1)
 
 
-def flip_labels(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
-    """Mirror part maps; left parts become right ones."""
-    return swap_sides(labels.flip(-1))
-
-
 def swap_sides(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
     """Exchange left and right labels, pixels staying where they are."""
     return labels ^ (labels > 3)  # limbs come in pairs (4, 5), (6, 7), ...

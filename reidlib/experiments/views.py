@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from reidlib.data.datasets import DATASETS
+from reidlib.data.feeding import read_image
 from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.records import ImageRecord
 from reidlib.data.transforms import MEAN, STD
@@ -41,7 +42,7 @@ from reidlib.types import Features
 
 def pictures(images: Sequence[ImageRecord]) -> np.ndarray:
     """The images as stored, at the size of the first. ``[N, H, W, 3]`` uint8 RGB"""
-    read = [cv2.cvtColor(cv2.imread(str(image.path)), cv2.COLOR_BGR2RGB) for image in images]
+    read = [cv2.cvtColor(read_image(image.path), cv2.COLOR_BGR2RGB) for image in images]
     height, width = read[0].shape[:2]
     return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in read])
 
@@ -87,7 +88,7 @@ def contact_sheet(run: RunConfig, *, people: int = 8, per_person: int = 4) -> tu
 
 def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> np.ndarray:
     """One image at a common size. ``[H, W, 3]``"""
-    image = cv2.cvtColor(cv2.imread(str(record.path)), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(read_image(record.path), cv2.COLOR_BGR2RGB)
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
