@@ -511,7 +511,7 @@ def live_check(run: RunConfig) -> pd.DataFrame:
 def provenance(study: Study) -> "pd.io.formats.style.Styler":
     """Which records a notebook shows: commit, device, versions, duration."""
     lines = []
-    for name in study.grid.runs:
+    for name in study.trainings():
         for record in study.records(name):
             origin = record.provenance
             lines.append(

@@ -103,7 +103,8 @@ def _recorded(run, dataset):
     scores = {"rank1": 0.9, "rank3": 0.9, "rank5": 1.0, "rank10": 1.0, "mAP": 0.8, "mINP": 0.5}
     scores |= {"queries": 2, "skipped": 0}
     made = records.RunRecord(
-        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset="real", seed=0, provenance={},
+        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset="real",
+        seed=run.seed, provenance={},
         history={}, alarms=[], metrics={dataset: {name: scores for name in run.scorings}}, measures={},
         behaviour=[], test_scorings=1, parameters=1, arrays={f"{dataset}/default/rank": np.array([1])},
     )  # fmt: skip
@@ -218,6 +219,8 @@ def test_rows_without_a_deviation_are_the_main_one_again(scratch, capsys):
     made = _recorded(study.run("pan"), "occluded-duke")
     for name in ("pan", "literal-pooling"):
         assert study.records(name) == [made]
+    _recorded(study.run("pan", seed=1), "occluded-duke")
+    assert Study("pan", "real").spread("occluded-duke", "rank1") == (0.0, 1)  # two seeds, counted once
     command = ["run", "--paper", "pan", "--preset", "real", "--only"]
     assert main([*command, "literal-pooling"]) == 0
     assert "nothing to do" in capsys.readouterr().out

@@ -98,6 +98,14 @@ class Study:
             self._firsts[dataset] = {known: first[hash_] for known, hash_ in runs.items()}
         return self._firsts[dataset][name]
 
+    def trainings(self, dataset: str | None = None) -> list[str]:
+        """The runs of the grid, each training once."""
+        if self.preset_name != "real":
+            return list(self.grid.runs)
+        if dataset not in (None, *BENCHMARKS[self.paper]):
+            return []
+        return [name for name in self.grid.runs if self._same(name, dataset) == name]
+
     @cached_property
     def _firsts(self) -> dict[str | None, dict[str, str]]:
         return {}
@@ -174,7 +182,7 @@ class Study:
 
     def _squares(self, test_set: str, metric: str) -> tuple[float, int]:
         squares, freedom = 0.0, 0
-        for name in self.grid.runs:
+        for name in self.trainings(test_set):
             known = self.records(name, dataset=test_set)
             found = [record for record in known if record.has(test_set, "default", metric)]
             if len(found) > 1 and not any(record.alarms for record in found):
