@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from reidlib.data.synthetic.benchmark import PROFILES, generate, plan
+from synthreid.benchmark import PROFILES, generate, plan
 
 
 def measure(profile: str, workers: int) -> dict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from reidlib.data.feeding import Batch, ImageBank, Loader
+from reidlib.data.loading import Batch, ImageStack, Loader
 from reidlib.data.masks import groups
 from reidlib.models import MODELS
 from reidlib.training import TrainConfig, fit
@@ -29,11 +29,11 @@ class Constant(Loader):
             yield batch
 
 
-def bank(size: tuple[int, int]) -> ImageBank:
+def stack(size: tuple[int, int]) -> ImageStack:
     """Noise in the shape of synthetic training images, a few batches per epoch."""
     count, generator = IDENTITIES * EACH, torch.Generator().manual_seed(0)
     label = torch.arange(IDENTITIES).repeat_interleave(EACH)
-    return ImageBank(
+    return ImageStack(
         images=torch.randint(0, 256, (count, 3, *size), generator=generator, dtype=torch.uint8),
         masks=torch.randint(0, 12, (count, *size), generator=generator, dtype=torch.uint8),
         label=label,
@@ -64,12 +64,12 @@ def main() -> None:
     config = replace(
         TrainConfig.cpu(), iterations=args.steps, lr=1e-4, precision=args.precision, channels_last=fast
     )
-    loader = Loader(bank(tuple(args.size)), config, 0, groups(8))
+    loader = Loader(stack(tuple(args.size)), config, 0, groups(8))
     ratios = []
     for number in range(ROUNDS):
         speed = {
             kind.__name__: throughput(
-                kind(loader.bank, config, 0, loader.groups),
+                kind(loader.stack, config, 0, loader.groups),
                 model=args.model,
                 config=config,
                 backbone=args.backbone,

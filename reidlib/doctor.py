@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from companion.published import PUBLISHED
 from reidlib.data.datasets import load
-from reidlib.data.feeding import read_image, read_mask
-from reidlib.data.records import SPLITS, ImageRecord, Split
+from reidlib.data.index import SPLITS, ImageRecord, Split
+from reidlib.data.loading import read_image, read_mask
 from reidlib.protocol import Protocol
-from reidlib.published import PUBLISHED
 
 NAMED = 5  # culprits that a line names before it only counts them
 PIECE = 256  # images that a thread decodes in a row

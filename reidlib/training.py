@@ -21,10 +21,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from reidlib.data.feeding import BatchConfig, ImageBank, Loader, batches
+from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches
 from reidlib.data.masks import PartGroups
 from reidlib.data.transforms import Augment
-from reidlib.types import Features, ReIDOutput, later
+from reidlib.options import later
+from reidlib.types import Features, ReIDOutput
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +349,7 @@ class _Job:
 
     @property
     def recipe(self) -> str:
-        loader = (len(self.loader.bank), self.loader.bank.size, self.loader.seed, self.loader.config)
+        loader = (len(self.loader.stack), self.loader.stack.size, self.loader.seed, self.loader.config)
         return f"{self.config} seed={self.seed} loader={loader}"
 
 
@@ -419,17 +420,17 @@ def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
 @torch.no_grad()
 def extract(
     model: nn.Module,
-    bank: ImageBank,
+    stack: ImageStack,
     *,
     groups: PartGroups | None = None,
     embeddings: set[str] | None = None,
     device: str | None = None,
     batch: int = 256,
 ) -> Features:
-    """Embeddings and visibility of all images of a bank, in float32 on the CPU.
+    """Embeddings and visibility of all images of a stack, in float32 on the CPU.
 
     Args:
-        groups: gives the model part targets beside the images (for true visibility), if the bank has them.
+        groups: gives the model part targets beside the images (for true visibility), if the stack has them.
         embeddings: names to keep, None for all.
         device: default: CUDA if there is any.
         batch: images per forward pass.
@@ -439,48 +440,48 @@ def extract(
     """
     outputs = [
         (_kept(output.embeddings, embeddings), _kept(output.visibility, None))
-        for output in _outputs(model, bank, groups=groups, device=device, batch=batch)
+        for output in _outputs(model, stack, groups=groups, device=device, batch=batch)
     ]
     named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
     for name, tensor in (named[0] | named[1]).items():
         finite = tensor.isfinite().flatten(1).all(1)
         if not finite.all():
-            first = bank.names[int((~finite).nonzero()[0])]
+            first = stack.names[int((~finite).nonzero()[0])]
             raise ValueError(
                 f"{name!r} is not finite for {int((~finite).sum())} images, the first is {first}; train again"
             )
-    return Features(named[0], named[1], bank.pid, bank.camid)
+    return Features(named[0], named[1], stack.pid, stack.camid)
 
 
 @torch.no_grad()
 def extract_maps(
     model: nn.Module,
-    bank: ImageBank,
+    stack: ImageStack,
     *,
     name: str,
     groups: PartGroups | None = None,
     device: str | None = None,
     batch: int = 256,
 ) -> Float[Tensor, "N M h w"]:
-    """One of a model's attention maps for all images of a bank, in float32 on the CPU.
+    """One of a model's attention maps for all images of a stack, in float32 on the CPU.
 
     Raises:
         ValueError: the model returns no map of that name.
     """
-    outputs = _outputs(model, bank, groups=groups, device=device, batch=batch)
+    outputs = _outputs(model, stack, groups=groups, device=device, batch=batch)
     return torch.cat([_kept(output.maps, {name})[name] for output in outputs])
 
 
 def _outputs(
-    model: nn.Module, bank: ImageBank, *, groups: PartGroups | None, device: str | None, batch: int
+    model: nn.Module, stack: ImageStack, *, groups: PartGroups | None, device: str | None, batch: int
 ) -> Iterator[ReIDOutput]:
-    if not len(bank):
-        raise ValueError("bank is empty; there is nothing to extract")
+    if not len(stack):
+        raise ValueError("stack is empty; there is nothing to extract")
     target = _device(device)
     training = model.training
     model.to(target).eval()
     try:
-        for images, masks in batches(bank, size=batch, groups=groups, device=target):
+        for images, masks in batches(stack, size=batch, groups=groups, device=target):
             yield model(images, masks)
     finally:
         model.train(training)

@@ -70,7 +70,7 @@ def test_figures_are_small():
 def test_importing_the_library_sets_no_seed_and_no_threads():
     code = (
         "import torch; state = torch.random.get_rng_state(); threads = torch.get_num_threads();"
-        "import reidlib.__main__, reidlib.report;"
+        "import reidlib.__main__, companion.report;"
         "assert torch.equal(state, torch.random.get_rng_state()); assert threads == torch.get_num_threads()"
     )
     subprocess.run(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from reidlib.data.records import SPLITS, ImageRecord, Split
+from reidlib.data.index import SPLITS, ImageRecord, Split
 from reidlib.protocol import DISTRACTOR, Protocol
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -340,7 +340,7 @@ MASKS = (
 def with_masks(records: tuple[ImageRecord, ...], home: Path, folder: str) -> tuple[ImageRecord, ...]:
     """The same records with their part labels, where the set has them.
 
-    An image may lack one: that is an error only for a model that reads them (``feeding.load_bank``).
+    An image may lack one: that is an error only for a model that reads them (``loading.load_stack``).
     """
     for kind in MASKS:
         place = child(home, f"{kind.folder}/{folder}")

@@ -19,9 +19,9 @@ from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights, keyp
 from tqdm.auto import tqdm
 
 from reidlib.data.datasets import MASKS, SPLITS, child, layout_of
-from reidlib.data.feeding import read_image
+from reidlib.data.index import ImageRecord, Split
+from reidlib.data.loading import read_image
 from reidlib.data.masks import KEYPOINTS, draw_fields
-from reidlib.data.records import ImageRecord, Split
 
 Detector = Callable[[list[Float[Tensor, "3 _ _"]]], list[dict[str, Tensor]]]
 """Images in [0, 1] to ``keypoints`` ``[P, 17, 3]`` and ``keypoints_scores`` ``[P, 17]`` of P persons each."""

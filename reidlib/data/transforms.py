@@ -19,7 +19,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms import v2
 
 from reidlib.data.masks import swap_fields, swap_sides
-from reidlib.types import check_choices, later
+from reidlib.options import check_choices, later
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

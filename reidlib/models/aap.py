@@ -21,7 +21,8 @@ from reidlib.backbones import build_backbone, stages
 from reidlib.distances import aligned_distance, aligned_pairs, euclidean, visible_part_distance
 from reidlib.heads import global_pool
 from reidlib.losses import batch_hard_triplet, hardest, identity_loss
-from reidlib.types import Features, ReIDOutput, check_choices
+from reidlib.options import check_choices
+from reidlib.types import Features, ReIDOutput
 
 REDUCTION = 16  # r, of all gates
 DROPOUT = 0.5  # p, of BaND

@@ -29,7 +29,8 @@ from reidlib.losses import (
     part_average,
     pixel_targets,
 )
-from reidlib.types import Features, ReIDOutput, check_choices
+from reidlib.options import check_choices
+from reidlib.types import Features, ReIDOutput
 
 G, F, C, P = "global", "foreground", "concat", "parts"
 THRESHOLD = 0.4  # of the printed visibility rule, Eq. 4

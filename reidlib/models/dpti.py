@@ -20,7 +20,8 @@ from reidlib.backbones import build_backbone, split
 from reidlib.distances import euclidean, full_precision, visible_part_distance
 from reidlib.heads import IdentityHead
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.types import Features, ReIDOutput, check_choices
+from reidlib.options import check_choices
+from reidlib.types import Features, ReIDOutput
 
 GRID = (4, 2)  # rows and columns of row G+P
 WIDER = 4  # of the hidden layer of a feed-forward network

@@ -20,7 +20,8 @@ from reidlib.backbones import build_backbone, split
 from reidlib.distances import euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, global_pool, stripe_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.types import Features, ReIDOutput, check_choices
+from reidlib.options import check_choices
+from reidlib.types import Features, ReIDOutput
 
 EPSILON = 1e-6  # under the sum of a mask's magnitudes; large enough for half precision
 SOFT_MARGIN = 0.0  # what batch_hard_triplet calls log(1 + exp(d_ap - d_an))

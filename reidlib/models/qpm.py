@@ -20,7 +20,8 @@ from reidlib.backbones import build_backbone
 from reidlib.distances import CHUNK, full_precision
 from reidlib.heads import global_pool, stripe_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.types import Features, ReIDOutput, check_choices
+from reidlib.options import check_choices
+from reidlib.types import Features, ReIDOutput
 
 EPSILON = 1e-12  # under sums of products of two scores
 REST = 2.0  # added to the distance of the images outside the top n: no distance inside is larger

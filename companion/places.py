@@ -1,0 +1,13 @@
+"""Where things lie: the checkout, its data, results and caches. Tests put others in their place."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout: ``data/``, ``notebooks/`` and ``results/`` lie below it."""
+
+DATA = ROOT / "data"
+PUBLISHED = DATA / "published"
+SYNTHETIC = DATA / "synthetic"
+RESULTS = ROOT / "results"
+CACHE = RESULTS / "cache"
+"""Weights, features, decoded images, live experiments: may be deleted at any time."""

@@ -1,0 +1,192 @@
+"""Run records: one small JSON per training, with per-query values beside it.
+
+A record is written under a temporary name and renamed, json last, so that a killed process never
+leaves half a record; its config's hash is part of the file name and is checked on reading.
+"""
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from companion.presets import PRESETS, RunConfig, differences
+from companion.published import ROOT
+
+SCHEMA = 1
+RESULTS = ROOT / "results"
+logger = logging.getLogger(__name__)
+
+
+class RecordError(ValueError):
+    """A record that cannot be used: corrupt, or of another config."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one training left behind.
+
+    Args:
+        metrics: ``metrics[test_set][scoring]`` = rank1, rank3, rank5, rank10, mAP, mINP, counts.
+        measures: what only ground truth can give (attention IoU, visibility AUC), per test set.
+        behaviour: loss terms of three steps and test distances on a fixed tiny batch; a record is
+            stale when recomputing them gives something else.
+        test_scorings: how often a test set was scored for this run.
+    """
+
+    config: dict
+    hash: str
+    name: str
+    paper: str
+    preset: str
+    seed: int
+    provenance: dict  # commit, versions, device, data fingerprint, start, seconds, throughput
+    history: dict  # loss term -> values, averaged over tenths of an epoch or so
+    alarms: list[str]
+    metrics: dict[str, dict[str, dict[str, float]]]
+    measures: dict[str, dict]
+    behaviour: list[float]
+    test_scorings: int
+    parameters: int
+    schema: int = SCHEMA
+    arrays: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
+
+    def has(self, test_set: str, scoring: str, metric: str) -> bool:
+        """Whether ``per_query`` would find values."""
+        known = self.metrics.get(test_set, {}).get(scoring, {})
+        return metric in known or (
+            scoring in self.metrics.get(test_set, {}) and f"{test_set}/{metric}" in self.arrays
+        )
+
+    def per_query(self, test_set: str, scoring: str, metric: str) -> np.ndarray:
+        """Per-query rank-1 hits, AP, or a measure against ground truth; NaN where there is none. ``[Q]``"""
+        if f"{test_set}/{metric}" in self.arrays:
+            return self.arrays[f"{test_set}/{metric}"].astype(np.float64)
+        rank = self.arrays[f"{test_set}/{scoring}/rank"].astype(np.int64)
+        if metric == "mAP":
+            return self.arrays[f"{test_set}/{scoring}/ap"].astype(np.float64)
+        hits = (rank <= int(metric.removeprefix("rank"))).astype(np.float64)
+        return np.where(rank > 0, hits, np.nan)
+
+
+def folder(run: RunConfig) -> Path:
+    """Where the record of a run belongs: tracked results, or scratch for presets that are not kept."""
+    tracked = PRESETS[run.preset].tracked and run.paper != "live"
+    return RESULTS / "runs" / run.paper if tracked else RESULTS / "cache" / "runs" / run.paper
+
+
+def path(run: RunConfig) -> Path:
+    return folder(run) / f"{run.stem}.json"
+
+
+def write(record: RunRecord, target: Path) -> None:
+    """Write the arrays, then the json, each complete or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    body = asdict(record)
+    arrays = body.pop("arrays")
+    try:
+        # both files are complete before either takes its name, so that a kill cannot leave a mixed pair
+        with replacing(target) as text, replacing(target.with_suffix(".npz")) as binary:
+            np.savez_compressed(binary, **arrays)
+            text.write((json.dumps(body, indent=1) + "\n").encode())
+    except OSError as error:
+        raise OSError(
+            f"cannot write record {target.name}: {error.strerror}; free some space, nothing is lost"
+        ) from error
+
+
+class replacing:
+    """Open a temporary sibling for writing and rename it over the target on success."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+
+    def __enter__(self):
+        self.handle = self.temporary.open("wb")
+        return self.handle
+
+    def __exit__(self, kind, *_) -> None:
+        self.handle.close()
+        if kind is None:
+            self.temporary.replace(self.target)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def read(source: Path) -> RunRecord:
+    """Read a record and its arrays.
+
+    Raises:
+        RecordError: unreadable, of another schema, or its arrays are missing or corrupt.
+    """
+    try:
+        record = RunRecord(**json.loads(source.read_text()))
+        with np.load(source.with_suffix(".npz")) as arrays:
+            record.arrays.update({name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+        raise RecordError(f"record {source.name} is corrupt ({error}); it will be recomputed") from error
+    if record.schema != SCHEMA:
+        raise RecordError(
+            f"record {source.name} has schema {record.schema}, this code reads {SCHEMA}; recompute it"
+        )
+    return record
+
+
+def find(run: RunConfig) -> RunRecord | None:
+    """The record of a run, or None where there is none or it is corrupt (which is logged).
+
+    Raises:
+        RecordError: a record of the same name and seed belongs to another config; the message lists
+            the fields that differ. ``run --replace`` removes it.
+    """
+    target = path(run)
+    if not target.exists():
+        if (
+            folder(run).parent.parent.name == "cache"
+        ):  # scratch: another config is another file, nothing to protect
+            return None
+        for other in _same_name(run):
+            lines = differences(_config(other), run.identity())
+            raise RecordError(
+                f"record {other.name} belongs to another config:\n  "
+                + "\n  ".join(lines)
+                + f"\nremedy: .venv/bin/python -m reidlib run --replace --paper {run.paper} --preset {run.preset}"
+            )
+        return None
+    try:
+        record = read(target)
+    except RecordError as error:
+        logger.warning("%s", error)
+        return None
+    if record.config != run.identity():
+        lines = differences(record.config, run.identity())
+        raise RecordError(
+            f"record {target.name} was edited:\n  " + "\n  ".join(lines) + "\nremedy: run --replace"
+        )
+    return record
+
+
+def _config(source: Path) -> dict:
+    try:
+        return json.loads(source.read_text())["config"]
+    except (ValueError, KeyError, TypeError):
+        return {"record": "corrupt"}
+
+
+def remove(run: RunConfig) -> None:
+    """Delete what ``find`` would return or refuse for this run."""
+    for target in [path(run), *_same_name(run)]:
+        target.with_suffix(".npz").unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+
+
+def _same_name(run: RunConfig) -> list[Path]:
+    return [
+        p
+        for p in sorted(folder(run).glob(f"{run.prefix}*.json"))
+        if len(p.stem) == len(run.stem) and p != path(run)
+    ]

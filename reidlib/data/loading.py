@@ -1,0 +1,407 @@
+"""From files to batches: decode once, keep on the device if it fits, augment whole batches.
+
+No worker processes: the parameters of an epoch's augmentation are drawn on the CPU from (seed, epoch), so
+that CPU and GPU train on the same pictures and a resumed run needs no stored random state.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Generator, Tensor
+from tqdm.auto import tqdm
+
+from reidlib.data.index import ImageRecord
+from reidlib.data.masks import (
+    CELL,
+    KEYPOINTS,
+    LIMBS,
+    PartGroups,
+    check_fields,
+    check_labels,
+    field_targets,
+    part_targets,
+    shrink_fields,
+)
+from reidlib.data.sampler import identity_batches
+from reidlib.data.transforms import Augment, apply, draw, normalise, recolour, zoom
+from reidlib.options import check_choices, later
+
+logger = logging.getLogger(__name__)
+_SHARE = 0.5  # of the free memory of a GPU that images may take
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStack:
+    """Decoded images at network size, in memory or memory-mapped.
+
+    Args:
+        images: RGB bytes.
+        masks: part labels 0..11 ``[N, H, W]`` or 36 confidence fields in 1/255 ``[N, 36, H/4, W/4]``, if the
+            data set has them.
+        label: training label 0..I-1, -1 where there is none.
+        pid: the data set's person.
+        camid: camera.
+        names: file names, for messages and joins.
+    """
+
+    images: UInt8[Tensor, "N 3 H W"]
+    masks: UInt8[Tensor, "N *planes _ _"] | None
+    label: Int[Tensor, " N"]
+    pid: Int[Tensor, " N"]
+    camid: Int[Tensor, " N"]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, rows: Int[Tensor, " n"]) -> "ImageStack":
+        chosen = tuple(self.names[i] for i in rows.tolist())
+        masks = None if self.masks is None else self.masks[rows]
+        return ImageStack(
+            self.images[rows], masks, self.label[rows], self.pid[rows], self.camid[rows], chosen
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def to(self, device: torch.device | str) -> "ImageStack":
+        """The same stack with its pixels on a device, or unchanged if they would not fit there."""
+        device = torch.device(device)
+        tensors = {"images": self.images, "masks": self.masks}
+        needed = sum(tensor.nbytes for tensor in tensors.values() if tensor is not None)
+        if device.type == "cuda" and needed > _SHARE * torch.cuda.mem_get_info(device)[0]:
+            logger.info("%d images (%.1f GB) stay on disk: too many for %s", len(self), needed / 1e9, device)
+            return self
+        return replace(
+            self, **{k: tensor if tensor is None else tensor.to(device) for k, tensor in tensors.items()}
+        )
+
+
+def load_stack(
+    records: Sequence[ImageRecord],
+    *,
+    size: tuple[int, int],
+    cache: Path,
+    labels: dict[int, int] | None = None,
+) -> ImageStack:
+    """Decode and resize images (and part maps) once; later calls map the cached arrays into memory.
+
+    Args:
+        records: which images; either all have a part map or none.
+        size: height and width in pixels.
+        cache: folder of the cached arrays; may be deleted at any time.
+        labels: training label of each pid, None outside training.
+
+    Raises:
+        ValueError: no records, an unreadable or truncated file, a part map that does not fit its image, a
+            pid without label.
+        OSError: the cache cannot be written.
+    """
+    _check(records, labels)
+    key = _key(records, size)
+    parts = ("images", "masks") if records[0].mask else ("images",)
+    shapes = {"images": (len(records), 3, *size), "masks": (len(records), *_mask_shape(records[0], size))}
+    files = {part: cache / f"{key}-{part}.npy" for part in parts}
+    arrays = {part: _read(files[part], shapes[part]) for part in parts}
+    if any(array is None for array in arrays.values()):
+        _build(records, size, {files[part]: shapes[part] for part in parts})
+        arrays = {part: _read(files[part], shapes[part]) for part in parts}
+    tensors = {part: torch.from_numpy(array) for part, array in arrays.items()}
+    return ImageStack(
+        images=tensors["images"],
+        masks=tensors.get("masks"),
+        label=torch.tensor([-1 if labels is None else labels[record.pid] for record in records]),
+        pid=torch.tensor([record.pid for record in records]),
+        camid=torch.tensor([record.camid for record in records]),
+        names=tuple(record.path.name for record in records),
+    )
+
+
+def _mask_shape(record: ImageRecord, size: tuple[int, int]) -> tuple[int, ...]:
+    if not _has_fields(record):
+        return size
+    if size[0] % CELL or size[1] % CELL:
+        raise ValueError(f"size {size}: confidence fields need sides that {CELL} divides")
+    return len(KEYPOINTS) + len(LIMBS), size[0] // CELL, size[1] // CELL
+
+
+def _has_fields(record: ImageRecord) -> bool:
+    return record.mask is not None and record.mask.suffix == ".npy"
+
+
+def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> None:
+    if not records:
+        raise ValueError("records is empty; this split of the data set holds no images")
+    masked = [record.mask is not None for record in records]
+    if any(masked) and not all(masked):
+        raise ValueError(
+            f"{records[masked.index(False)].path} has no part map but others have; add or drop them all"
+        )
+    if any(_has_fields(record) != _has_fields(records[0]) for record in records):
+        raise ValueError(
+            "records mix part labels (png) and confidence fields (npy); use one kind for a split"
+        )
+    unknown = set() if labels is None else {record.pid for record in records} - labels.keys()
+    if unknown:
+        raise ValueError(f"labels lacks {len(unknown)} pids, among them {min(unknown)}; pass `Split.labels`")
+
+
+def _key(records: Sequence[ImageRecord], size: tuple[int, int]) -> str:
+    digest = hashlib.sha256(f"1 {size}".encode())  # 1: layout of the cache
+    for path in (path for record in records for path in (record.path, record.mask) if path):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror}); restore or remove it") from None
+        line = f"{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The cached array, None if it is absent or damaged."""
+    try:
+        array = np.load(path, mmap_mode="c")
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError, OSError) as error:
+        logger.warning("cached array %s is damaged (%s); decoding again", path, error)
+        return None
+    if array.shape != shape or array.dtype != np.uint8:
+        logger.warning("cached array %s has another shape than %s; decoding again", path, shape)
+        return None
+    return array
+
+
+def _build(records: Sequence[ImageRecord], size: tuple[int, int], files: dict[Path, tuple[int, ...]]) -> None:
+    """Write the arrays under temporary names, in order and chunk by chunk, then rename them."""
+    temporary = {path: path.with_suffix(f".{os.getpid()}.tmp") for path in files}
+    try:
+        next(iter(files)).parent.mkdir(parents=True, exist_ok=True)
+        handles = [_create(temporary[path], shape) for path, shape in files.items()]
+        try:
+            for record in tqdm(records, desc="decoding", unit="img", disable=None):
+                for handle, array in zip(handles, decode(record, size=size)):
+                    handle.write(array.tobytes())
+        finally:
+            for handle in handles:
+                handle.close()
+        for path in files:
+            os.replace(temporary[path], path)
+    except OSError as error:
+        folder = next(iter(files)).parent
+        raise OSError(
+            error.errno,
+            f"cannot write the image cache ({error.strerror}); free disk space or choose another folder",
+            str(folder),
+        ) from error
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> BinaryIO:
+    handle = path.open("wb")
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(handle, header)
+    return handle
+
+
+def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """One image ``[3, H, W]`` (RGB) and, if it has one, its mask (see ``ImageStack``), at network size.
+
+    Raises:
+        ValueError: a file is unreadable or truncated, or the part map does not fit the image.
+    """
+    image = read_image(record.path)
+    if image is None:
+        raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
+    height, width = size
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    picture = resized[:, :, ::-1].transpose(2, 0, 1)  # [3, H, W]
+    if record.mask is None:
+        return (picture,)
+    mask = read_mask(record.mask, size=image.shape[:2])
+    if _has_fields(record):
+        return picture, shrink_fields(mask, size=size)
+    return picture, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
+    """The decoded image (blue first), None if the file is unreadable or truncated."""
+    return _imread(path, cv2.IMREAD_COLOR)
+
+
+def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
+    """Part labels ``[H, W]`` (png) or confidence fields ``[36, h, w]`` (npy) of an image.
+
+    Args:
+        size: height and width of the image as stored.
+
+    Raises:
+        ValueError: the file is unreadable or does not fit.
+    """
+    if path.suffix != ".npy":
+        labels = _imread(path, cv2.IMREAD_UNCHANGED)
+        check_labels(labels, path, size=size)
+        return labels
+    try:
+        fields = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError):
+        fields = None
+    check_fields(fields if isinstance(fields, np.ndarray) else None, path)
+    return fields
+
+
+def _imread(path: Path, flags: int) -> np.ndarray | None:
+    """The decoded file, None if it is broken; OpenCV alone fills the rest of a truncated JPEG with grey."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if not data or not _complete(data):
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # a header that claims billions of pixels
+        return None
+
+
+def _complete(data: bytes) -> bool:
+    if data.startswith(b"\xff\xd8"):  # JPEG: the end marker follows the last start of scan
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data[-64:]
+    return True
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What training batches are made of."""
+
+    identities: int = 16  # P, per batch
+    images: int = 4  # M, of each identity
+    augment: Augment = field(default_factory=Augment)  # how images are varied
+    epoch: Literal["images", "identities"] = later("images")  # what an epoch shows once
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.identities < 1 or self.images < 1:
+            raise ValueError(
+                f"a batch of {self.identities} x {self.images} images is empty; both must be positive"
+            )
+
+
+class Batch(NamedTuple):
+    """Training images, their labels and, for models that learn parts, the part targets."""
+
+    images: Float[Tensor, "N 3 H W"]
+    labels: Int[Tensor, " N"]
+    masks: Float[Tensor, "N M h w"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """Training batches, the same for the same (seed, epoch).
+
+    Args:
+        stack: training images.
+        config: composition and augmentation of the batches.
+        seed: of order and augmentation.
+        groups: parts that the model learns, None if it learns none.
+        device: where batches go.
+    """
+
+    stack: ImageStack
+    config: BatchConfig
+    seed: int
+    groups: PartGroups | None = None
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and self.stack.masks is None:
+            raise ValueError(
+                f"the model learns body parts but the {len(self.stack)} training images (first {self.stack.names[0]}) "
+                "have no part labels; see data/README.md, part labels, or make some: python -m reidlib masks NAME"
+            )
+        if (self.stack.label < 0).any():
+            raise ValueError("stack has images without training label; pass `labels` to load_stack")
+
+    def to(self, device: torch.device | str) -> "Loader":
+        """The same loader giving batches on a device; the stack follows if it fits there."""
+        groups = None if self.groups is None else self.groups.to(device)
+        return replace(self, stack=self.stack.to(device), groups=groups, device=torch.device(device))
+
+    def order(self, epoch: int) -> Int[Tensor, "batches {self.config.identities*self.config.images}"]:
+        """Which images make the batches of an epoch."""
+        return self._order(_stream(self.seed, epoch))
+
+    def _order(self, generator: Generator) -> Tensor:
+        p, m = self.config.identities, self.config.images
+        return identity_batches(
+            self.stack.label, identities=p, images=m, epoch=self.config.epoch, generator=generator
+        )
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch (0, 1, ...), augmented, on the device."""
+        generator = _stream(self.seed, epoch)
+        order = self._order(generator)  # [B, P*M]
+        draws = draw(order.numel(), size=self.stack.size, augment=self.config.augment, generator=generator)
+        draws = draws.view(*order.shape, -1).to(self.device)  # [B, P*M, 7]
+        labels = self.stack.label[order].to(self.device)
+        rows = order.to(self.stack.images.device)
+        for i in range(len(order)):
+            yield self._batch(rows[i], labels[i], draws[i], generator)
+
+    def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor, generator: Generator) -> Batch:
+        augment = self.config.augment
+        images = self.stack.images[rows].to(self.device, non_blocking=True)
+        masks = None if self.groups is None else self.stack.masks[rows].to(self.device, non_blocking=True)
+        images, masks = zoom(images, masks, augment=augment, generator=generator)
+        colours = partial(recolour, augment=augment, generator=generator)
+        images, masks = apply(images, masks, draws=draws, colours=colours)
+        return Batch(images, labels, None if masks is None else _targets(masks, self.groups))
+
+
+def _targets(masks: UInt8[Tensor, "N *planes _ _"], groups: PartGroups) -> Float[Tensor, "N M h w"]:
+    return part_targets(masks, groups) if masks.ndim == 3 else field_targets(masks, groups)
+
+
+def _stream(seed: int, epoch: int) -> Generator:
+    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+def batches(
+    stack: ImageStack,
+    *,
+    size: int = 256,
+    groups: PartGroups | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[Float[Tensor, "N 3 H W"], Float[Tensor, "N M h w"] | None]]:
+    """All images in order under the test transform, and their part targets.
+
+    Args:
+        size: images per batch.
+        groups: parts of the targets; without it, or without part maps, there are no targets.
+    """
+    groups = None if groups is None or stack.masks is None else groups.to(device)
+    for start in range(0, len(stack), size):
+        rows = slice(start, start + size)
+        images = normalise(stack.images[rows].to(device))
+        yield images, None if groups is None else _targets(stack.masks[rows].to(device), groups)

@@ -1,0 +1,335 @@
+"""Generated trees in the real layouts, all the way: index, feeding, a training step, evaluation, a record."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from test_datasets import LAYOUTS, touch
+from trees import paint, plant, plant_fields
+
+from companion import papers as grids
+from companion import records, runner
+from companion.papers import GRIDS, grid
+from companion.presets import preset
+from companion.published import ROOT
+from companion.recipes import BENCHMARKS, TRANSFER, literal
+from companion.study import Study
+from reidlib.__main__ import main
+from reidlib.backbones import build_backbone
+from reidlib.data.datasets import DATASETS, load
+from reidlib.data.loading import Loader, load_stack
+from reidlib.data.transforms import Augment
+from reidlib.evaluation import evaluate
+from reidlib.models.bot import SCORINGS, BoT, Config
+from reidlib.training import TrainConfig, extract, fit
+
+SIZE = (32, 16)
+
+
+@pytest.mark.parametrize(("name", "number"), LAYOUTS)
+def test_every_layout_is_trained_and_scored_on(tmp_path, name, number):
+    layout = DATASETS[name].layouts[number]
+    home = plant(name, tmp_path, layout=layout)
+    if layout.extra:
+        touch(home / layout.extra, "0000_c1s1_000001_00.jpg")
+    split = load(name, tmp_path)
+    if not split.train:
+        plant("market1501", tmp_path)
+    source = split if split.train else load("market1501", tmp_path)
+    cache = tmp_path / "cache"
+    stack = load_stack(source.train, size=SIZE, cache=cache, labels=source.labels)
+    config = TrainConfig(iterations=1, identities=4, images=2)
+    model = BoT(Config(backbone="small", width=0.25), identities=len(source.labels))
+    history = fit(model, Loader(stack, config, 0), config=config, seed=0, device="cpu")
+    assert history.steps == 1
+    query, gallery = (
+        extract(model, load_stack(part, size=SIZE, cache=cache)) for part in (split.query, split.gallery)
+    )
+    scores = evaluate(
+        query,
+        gallery,
+        distance=lambda q, g: BoT.distance(q, g, scoring=SCORINGS["default"]),
+        protocol=split.protocol,
+    )
+    assert scores.skipped == 0
+    assert 0 <= scores.mAP <= 1
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Real data, records and caches below a folder of the test."""
+    monkeypatch.setattr(runner, "REAL", tmp_path / "data")
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    runner._test_set.cache_clear()
+    return tmp_path
+
+
+def test_a_real_run_becomes_a_record_and_a_value(scratch):
+    """BPBreID's recipe on Occluded-Duke with its published masks, the network and the length cut down."""
+    plant_fields(
+        plant(
+            "occluded-duke", scratch / "data", counts={"train": (64, 16), "query": (6, 3), "gallery": (24, 4)}
+        )
+    )
+    study = Study("bpbreid", "real")
+    run = study.run("k8", dataset="occluded-duke")
+    small = replace(
+        run,
+        model_config=replace(run.model_config, backbone="small", width=0.25, dim=8, weights=None),
+        data=replace(run.data, height=64, width=32),
+        train=replace(run.train, epochs=1),
+    )
+    record = runner.train(small, progress=False)
+    assert set(record.metrics) == {"occluded-duke"}
+    assert record.metrics["occluded-duke"]["default"]["queries"] == 6
+    assert records.path(small).is_relative_to(scratch / "results" / "runs" / "bpbreid")
+    assert records.find(small) == record
+    with pytest.raises(records.RecordError, match="weights: None -> imagenet"):
+        records.find(run)
+    records.write(replace(record, config=run.identity()), records.path(run))
+    cell = study.grid.cell("table1", "bpbreid-rn", "occluded-duke")
+    found = record.metrics["occluded-duke"]["default"]
+    assert study.value(cell, "mAP").mean == pytest.approx(found["mAP"])
+    assert study.value(study.grid.cell("table1", "bpbreid-rn", "market1501"), "mAP") is None
+
+
+def _recorded(run, dataset):
+    """A record with made-up scores, of data that are not here."""
+    scores = {"rank1": 0.9, "rank3": 0.9, "rank5": 1.0, "rank10": 1.0, "mAP": 0.8, "mINP": 0.5}
+    scores |= {"queries": 2, "skipped": 0}
+    made = records.RunRecord(
+        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset="real",
+        seed=run.seed, provenance={},
+        history={}, alarms=[], metrics={dataset: {name: scores for name in run.scorings}}, measures={},
+        behaviour=[], test_scorings=1, parameters=1, arrays={f"{dataset}/default/rank": np.array([1])},
+    )  # fmt: skip
+    records.write(made, records.path(run))
+    return made
+
+
+def test_command_line_prints_the_paper_beside_ours(scratch, capsys):
+    _recorded(grid("pan").run("pan", preset_name="real", dataset="market1501"), "market1501")
+    assert (
+        main(["run", "--paper", "pan", "--preset", "real", "--dataset", "market1501", "--only", "pan"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "nothing to do" in out
+    line = next(line.split() for line in out.splitlines() if "pan-resnet50 " in line and "mAP" in line)
+    assert line[2:7] == ["market1501", "mAP", "87.6", "80.0", "NaN"]
+
+
+def smaller(run, dataset=None):
+    """The literal recipe with the smoke preset's network and images, and as few epochs as make ten steps."""
+    small = grid(run.paper).runs[run.name](preset("smoke"))
+    real = literal(run, dataset)
+    data = replace(real.data, height=small.data.height, width=small.data.width)
+    train = replace(real.train, epochs=5, identities=8, images=4)
+    return replace(real, model_config=small.model_config, data=data, train=train)
+
+
+ASKED = {paper: BENCHMARKS[paper][0] for paper in GRIDS} | {"qpm": "p-dukemtmc-transfer"}
+
+
+@pytest.mark.parametrize(("paper", "dataset"), ASKED.items())
+def test_every_notebook_runs_on_real_data(paper, dataset, scratch, monkeypatch, capsys):
+    """Cell by cell, in this process; what only ground truth could fill says so."""
+    counts = {"train": (64, 16), "query": (12, 6), "gallery": (48, 8)}
+    home = plant(dataset, scratch / "data", counts=counts, cameras=3)
+    if paper == "bpbreid":
+        plant_fields(home)
+    if dataset in TRANSFER:
+        plant("market1501", scratch / "data", counts=counts, cameras=3)
+    monkeypatch.setattr(grids, "literal", smaller)
+    book = json.loads((ROOT / "notebooks" / f"{paper}.ipynb").read_text())
+    shell = InteractiveShell.instance()
+    shell.reset()
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"]).replace('PRESET = "auto"', 'PRESET = "real"')
+            source = source.replace("DATASET = None", f"DATASET = {dataset!r}")
+            shell.run_cell(source).raise_error()
+    out = capsys.readouterr().out
+    assert f"data: {dataset}, trained on" in out
+    assert f"warning: {dataset}: query images 12, expected" in out
+    assert "not shown: true parts and occluders are known for synthetic sets only" in out
+    own = Study(paper, "real").frame().query("seeds > 0")
+    assert set(own["dataset"]) == {dataset}
+
+
+def test_a_record_stands_for_its_images_and_labels(scratch, monkeypatch):
+    """More images, or labels of another make: neither the record nor the cached weights are used for them."""
+    counts = {"train": (32, 8), "query": (6, 3), "gallery": (12, 4)}
+    home = plant("occluded-duke", scratch / "data", counts=counts)
+    plant_fields(home)
+    monkeypatch.setattr(grids, "literal", smaller)
+    run = grid("bpbreid").run("k8", preset_name="real")
+    run = replace(run, train=replace(run.train, epochs=1))
+    record = runner.train(run, progress=False)
+    folder = home / "masks" / "pifpaf_maskrcnn_filtering"
+    assert record.provenance["data"]["part labels"] == "masks/pifpaf_maskrcnn_filtering/bounding_box_train"
+    assert runner.complete(run) == record
+    folder.rename(folder.with_name("pifpaf"))
+    for file in (folder.with_name("pifpaf")).rglob("*.npy"):
+        file.rename(file.with_name(f"{file.stem}.jpg.confidence_fields.npy"))
+    with pytest.raises(
+        records.RecordError, match="part labels: masks/pifpaf_maskrcnn_filtering/.* -> masks/pifpaf/"
+    ):
+        runner.complete(run)
+    records.remove(run)
+    again = runner.train(run, progress=False)
+    assert again.provenance["data"]["part labels"] == "masks/pifpaf/bounding_box_train"
+    assert again.provenance["started"] >= record.provenance["started"]
+    paint(home / "bounding_box_test" / "9999_c1_f0000001.jpg", 1)
+    with pytest.raises(
+        records.RecordError, match=r"occluded-duke: [0-9a-f]+ -> [0-9a-f]+(?s:.*)restore the data set"
+    ):
+        runner.train(run, progress=False)
+
+
+def test_a_broken_test_image_is_found_before_training(scratch, monkeypatch):
+    home = plant("market1501", scratch / "data")
+    broken = min((home / "bounding_box_test").iterdir())
+    broken.write_bytes(broken.read_bytes()[:-20])
+    monkeypatch.setattr(runner, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(runner, "behaviour", lambda run: [0.0])
+    monkeypatch.setattr(grids, "literal", smaller)
+    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    with pytest.raises(ValueError, match=f"{broken.name} is unreadable or truncated"):
+        runner.train(run, progress=False)
+
+
+def test_labels_that_a_model_does_not_read_do_not_matter(scratch, monkeypatch):
+    home = plant("market1501", scratch / "data")
+    plant_fields(home)
+    for file in sorted((home / "masks").rglob("*.npy"))[::3]:
+        file.unlink()
+    monkeypatch.setattr(grids, "literal", smaller)
+    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    assert runner.training_stack(run).masks is None
+    assert runner.test_set(run.data, "market1501").gallery.masks is None
+
+
+def test_rows_without_a_deviation_are_the_main_one_again(scratch, capsys):
+    study = Study("pan", "real")
+    made = _recorded(study.run("pan"), "occluded-duke")
+    for name in ("pan", "literal-pooling"):
+        assert study.records(name) == [made]
+    _recorded(study.run("pan", seed=1), "occluded-duke")
+    assert Study("pan", "real").spread("occluded-duke", "rank1") == (0.0, 1)  # two seeds, counted once
+    command = ["run", "--paper", "pan", "--preset", "real", "--only"]
+    assert main([*command, "literal-pooling"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_qpm_asks_with_the_occluded_originals(scratch, capsys):
+    dataset = "partial-reid-occluded"
+    _recorded(grid("qpm").run("qpm", preset_name="real", dataset=dataset), dataset)
+    study = Study("qpm", "real")
+    assert study.value(study.grid.cell("table3", "qpm", "partial-reid"), "rank1").mean == 0.9
+    command = [
+        "run",
+        "--paper",
+        "qpm",
+        "--preset",
+        "real",
+        "--only",
+        "qpm",
+        "--dataset",
+        "partial-reid-occluded",
+    ]
+    assert main(command) == 0
+    assert " 81.7  90.0" in capsys.readouterr().out
+
+
+def test_absent_data_is_an_error_with_a_remedy(scratch):
+    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    with pytest.raises(
+        FileNotFoundError, match=r"market1501: expected .*Market-1501-v15\.09\.15.*does not exist"
+    ):
+        runner.prepare(run.data)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        ("resnet50", r"resnet50-0676ba61\.pth from https://.*resnet50-0676ba61\.pth and put it there"),
+        ("resnet50-ibn", "IBN-Net"),
+        ("hrnet-w32", "HRNet-Image-Classification"),
+        ("osnet", "deep-person-reid"),
+    ],
+)
+def test_absent_weights_say_where_they_come_from(scratch, backbone, words):
+    with pytest.raises(ValueError, match=rf"nothing is downloaded.*{words}"):
+        build_backbone(backbone, weights="imagenet")
+
+
+def test_a_recipe_at_full_size(scratch):
+    """Two steps of BPBreID's recipe with ResNet-50 at 256x128; the batch alone is smaller, for the test's time."""
+    home = plant(
+        "occluded-duke",
+        scratch / "data",
+        counts={"train": (16, 4), "query": (2, 1), "gallery": (4, 2)},
+        write=lambda path, number: paint(path, number, size=(128, 64)),
+    )
+    plant_fields(home)
+    files = scratch / "torch" / "hub" / "checkpoints"
+    files.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(build_backbone("resnet50").state_dict(), files / "resnet50-0676ba61.pth")
+    run = grid("bpbreid").run("k8", preset_name="real")
+    stack = runner.training_stack(run)
+    assert stack.size == (256, 128)
+    assert stack.masks.shape == (16, 36, 64, 32)
+    config = replace(run.train, identities=4, images=2, iterations=2)
+    model = runner.build(run, identities=4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    history = fit(
+        model, runner.loader(replace(run, train=config), stack), config=config, seed=0, device="cpu"
+    )
+    assert history.lr == pytest.approx([3.5e-6, 3.5e-6])
+    assert set(history.losses) == {"id_global", "id_foreground", "id_concat", "triplet_parts", "attention"}
+    assert all(np.isfinite(values).all() for values in history.losses.values())
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"backbone.conv1.weight", "head.classify_pixels.1.weight", "head.reduce.parts.0.weight"} <= moved
+
+
+PLAIN = Augment(flip=0.0, pad=0.0, erase=0.0)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        replace(PLAIN, erase=1.0, erase_area=(0.02, 0.4)),
+        replace(PLAIN, zoom="enlarge"),
+        replace(PLAIN, zoom="resized"),
+        replace(PLAIN, jitter=1.0),
+        replace(PLAIN, augmix=1.0),
+    ],
+)
+def test_every_augmentation_draws_per_image_and_repeats(tmp_path, augment):
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (8, 4, 3), np.uint8), (32, 64))
+    for number in range(16):
+        folder = tmp_path / f"{number // 4 + 1}"
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)  # sixteen times the same
+    split = load("folder", tmp_path)
+    records_ = split.query + split.gallery
+    stack = load_stack(
+        records_, size=(64, 32), cache=tmp_path / "cache", labels={p: p - 1 for p in range(1, 5)}
+    )
+    config = TrainConfig(iterations=1, identities=4, images=4, augment=augment)
+    first, again = (next(Loader(stack, config, 3).epoch(0)).images for _ in range(2))
+    assert torch.equal(first, again)
+    different = {tuple(image.flatten().tolist()) for image in first}
+    assert len(different) > 6  # half of the enlarged ones stay
+    plain = next(Loader(stack, replace(config, augment=PLAIN), 3).epoch(0)).images
+    assert len({tuple(image.flatten().tolist()) for image in plain}) == 1
+    assert first.isfinite().all()
+    assert (first.mean((1, 2, 3)) - plain.mean((1, 2, 3))).abs().max() < 1.5

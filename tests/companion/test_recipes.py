@@ -1,0 +1,163 @@
+"""The papers' own recipes: schedules, fields, and that they moved no older record's hash."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from companion.papers import GRIDS, grid
+from companion.recipes import BENCHMARKS, BOT, TRAINING, measured_on
+from reidlib.data.transforms import Augment
+from reidlib.options import later, settings
+from reidlib.training import TrainConfig, learning_rate
+
+
+@dataclass(frozen=True)
+class Inner:
+    old: int = 1
+    new: int = later(2)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()  # noqa: RUF009
+    many: tuple = (Inner(new=3), Inner())
+    new: str = later("x")
+
+
+def test_later_fields_count_only_where_they_leave_their_default():
+    assert settings(Outer()) == {"inner": {"old": 1}, "many": [{"old": 1, "new": 3}, {"old": 1}]}
+    assert settings(Outer(new="y", inner=Inner(old=5, new=7)))["inner"] == {"old": 5, "new": 7}
+    assert settings(Outer(new="y"))["new"] == "y"
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"optimiser": "sgd"}, "optimiser"),
+        ({"schedule": "steps", "decays": (3,)}, "decays"),
+        ({"epoch": "identities"}, "epoch"),
+    ],
+)
+def test_a_changed_later_field_is_part_of_the_hash(change, key):
+    run = grid("bpbreid").run("bot", preset_name="cpu")
+    assert key not in run.identity()["train"]
+    other = replace(run, train=replace(run.train, **change))
+    assert key in other.identity()["train"]
+    assert other.hash != run.hash
+    jittered = replace(run, train=replace(run.train, augment=replace(run.train.augment, jitter=0.5)))
+    assert jittered.identity()["train"]["augment"].keys() - run.identity()["train"]["augment"].keys() == {
+        "jitter"
+    }
+
+
+SCHEDULES = {
+    "bpbreid": {
+        0: 3.5e-6,
+        1: 3.815e-5,
+        5: 1.7675e-4,
+        9: 3.1535e-4,
+        10: 3.5e-4,
+        39: 3.5e-4,
+        40: 3.5e-5,
+        70: 3.5e-6,
+    },
+    "qpm": {0: 1e-2, 19: 1e-2, 20: 1e-3, 40: 1e-4, 60: 1e-5, 69: 1e-5},
+    "pan": {0: 3.5e-5, 10: 1.925e-4, 20: 3.5e-4, 59: 3.5e-4, 60: 3.5e-5, 90: 3.5e-6, 119: 3.5e-6},
+    "dpti": {
+        0: 3.5e-5,
+        5: 1.925e-4,
+        10: 3.5e-4,
+        39: 3.5e-4,
+        40: 3.5e-5,
+        90: 3.5e-6,
+        150: 3.5e-7,
+        179: 3.5e-7,
+    },
+    "aap": {0: 2e-4, 149: 2e-4, 150: 2e-5, 300: 2e-6, 449: 2e-6},
+    "bot": {0: 3.815e-5, 8: 3.1535e-4, 9: 3.5e-4, 38: 3.5e-4, 39: 3.5e-5, 69: 3.5e-6, 119: 3.5e-6},
+}
+"""Epoch from 0 and rate, from the specifications' checkpoints or the papers' words."""
+
+
+@pytest.mark.parametrize("paper", SCHEDULES)
+def test_schedules(paper):
+    config = BOT if paper == "bot" else TRAINING[paper]
+    assert config.epochs == max(SCHEDULES[paper]) + 1 or paper == "bpbreid"
+    for epoch, rate in SCHEDULES[paper].items():
+        assert learning_rate(config, step=0, epoch=epoch, steps=1) == pytest.approx(rate)
+
+
+def test_recipes_differ_where_the_papers_do():
+    assert (TRAINING["qpm"].optimiser, TRAINING["qpm"].weight_decay) == ("sgd", 0.0)
+    batch = {paper: (c.identities, c.images) for paper, c in TRAINING.items()}
+    assert batch == {"bpbreid": (16, 4), "qpm": (8, 8), "pan": (16, 4), "dpti": (16, 4), "aap": (8, 4)}
+    assert TRAINING["aap"].epoch == "identities"
+    assert TRAINING["bpbreid"].augment == Augment(flip=0.0)
+    assert TRAINING["dpti"].augment.augmix == 0.5
+
+
+def real(paper, name, dataset=None):
+    return grid(paper).run(name, preset_name="real", dataset=dataset)
+
+
+def test_bpbreid_per_data_set():
+    duke, market, reid = (real("bpbreid", "k8", d) for d in (None, "market1501", "occluded-reid"))
+    assert duke.data.test_sets == ("occluded-duke",)
+    assert (duke.model_config.parts, market.model_config.parts, reid.model_config.parts) == (8, 5, 8)
+    assert (duke.model_config.attention_weight, reid.model_config.attention_weight) == (0.35, 0.7)
+    assert reid.data.train_set == "market1501"
+    assert (reid.train.augment.flip, reid.train.augment.jitter) == (0.5, 0.5)
+    assert (duke.train.augment.flip, duke.train.augment.jitter) == (0.0, 0.0)
+    assert "truth" not in duke.scorings
+    assert "part-6" not in market.scorings
+    assert real("bpbreid", "hr").data.height == 384
+    assert duke.data.height == 256
+    assert real("bpbreid", "bot").train == BOT
+    assert real("bpbreid", "pcb").model_config.dropout == 0.5
+
+
+def test_the_baseline_of_aap_keeps_its_published_schedule():
+    assert (real("aap", "baseline").train.epochs, real("aap", "stride").train.epochs) == (300, 450)
+
+
+def test_a_real_run_does_not_depend_on_the_generator():
+    run = real("pan", "pan")
+    drawn = replace(run, data=replace(run.data, pictures=99, seed=7))
+    assert drawn.hash == run.hash
+    assert run.identity()["data"].keys() == {"profile", "height", "width", "train_set", "test_sets"}
+
+
+def test_no_deviation_of_the_small_presets_is_left():
+    qpm, pan = real("qpm", "qpm").model_config, real("pan", "pan").model_config
+    assert not qpm.normalise
+    assert not qpm.detach_quality
+    assert (qpm.dim, qpm.parts, pan.dim, pan.pooling) == (1024, 6, 256, "max")
+    assert real("qpm", "qpm").data.height == 384
+
+
+@pytest.mark.parametrize("paper", GRIDS)
+def test_every_run_has_a_recipe_for_every_data_set(paper):
+    for dataset in BENCHMARKS[paper]:
+        for name in grid(paper).runs:
+            run = real(paper, name, dataset)
+            assert run.model_config.weights == "imagenet"
+            assert run.train.iterations is None
+            assert run.data.test_sets == (dataset,)
+            assert "default" in run.scorings
+
+
+def test_printed_data_sets_have_a_recipe():
+    for paper in GRIDS:
+        from companion.published import printed
+
+        own = printed(paper).query("kind == 'own' and dataset != ''")
+        assert {measured_on(paper, dataset) for dataset in own["dataset"]} <= set(BENCHMARKS[paper])
+
+
+def test_errors_name_the_choices():
+    with pytest.raises(ValueError, match="bpbreid has no data set 'cuhk03'.*occluded-duke"):
+        real("bpbreid", "k8", "cuhk03")
+    with pytest.raises(ValueError, match="only the real preset"):
+        grid("bpbreid").run("k8", preset_name="cpu", dataset="market1501")
+    with pytest.raises(ValueError, match='belong to schedule "steps"'):
+        TrainConfig(decays=(3,))

@@ -1,0 +1,103 @@
+"""Records: round trip, refusal of a changed config, recovery from corruption; and the tracked ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from companion import records
+from companion.papers import GRIDS, grid
+from companion.presets import differences
+from companion.records import RecordError, RunRecord
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    return grid("bpbreid").run("bot", preset_name="cpu")
+
+
+def record(run) -> RunRecord:
+    return RunRecord(
+        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset=run.preset, seed=run.seed,
+        provenance={}, history={}, alarms=[], metrics={"synth-market": {"default": {"rank1": 0.5}}}, measures={},
+        behaviour=[1.0], test_scorings=1, parameters=3,
+        arrays={
+            "synth-market/default/rank": np.array([1, 0, 3]),
+            "synth-market/default/ap": np.array([1, np.nan, 0.5]),
+        },
+    )  # fmt: skip
+
+
+def test_round_trip(run):
+    records.write(record(run), records.path(run))
+    found = records.find(run)
+    assert found == record(run)
+    np.testing.assert_array_equal(found.per_query("synth-market", "default", "rank1"), [1, np.nan, 0])
+    np.testing.assert_array_equal(found.per_query("synth-market", "default", "mAP"), [1, np.nan, 0.5])
+    assert found.has("synth-market", "default", "rank1")
+    assert not found.has("synth-market", "default", "drop-object")
+    assert not found.has("synth-occluded", "default", "rank1")
+    assert not list(records.path(run).parent.glob("*.tmp"))
+
+
+def test_absent_record_is_none(run):
+    assert records.find(run) is None
+
+
+def test_a_record_of_another_config_is_refused_with_the_difference(run):
+    records.write(record(run), records.path(run))
+    other = replace(run, train=replace(run.train, lr=1e-3))
+    with pytest.raises(RecordError, match=r"train.lr: 0.005 -> 0.001(.|\n)*run --replace"):
+        records.find(other)
+    records.remove(other)
+    assert records.find(other) is None
+    assert records.find(run) is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_corrupt_record_is_reported_and_counts_as_absent(run, suffix, caplog):
+    records.write(record(run), records.path(run))
+    path = records.path(run).with_suffix(suffix)
+    path.write_bytes(path.read_bytes()[:20])
+    assert records.find(run) is None
+    assert "corrupt" in caplog.text
+
+
+def test_a_failed_write_leaves_the_old_record(run, monkeypatch):
+    records.write(record(run), records.path(run))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        records.write(replace(record(run), seed=9), records.path(run))
+    assert records.find(run) == record(run)
+
+
+def test_the_seed_and_every_config_field_are_part_of_the_identity(run):
+    assert replace(run, seed=1).hash != run.hash
+    assert replace(run, model_config=replace(run.model_config, margin=0.4)).hash != run.hash
+    assert replace(run, name="else").hash == run.hash
+
+
+def test_differences_names_nested_fields():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 0}) == [
+        "a.c: 2 -> 3",
+        "d: absent -> 0",
+    ]
+
+
+@pytest.mark.parametrize("paper", GRIDS)
+def test_tracked_records_belong_to_a_run(paper):
+    table = grid(paper)
+    names = {table.run(name, preset_name="cpu").name for name in table.runs}
+    for path in sorted((records.ROOT / "results" / "runs" / paper).glob("*.json")):
+        found = records.read(path)
+        assert found.name in names, path.name
+        run = table.run(
+            next(n for n in table.runs if table.run(n, preset_name="cpu").name == found.name),
+            preset_name=found.preset, seed=found.seed,
+        )  # fmt: skip
+        assert records.find(run) is not None, path.name

@@ -1,0 +1,310 @@
+"""AaP-ReID against its equations and its release: worked examples, gates, sizes to the printed digit."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+from companion import claims, runner
+from companion.papers import grid
+from reidlib.backbones import build_backbone, stages
+from reidlib.complexity import complexity
+from reidlib.distances import aligned_distance, aligned_pairs, shortest_path
+from reidlib.evaluation import evaluate
+from reidlib.losses import batch_hard_triplet, hardest, identity_loss
+from reidlib.models.aap import ATTENTIONS, BAM, CWA, ECA, SP, AaP, Config, Scoring
+from reidlib.protocol import Protocol
+from reidlib.reranking import k_reciprocal
+from reidlib.types import Features
+
+A = torch.tensor([[1.0, 0], [0, 1], [-1, 0]])
+B = torch.tensor([[0.0, 1], [1, 0], [-1, 0]])
+TINY = Config(backbone="small", width=0.5, local_dim=8)
+
+
+def build(config: Config = TINY, *, identities: int = 5) -> AaP:
+    torch.manual_seed(0)
+    return AaP(config, identities=identities)
+
+
+def images(count: int = 8) -> torch.Tensor:
+    return torch.randn(count, 3, 64, 32, generator=torch.Generator().manual_seed(1))
+
+
+def features(model: AaP, count: int = 8) -> Features:
+    nothing = torch.zeros(count, dtype=torch.long)
+    with torch.no_grad():
+        return Features(model.eval()(images(count)).embeddings, {}, nothing, nothing)
+
+
+def recursion(costs: torch.Tensor) -> float:
+    """S_ij = d_ij + min(S_{i-1,j}, S_{i,j-1}), as written."""
+    rows, columns = costs.shape
+    table = {}
+    for i in range(rows):
+        for j in range(columns):
+            before = [table[cell] for cell in ((i - 1, j), (i, j - 1)) if cell in table]
+            table[i, j] = float(costs[i, j]) + min(before, default=0.0)
+    return table[rows - 1, columns - 1]
+
+
+def test_aligned_distance_of_the_base_code() -> None:
+    near = partial(torch.testing.assert_close, rtol=0, atol=2e-6)
+    near(aligned_distance(A[None], B[None]), torch.tensor([[1.82657810]]))
+    near(aligned_pairs(A[None], B[None]), torch.tensor([1.82657810]))
+    near(aligned_distance(A[None], B[None], aligned=False), torch.tensor([[1.21771873]]))
+    raw = torch.tensor([[0.1, 0.9, 0.9], [0.2, 0.8, 0.9], [0.9, 0.3, 0.4]])
+    near(shortest_path(raw), torch.tensor(1.8))
+
+
+def test_an_image_is_not_at_distance_zero_from_itself() -> None:
+    own = aligned_distance(A[None], A[None]), aligned_distance(A[None], A[None], aligned=False)
+    torch.testing.assert_close(torch.cat(own, 1), torch.tensor([[1.21771873, 0.0]]))
+    angles = torch.deg2rad(torch.tensor([0.0, 10, 20, 30]))
+    fan = torch.stack([angles.cos(), angles.sin()], -1)[None]
+    torch.testing.assert_close(aligned_distance(fan, fan), torch.tensor([[0.26080719]]), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_aligned_distances_equal_the_recursion(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (torch.randn(n, 5, 4, generator=generator, dtype=dtype) for n in (3, 4))
+    gallery[0] = query[0]
+    gallery[1] = gallery[1, :1]  # all stripes alike: ties everywhere
+    units = normalize(query, dim=-1), normalize(gallery, dim=-1)
+    costs = (torch.cdist(units[0][:, None], units[1][None]) / 2).tanh()  # [Q, G, m, m]
+    naive = torch.tensor([[recursion(pair) for pair in row] for row in costs], dtype=dtype)
+    torch.testing.assert_close(aligned_distance(query, gallery), naive, atol=1e-3, rtol=0)
+    torch.testing.assert_close(shortest_path(costs), naive)
+    pairs = aligned_pairs(units[0], units[1][:3])
+    torch.testing.assert_close(pairs, naive.diagonal(), atol=1e-3, rtol=0)
+    diagonal = costs.diagonal(dim1=-2, dim2=-1).sum(-1)
+    torch.testing.assert_close(aligned_distance(query, gallery, aligned=False), diagonal, atol=1e-3, rtol=0)
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (torch.randn(n, 4, 6, generator=generator) for n in (7, 9))
+    whole = aligned_distance(query, gallery)
+    monkeypatch.setattr("reidlib.distances.BLOCK", 3)
+    monkeypatch.setattr("reidlib.distances.ALIGNED_CHUNK", 2)
+    torch.testing.assert_close(aligned_distance(query, gallery), whole)
+
+
+def test_gradient_follows_the_path() -> None:
+    costs = torch.tensor([[1.0, 9, 9], [1, 1, 9], [9, 1, 1]], requires_grad=True)
+    shortest_path(costs).backward()
+    assert torch.equal(costs.grad, torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 1]]))
+
+
+def test_stripes_of_different_numbers_align_but_do_not_stack() -> None:
+    assert aligned_distance(A[None], B[None, :2]).shape == (1, 1)
+    with pytest.raises(ValueError, match="3 stripes and gallery 2"):
+        aligned_distance(A[None], B[None, :2], aligned=False)
+
+
+def test_global_and_local_distance_add() -> None:
+    nothing = torch.zeros(1, dtype=torch.long)
+    query, gallery = (
+        Features({"pooled": torch.tensor([point]), "stripes": stripes[None]}, {}, nothing, nothing)
+        for point, stripes in (((3.0, 4.0), A), ((4.0, 3.0), B))
+    )
+    for scoring, expected in ((Scoring(local="none"), 0.08), (Scoring(), 1.90657810)):
+        torch.testing.assert_close(
+            AaP.distance(query, gallery, scoring=scoring), torch.tensor([[expected]]), atol=1e-5, rtol=0
+        )
+
+
+def test_local_triplet_takes_the_pairs_that_the_global_one_mined() -> None:
+    points = torch.tensor([[0.0, 0], [1, 0], [0, 2], [3, 0]])
+    labels, distances = torch.tensor([0, 0, 1, 1]), torch.cdist(points, points)
+    positive, negative = hardest(distances, labels)
+    assert positive.tolist() == [1, 0, 3, 2]
+    assert negative.tolist() == [2, 3, 0, 1]
+    for margin, expected in ((0.3, 0.95277564), (0.0, 1.05089167)):
+        found = batch_hard_triplet(distances, labels, margin=margin)
+        torch.testing.assert_close(found, torch.tensor(expected))
+    model = build()
+    output = model(images())
+    labels = torch.arange(8) // 2
+    embedding, local = output.embeddings["global"], output.embeddings["local"]
+    positive, negative = hardest(torch.cdist(embedding, embedding), labels)
+    gaps = [
+        recursion((torch.cdist(local[a], local[p]) / 2).tanh())
+        - recursion((torch.cdist(local[a], local[n]) / 2).tanh())
+        for a, (p, n) in enumerate(zip(positive, negative))
+    ]
+    expected = (torch.tensor(gaps) + 0.3).relu().mean()
+    torch.testing.assert_close(model.loss(output, labels)["triplet_local"], expected, atol=1e-3, rtol=0)
+
+
+def test_label_smoothing_spreads_over_all_identities() -> None:
+    logits, label = torch.tensor([[2.0, 1, 0]]), torch.tensor([0])
+    torch.testing.assert_close(cross_entropy(logits, label), torch.tensor(0.40760596))
+    torch.testing.assert_close(identity_loss(logits, label, smoothing=0.1), torch.tensor(0.50760596))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "first", "second"),
+    [
+        ("mul", [1.46211519] * 4, [0.26894240] * 3 + [0.80682721]),
+        ("add", [2.73105760] * 4, [1.26894240] * 3 + [3.26894240]),
+    ],
+)  # fmt: skip
+def test_cwa_of_the_release(fusion: str, first: list[float], second: list[float]) -> None:
+    block = CWA(2, fusion=fusion).eval()
+    before, _, _, after = block.channel
+    with torch.no_grad():
+        before.weight.copy_(torch.tensor([[1.0, -1]]))
+        before.bias.fill_(0.5)
+        after.weight.copy_(torch.tensor([[1.0], [-1]]))
+        after.bias.zero_()
+        found = block(torch.tensor([[[[2.0, 2], [2, 2]], [[1, 1], [1, 3]]]]))
+    torch.testing.assert_close(found.flatten(), torch.tensor(first + second))
+
+
+def test_eca_of_the_release() -> None:
+    block = ECA(3)
+    maps = torch.tensor([1.0, 2, 3])[None, :, None, None].expand(1, 3, 2, 2)
+    with torch.no_grad():
+        block.mean.weight.copy_(torch.tensor([[[0.5, 1, 0.5]]]))
+        for largest, expected in (
+            ([0.0, 0, 0], [0.88079708, 1.96402758, 2.94604137]),
+            ([0.0, 1, 0], [0.95257413, 1.99505475, 2.99726685]),
+        ):
+            block.max.weight.copy_(torch.tensor([[largest]]))
+            torch.testing.assert_close(block(maps)[0, :, 0, 0], torch.tensor(expected))
+
+
+@pytest.mark.parametrize(("kind", "gate"), [(partial(CWA, fusion="mul"), 0.5), (SP, 0.5), (BAM, 1.5)])
+def test_gates_at_zero_logits(kind: type, gate: float) -> None:
+    block = kind(32).eval()
+    with torch.no_grad():
+        for name, parameter in block.named_parameters():
+            if name.startswith(("channel.3", "spatial.9")):  # the last layer of either gate
+                parameter.zero_()
+        maps = torch.rand(2, 32, 4, 3)
+        torch.testing.assert_close(block(maps), gate * maps)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("cwa-mul", (8_496, 33_376, 132_288, 526_720)), ("sp", (8_865, 35_137, 139_905, 558_337)), ("eca", (6,) * 4)],
+)  # fmt: skip
+def test_sizes_of_the_blocks(kind: str, sizes: tuple[int, ...]) -> None:
+    for channels, expected in zip((256, 512, 1024, 2048), sizes):
+        assert sum(p.numel() for p in ATTENTIONS[kind](channels).parameters()) == expected
+
+
+def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded() -> None:
+    """29 cells: truncated to two decimals 27, rounded the other two; the specification's section 6."""
+    sizes = claims.printed_sizes()
+    assert len(sizes) == 29
+    rounded = sizes.query("rule != 'truncated'")
+    assert rounded[["table", "row", "dataset", "rule"]].to_numpy().tolist() == [
+        ["table2", "cwa-all", "dukemtmc", "rounded"],
+        ["table3", "resnet18-sp", "market1501", "rounded"],
+    ]
+    exact = sizes.set_index(["table", "row", "dataset"])["exact"]
+    assert exact["table2", "baseline", "market1501"] == 25_313_199
+    assert exact["table2", "aap-reid", "market1501"] == 27_691_183
+    assert exact["table3", "resnet101-bam", "market1501"] == 53_825_033
+    added = [exact["table2", row, "market1501"] - 25_313_199 for row in ("cwa-all", "aap-reid")]
+    assert added == [2_536_976, 2_377_984]
+
+
+@pytest.mark.parametrize(
+    ("name", "strided", "fine"),
+    [("resnet18", 1.184, 1.990), ("resnet34", 2.392, 3.651), ("resnet50", 2.669, 4.053), ("resnet101", 5.093, 6.478)],
+)  # fmt: skip
+def test_operations_of_the_trunks(name: str, strided: float, fine: float) -> None:
+    for stride, expected in ((2, strided), (1, fine)):
+
+        def trunk(*, identities: int, stride: int = stride) -> torch.nn.Module:
+            return build_backbone(name, last_stride=stride)
+
+        assert round(complexity(trunk).operations / 1e9, 3) == expected
+
+
+def test_shapes_of_the_release() -> None:
+    with torch.device("meta"):
+        output = AaP(Config(), identities=751)(torch.empty(2, 3, 256, 128))
+    shapes = {name: tuple(tensor.shape) for name, tensor in output.embeddings.items()}
+    assert shapes == {
+        "pooled": (2, 2048),
+        "stripes": (2, 16, 2048),
+        "global": (2, 2048),
+        "local": (2, 16, 128),
+    }
+    assert output.logits["global"].shape == (2, 751)
+    with torch.device("meta"):
+        coarse = AaP(Config().baseline(), identities=751)(torch.empty(2, 3, 256, 128))
+    assert coarse.embeddings["stripes"].shape == (2, 8, 2048)
+
+
+def test_dropout_reaches_the_triplet_of_the_literal_head_only() -> None:
+    literal = build().train()(images()).embeddings["global"]
+    assert 0.4 < (literal == 0).float().mean() < 0.65
+    necked = build(replace(TINY, head="bn-neck")).train()(images()).embeddings["global"]
+    assert (necked == 0).float().mean() < 0.05
+
+
+def test_attention_stands_between_the_last_convolution_and_its_batch_norm() -> None:
+    for name, where in (("resnet50", "conv3"), ("resnet18", "conv2")):
+        with torch.device("meta"):
+            model = AaP(Config(backbone=name), identities=5)
+            wide = AaP(Config(backbone=name, everywhere=True), identities=5)
+        for network, first in ((model, 2), (wide, 0)):
+            for number, stage in enumerate(stages(network.backbone)):
+                for block in stage:
+                    last = getattr(block, where)
+                    assert isinstance(last, torch.nn.Sequential) == (number >= first)
+                    if number >= first:
+                        assert isinstance(last[1], CWA)
+
+
+def test_the_test_descriptor_is_the_raw_map_unless_band_is_asked_for() -> None:
+    model = build()
+    found = features(model)
+    with torch.no_grad():
+        raw = model.backbone(images())
+        behind = model.band(raw).mean((2, 3))
+    torch.testing.assert_close(found.embeddings["pooled"], raw.mean((2, 3)))
+    torch.testing.assert_close(found.embeddings["stripes"], raw.amax(3).mT)
+    torch.testing.assert_close(found.embeddings["global"], behind)
+
+
+def test_readings() -> None:
+    """The release starts the last stage's shortcut anew; a fresh network keeps its size."""
+    same = [
+        sum(p.numel() for p in build(config).parameters())
+        for config in (TINY, replace(TINY, reset_shortcut=True))
+    ]
+    assert same[0] == same[1]
+    assert Config.released() == replace(Config(), reset_shortcut=True)
+    assert Config.paper().smoothing == 0
+
+
+def test_spatial_gate_is_one_map() -> None:
+    maps = torch.rand(2, 32, 8, 4)
+    ratio = SP(32).eval()(maps) / maps
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
+
+
+def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner asks the model for pairwise distances only, and re-ranks query and gallery together."""
+    run = grid("aap").run("aap", preset_name="smoke")
+    everyone = features(build(), 24)
+    everyone = replace(everyone, pid=torch.arange(24) % 6 + 1, camid=torch.arange(24) // 6)
+    query, gallery = everyone[slice(0, 6)], everyone[slice(6, None)]
+    monkeypatch.setattr(runner, "features", lambda *_: (query, gallery))
+    table = k_reciprocal(query, gallery, distance=partial(AaP.distance, scoring=Scoring()))
+    expected = evaluate(query, gallery, distance=lambda *_: table, protocol=Protocol.MARKET, block=6)
+    assert runner.score(run, "reranked", "synth-market").summary() == expected.summary()
+    rows = torch.tensor([4, 1])
+    assert torch.equal(runner.distances(run, "reranked", "synth-market", rows=rows), table[rows])
+    plain = runner.distances(run, "default", "synth-market", rows=rows)
+    assert torch.equal(plain, AaP.distance(query[rows], gallery, scoring=Scoring()))
+    assert not torch.allclose(plain, table[rows])

@@ -1,0 +1,185 @@
+"""Decoding, its cache, and the batches made from it."""
+
+import errno
+import logging
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from reidlib.data.index import ImageRecord
+from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches, load_stack
+from reidlib.data.masks import groups, part_targets
+from reidlib.data.transforms import Augment, normalise
+
+SIZE = (16, 8)
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Eight persons of four images: plain colours, and part maps whose upper half is the head."""
+    made = []
+    for number in range(32):
+        path, mask = tmp_path / f"{number:04d}.jpg", tmp_path / f"{number:04d}.png"
+        cv2.imwrite(str(path), np.full((32, 16, 3), (number, 100, 200), np.uint8))
+        labels = np.zeros((32, 16), np.uint8)
+        labels[:16] = 1
+        cv2.imwrite(str(mask), labels)
+        made.append(ImageRecord(path, 10 + number // 4, number % 4, mask))
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def labels_of(records):
+    return {pid: i for i, pid in enumerate(sorted({record.pid for record in records}))}
+
+
+@pytest.fixture
+def stack(records, cache):
+    return load_stack(records, size=SIZE, cache=cache, labels=labels_of(records))
+
+
+def test_bank_holds_what_the_files_show(stack, records):
+    assert stack.size == SIZE
+    assert len(stack) == 32
+    assert stack.names[5] == "0005.jpg"
+    assert stack.label.tolist() == [i // 4 for i in range(32)]
+    assert stack.camid.tolist() == [i % 4 for i in range(32)]
+    blue_last = stack.images.float().mean((2, 3))
+    expected = torch.tensor([[200.0, 100.0, float(i)] for i in range(32)])
+    assert (blue_last - expected).abs().max() < 4
+    assert stack.masks[:, :8].eq(1).all()
+    assert stack.masks[:, 8:].eq(0).all()
+    part = stack[torch.tensor([3, 1])]
+    assert part.names == ("0003.jpg", "0001.jpg")
+    assert torch.equal(part.images[0], stack.images[3])
+
+
+def test_second_call_reads_the_cache(stack, records, cache, monkeypatch):
+    monkeypatch.setattr(feeding, "decode", None)
+    again = load_stack(records, size=SIZE, cache=cache)
+    assert torch.equal(again.images, stack.images)
+    assert again.label.eq(-1).all()
+    assert not list(cache.glob("*.tmp"))
+
+
+def test_changed_file_or_size_is_decoded_again(stack, records, cache):
+    cv2.imwrite(str(records[0].path), np.full((32, 16, 3), 255, np.uint8))
+    assert load_stack(records, size=SIZE, cache=cache).images[0].float().mean() > 250
+    assert load_stack(records, size=(32, 16), cache=cache).size == (32, 16)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an array", None])
+def test_damaged_cache_is_rebuilt(stack, records, cache, damage, caplog):
+    images, path = stack.images.clone(), next(cache.glob("*-images.npy"))
+    path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(load_stack(records, size=SIZE, cache=cache).images, images)
+    assert "decoding again" in caplog.text
+
+
+def test_full_disk_is_an_error_that_leaves_nothing(records, cache, monkeypatch):
+    class Full:
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(feeding, "_create", lambda path, shape: (path.touch(), Full())[1])
+    with pytest.raises(OSError, match="free disk space"):
+        load_stack(records, size=SIZE, cache=cache)
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, -2])
+@pytest.mark.parametrize("kind", ["image", "part map"])
+def test_truncated_files_are_named(records, cache, keep, kind):
+    path = records[7].path if kind == "image" else records[7].mask
+    if kind == "image":
+        noise = np.random.default_rng(0).integers(0, 256, (32, 16, 3), np.uint8)
+        cv2.imwrite(str(path), noise)
+    data = path.read_bytes()
+    path.write_bytes(data[: min(keep, len(data) - 20) if keep >= 0 else -20])
+    with pytest.raises(ValueError, match=path.name):
+        load_stack(records, size=SIZE, cache=cache)
+
+
+def test_vanished_file_is_named(records, cache):
+    records[3].path.unlink()
+    with pytest.raises(ValueError, match=r"0003\.jpg cannot be read"):
+        load_stack(records, size=SIZE, cache=cache)
+
+
+def test_part_map_of_another_size_is_named(records, cache):
+    cv2.imwrite(str(records[2].mask), np.zeros((16, 16), np.uint8))
+    with pytest.raises(ValueError, match=r"0002\.png.*\(16, 16\).*\(32, 16\)"):
+        load_stack(records, size=SIZE, cache=cache)
+
+
+def test_refuses_what_it_cannot_use(records, cache):
+    with pytest.raises(ValueError, match="empty"):
+        load_stack([], size=SIZE, cache=cache)
+    with pytest.raises(ValueError, match="no part map"):
+        load_stack([*records, ImageRecord(records[0].path, 1, 1)], size=SIZE, cache=cache)
+    with pytest.raises(ValueError, match="lacks 7 pids"):
+        load_stack(records, size=SIZE, cache=cache, labels={10: 0})
+
+
+CONFIG = BatchConfig(identities=4, images=2, augment=Augment(pad=0.25))
+
+
+def test_epochs_are_a_function_of_seed_and_number(stack):
+    def epoch(seed, number):
+        return [batch.images for batch in Loader(stack, CONFIG, seed, groups(5)).epoch(number)]
+
+    first = epoch(0, 3)
+    assert len(first) == len(Loader(stack, CONFIG, 0).order(3)) >= 2
+    assert all(torch.equal(a, b) for a, b in zip(first, epoch(0, 3)))
+    assert not torch.equal(first[0], epoch(0, 4)[0])
+    assert not torch.equal(first[0], epoch(1, 3)[0])
+
+
+def test_batches_carry_labels_and_part_targets(stack):
+    loader = Loader(stack, CONFIG, 0, groups(8))
+    for batch in loader.epoch(0):
+        assert batch.images.shape == (8, 3, *SIZE)
+        assert batch.labels.view(4, 2).unique(dim=1).shape == (4, 1)
+        assert batch.masks.shape == (8, 9, 4, 2)
+        covered = batch.masks[:, 0] / 0.4 + batch.masks[:, 1:].sum(1)
+        torch.testing.assert_close(covered, torch.ones_like(covered))
+    assert next(Loader(stack, CONFIG, 0).epoch(0)).masks is None
+
+
+def test_unaugmented_batches_are_the_images_themselves(stack):
+    still = BatchConfig(identities=4, images=2, augment=Augment(flip=0.0, pad=0.0, erase=0.0))
+    loader = Loader(stack, still, 0, groups(8))
+    for rows, batch in zip(loader.order(0), loader.epoch(0)):
+        assert torch.equal(batch.images, normalise(stack.images[rows]))
+        assert torch.equal(batch.labels, stack.label[rows])
+        assert torch.equal(batch.masks, part_targets(stack.masks[rows], groups(8)))
+
+
+def test_extraction_batches_cover_all_images_in_order(stack):
+    found = list(batches(stack, size=10, groups=groups(8)))
+    assert [len(images) for images, _ in found] == [10, 10, 10, 2]
+    assert torch.equal(torch.cat([images for images, _ in found]), normalise(stack.images))
+    assert found[0][1].shape == (10, 9, 4, 2)
+    assert next(batches(stack))[1] is None
+
+
+def test_loader_refuses_a_bank_that_does_not_fit(stack):
+    bare = ImageStack(stack.images, None, stack.label, stack.pid, stack.camid, stack.names)
+    with pytest.raises(ValueError, match="have no part labels"):
+        Loader(bare, CONFIG, 0, groups(8))
+    unlabelled = ImageStack(stack.images, None, stack.label - 1, stack.pid, stack.camid, stack.names)
+    with pytest.raises(ValueError, match="without training label"):
+        Loader(unlabelled, CONFIG, 0)
+    with pytest.raises(ValueError, match="0 x 4"):
+        BatchConfig(identities=0)

@@ -1,0 +1,151 @@
+"""One's own images and features: from a folder to a table and a figure, and what is refused."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from trees import paint
+
+from companion import runner
+from companion.papers import grid
+from reidlib import search
+from reidlib.__main__ import main
+from reidlib.backbones import build_backbone
+from reidlib.data.datasets import load
+from reidlib.training import extract
+
+
+@pytest.fixture
+def crops(tmp_path, monkeypatch):
+    """Four persons of three photographs, each person in colours of its search."""
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for person in range(4):
+        folder = tmp_path / "crops" / f"person {person}"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            paint(folder / f"{number}.jpg", person, size=(60 + number, 30))
+    return tmp_path / "crops"
+
+
+@pytest.fixture
+def backbone(crops):
+    """A ResNet-18 where ImageNet's would lie."""
+    files = crops.parent / "torch" / "hub" / "checkpoints"
+    files.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(build_backbone("resnet18").state_dict(), files / "resnet18-f37072fd.pth")
+    return "resnet18"
+
+
+def test_from_a_folder_of_crops_to_a_table_and_a_figure(crops, backbone, tmp_path, capsys):
+    figure = tmp_path / "ranking.png"
+    assert main(["rank", "folder", str(crops), "--backbone", backbone, "--figure", str(figure)]) == 0
+    out = capsys.readouterr().out.split("\n")
+    assert out[0].split() == ["rank1", "rank3", "rank5", "rank10", "mAP", "mINP", "queries", "skipped"]
+    assert out[1].split() == ["100.0"] * 6 + ["4", "0"]  # a person's pictures are alike
+    assert "protocol no-camera" in out[2]
+    assert cv2.imread(str(figure)).shape[0] > 200
+
+
+def test_no_imagenet_weights_is_one_clear_error(crops, tmp_path, capsys):
+    assert main(["rank", "folder", str(crops), "--figure", str(tmp_path / "no.png")]) == 2
+    error = capsys.readouterr().err
+    assert "nothing is downloaded: fetch resnet50-0676ba61.pth" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "no.png").exists()
+
+
+@pytest.fixture
+def synthetic(tmp_path):
+    """Weights named after a run that was trained on synthetic pictures."""
+    run = grid("bpbreid").run("bot", preset_name="smoke")
+    path = tmp_path / f"{run.stem}.safetensors"
+    model = runner.build(run, identities=7)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    return path, run, model
+
+
+def test_synthetic_weights_are_refused_on_photographs(crops, synthetic):
+    path, run, model = synthetic
+    split = load("folder", crops)
+    with pytest.raises(ValueError, match="trained on synthetic pictures.*--synthetic"):
+        search.embedded(split, weights=path)
+    searched = search.embedded(split, weights=path, synthetic=True, device="cpu")
+    stack = search.load_stack(split.query, size=(64, 32), cache=runner.CACHE / "images")
+    expected = extract(model, stack, device="cpu").embeddings["global_bn"]
+    torch.testing.assert_close(searched.query.embeddings["global_bn"], expected)
+    assert search.run_of(path) == run
+    assert search.run_of(path.with_name("resnet50.pth")) is None
+    with pytest.raises(ValueError, match="no paper's grid has this run"):
+        search.run_of(path.with_name("cpu-bot-s0-00000000.safetensors"))
+
+
+def test_real_weights_are_known_by_their_name():
+    run = grid("pan").run("softmax", preset_name="real", dataset="dukemtmc", seed=2)
+    assert search.run_of(search.Path(f"{run.stem}.safetensors")) == run
+
+
+@pytest.fixture
+def files(crops, tmp_path):
+    rng = np.random.default_rng(0)
+    names = tmp_path / "query.npy", tmp_path / "gallery.npy"
+    for name, count in zip(names, (4, 8)):
+        np.save(name, rng.normal(size=(count, 5)))
+    return names
+
+
+def test_features_of_someone_else_are_scored(crops, files, tmp_path, capsys):
+    split = load("folder", crops)
+    centres = np.eye(5)[:4]
+    np.save(files[0], centres)
+    np.save(files[1], np.stack([centres[record.pid - 1] * 3 for record in split.gallery]))
+    figure = tmp_path / "f.png"
+    arguments = ["rank", "folder", str(crops), "--features", *map(str, files), "--figure", str(figure)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.split("\n")[1].split()[0] == "100.0"
+    np.save(files[1], np.stack([centres[record.pid - 1] * record.pid * 9 for record in split.gallery]))
+    assert search.given(split, *files).metrics().mAP == 1.0
+    assert search.given(split, *files, unit=False).metrics().mAP < 1.0
+
+
+@pytest.mark.parametrize(
+    ("array", "error"),
+    [
+        (np.zeros((7, 5)), r"shape \(7, 5\).*one row of numbers for each of the 8 images"),
+        (np.zeros(8), r"shape \(8,\)"),
+        (np.zeros((8, 5), "U3"), "U3"),
+        (np.full((8, 5), np.nan), r"row 0 \(1\.jpg\) is not finite"),
+        (np.zeros((8, 6)), "5 columns and .* 6"),
+        (np.full((8, 5), 1e200), r"row 0 \(1\.jpg\) is not finite"),
+        (np.zeros((8, 0)), r"shape \(8, 0\)"),
+        (b"text", "cannot be read"),
+    ],
+)
+def test_wrong_features_name_the_file(crops, files, array, error):
+    if isinstance(array, bytes):
+        files[1].write_bytes(array)
+    else:
+        np.save(files[1], array)
+    with pytest.raises(ValueError, match=rf"(?s){error}"):
+        search.given(load("folder", crops), *files)
+
+
+def test_several_arrays_in_a_file_are_refused(crops, files):
+    with files[1].open("wb") as file:
+        np.savez(file, a=np.zeros((8, 5)), b=np.zeros(2))
+    with pytest.raises(ValueError, match="several arrays; expected an npy file"):
+        search.given(load("folder", crops), *files)
+
+
+def test_options_that_show_nothing_are_refused(crops, backbone, capsys):
+    assert main(["rank", "folder", str(crops), "--backbone", backbone, "--queries", "-1"]) == 2
+    assert "--queries and --top must be at least 1" in capsys.readouterr().err
+
+
+def test_a_truncated_crop_is_named(crops, backbone, capsys):
+    path = crops / "person 2" / "1.jpg"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert main(["rank", "folder", str(crops), "--backbone", backbone]) == 2
+    assert "person 2/1.jpg is unreadable or truncated" in capsys.readouterr().err

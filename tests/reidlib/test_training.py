@@ -1,0 +1,251 @@
+"""The training loop: it learns, repeats itself exactly, resumes exactly, and notices collapse."""
+
+import json
+import time
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from reidlib import training
+from reidlib.data.loading import ImageStack, Loader
+from reidlib.data.masks import groups
+from reidlib.data.transforms import Augment
+from reidlib.training import History, Interrupted, TrainConfig, extract, extract_maps, fit, learning_rate
+from reidlib.types import ReIDOutput
+
+CONFIG = TrainConfig(iterations=7, identities=4, images=2, lr=1e-2)
+
+
+class Tiny(nn.Module):
+    """Two convolutions with dropout and BatchNorm, so that every kind of state is at stake."""
+
+    def __init__(self, identities=8):
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
+        self.head = nn.Linear(8, identities)
+
+    def forward(self, images, masks=None):
+        maps = self.trunk(images)
+        pooled = maps.mean((2, 3))
+        share = pooled[:, :2].sigmoid() if masks is None else masks[:, 1:3].amax((2, 3))
+        return ReIDOutput(
+            {"global": pooled, "spare": pooled * 2}, {"soft": share}, {"id": self.head(pooled)}, {"a": maps}
+        )
+
+    def loss(self, output, labels, *, masks=None):
+        assert output.logits["id"].dtype == torch.float32
+        terms = {"identity": F.cross_entropy(output.logits["id"], labels)}
+        return terms if masks is None else terms | {"part": 0.1 * output.maps["a"].square().mean()}
+
+
+def tiny(seed=0):
+    torch.manual_seed(seed)
+    return Tiny()
+
+
+@pytest.fixture
+def stack():
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(8).repeat_interleave(4)
+    colour = torch.randint(0, 256, (8, 3, 1, 1), generator=generator)
+    images = (colour[label] + torch.randint(0, 9, (32, 3, 16, 8), generator=generator)).clamp(0, 255).byte()
+    masks = torch.randint(0, 12, (32, 16, 8), generator=generator, dtype=torch.uint8)
+    return ImageStack(
+        images, masks, label, label + 1, torch.arange(32) % 4, tuple(f"{i}.jpg" for i in range(32))
+    )
+
+
+@pytest.fixture
+def loader(stack):
+    return Loader(stack, CONFIG, 0, groups(2))
+
+
+def train(loader, *, config=CONFIG, seed=0, **rest):
+    model = tiny()
+    return model, fit(model, loader, config=config, seed=seed, device="cpu", **rest)
+
+
+def same(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left.state_dict().values(), right.state_dict().values()))
+
+
+def losses(history):
+    return history.losses, history.lr
+
+
+def test_overfits_one_batch(stack):
+    still = Augment(flip=0.0, pad=0.0, erase=0.0)
+    config = TrainConfig(iterations=200, identities=4, images=2, lr=3e-2, augment=still)
+    _, history = train(
+        Loader(stack[torch.arange(0, 32, 4).repeat_interleave(2)[:8]], config, 0), config=config
+    )
+    assert history.losses["identity"][0] > 1.5
+    assert history.losses["identity"][-1] < 0.1
+
+
+def test_same_seed_same_history(loader):
+    (first, one), (second, two) = train(loader), train(loader)
+    assert losses(one) == losses(two)
+    assert same(first, second)
+    assert losses(train(loader, seed=1)[1]) != losses(one)  # dropout
+    assert losses(train(replace(loader, seed=1))[1]) != losses(one)  # order and augmentation
+
+
+def test_outer_random_state_is_untouched(loader):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    model = Tiny()
+    torch.manual_seed(5)
+    fit(model, loader, config=CONFIG, seed=0, device="cpu")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_killed_run_resumes_exactly(loader, tmp_path, monkeypatch, stop):
+    expected, history = train(loader)
+    save, calls = training._Job.save, []
+
+    def killed(job, path):
+        save(job, path)
+        calls.append(path)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Job, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(loader, checkpoint=tmp_path / "run.pt")
+    model, resumed = train(loader, checkpoint=tmp_path / "run.pt")
+    assert losses(resumed) == losses(history)
+    assert same(model, expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+    finished, again = train(loader, checkpoint=tmp_path / "run.pt")
+    assert again == resumed
+    assert same(finished, expected)
+
+
+def test_deadline_stops_and_resumes(loader, tmp_path, monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr(training.time, "time", lambda: next(ticks))
+    with pytest.raises(Interrupted, match="run again"):
+        train(loader, checkpoint=tmp_path / "run.pt", deadline=0.5)
+    model, history = train(loader, checkpoint=tmp_path / "run.pt", deadline=time.time() + 1e6)
+    expected, whole = train(loader)
+    assert losses(history) == losses(whole)
+    assert same(model, expected)
+
+
+def test_foreign_or_broken_checkpoint_is_refused(loader, tmp_path):
+    path = tmp_path / "run.pt"
+    train(loader, checkpoint=path)
+    with pytest.raises(ValueError, match="another recipe"):
+        train(loader, checkpoint=path, seed=1)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"run\.pt cannot be read.*delete it"):
+        train(loader, checkpoint=path)
+
+
+def test_not_finite_loss_is_an_error(loader, monkeypatch):
+    loss = Tiny.loss
+    monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"part": torch.tensor(torch.nan)})
+    with pytest.raises(ValueError, match=r"'part' is nan at step 0"):
+        train(loader)
+
+
+@pytest.mark.parametrize("value", [0.299, 0.6932])  # at its margin, and at log 2 where the margin is soft
+def test_triplet_of_equal_distances_raises_an_alarm(loader, monkeypatch, value):
+    loss = Tiny.loss
+    monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"triplet_parts": torch.tensor(value)})
+    (alarm,) = train(loader)[1].alarms
+    assert "triplet_parts" in alarm
+    monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"triplet_parts": torch.tensor(0.1)})
+    assert train(loader)[1].alarms == []
+
+
+def test_an_identity_loss_that_stays_where_it_began_raises_an_alarm():
+    stuck, falling = [5.0, 4.9] + [4.79] * 200, [5.0 - step / 100 for step in range(200)]
+    (alarm,) = training.collapse_alarms({"id_global": stuck, "id_parts": falling, "idle": stuck})
+    assert "id_global began at 4.897 and ended at 4.790" in alarm
+    assert len(training.collapse_alarms({"id": stuck})) == 1
+    assert training.collapse_alarms({"id_global": stuck[:20]}) == []  # too short to tell
+
+
+def test_bf16_and_channels_last_train_with_float32_losses(loader):
+    config = replace(CONFIG, precision="bf16-mixed", channels_last=True)
+    _, history = train(loader, config=config)
+    assert history.steps == 7
+
+
+def test_history_is_plain_and_adds_up(loader):
+    _, history = train(loader, label="tiny")
+    assert History(**json.loads(json.dumps(asdict(history)))) == history
+    assert history.steps == 7 == len(history.losses["identity"])
+    assert sum(history.epoch_images) == 7 * 8
+    assert history.total[0] == pytest.approx(sum(values[0] for values in history.losses.values()))
+    assert history.throughput > 0
+    assert len(history.thinned(3)["lr"]) == 3
+
+
+def test_no_weight_decay_for_exempt_parameters():
+    model = tiny()
+    model.no_weight_decay = lambda: {"head.bias"}
+    decayed, free = training._optimiser(model, config=CONFIG, fused=False).param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
+    assert free["params"][0] is model.head.bias
+
+
+def test_epochs_end_training(loader):
+    config = replace(CONFIG, iterations=None, epochs=2)
+    assert train(loader, config=config)[1].steps == sum(len(loader.order(epoch)) for epoch in (0, 1))
+
+
+def test_step_schedules_follow_the_checkpoint():
+    released, paper = TrainConfig.released(), TrainConfig.paper()
+    expected = {0: 3.5e-6, 1: 3.815e-5, 2: 7.28e-5, 5: 1.7675e-4, 9: 3.1535e-4, 10: 3.5e-4, 39: 3.5e-4}
+    expected |= {40: 3.5e-5, 69: 3.5e-5, 70: 3.5e-6, 119: 3.5e-6}
+    for epoch, rate in expected.items():
+        assert learning_rate(released, step=0, epoch=epoch, steps=1) == pytest.approx(rate, rel=1e-6)
+    for epoch, rate in {0: 3.5e-5, 5: 1.925e-4, 10: 3.5e-4, 40: 3.5e-5}.items():
+        assert learning_rate(paper, step=0, epoch=epoch, steps=1) == pytest.approx(rate, rel=1e-6)
+
+
+def test_cosine_warms_up_and_ends_at_one_percent():
+    config = TrainConfig(lr=2e-3)
+    rates = [learning_rate(config, step=step, epoch=0, steps=600) for step in range(600)]
+    assert rates[0] == pytest.approx(2e-3 / 60)
+    assert rates[59] == max(rates) == 2e-3
+    assert rates[-1] == pytest.approx(2e-5)
+    assert rates[59:] == sorted(rates[59:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"iterations": None}, {"iterations": 0}, {"lr": 0.0}, {"weight_decay": -1.0}]
+)
+def test_impossible_recipes_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainConfig(**wrong)
+
+
+def test_extract_is_deterministic_and_keeps_what_is_asked(stack):
+    model = tiny()
+    found = extract(model, stack, embeddings={"global"}, batch=10, device="cpu")
+    assert set(found.embeddings) == {"global"}
+    assert found.embeddings["global"].shape == (32, 8)
+    assert torch.equal(found.pid, stack.pid)
+    again = extract(model, stack, batch=32, device="cpu")
+    torch.testing.assert_close(again.embeddings["global"], found.embeddings["global"])
+    assert set(again.embeddings) == {"global", "spare"}
+    assert model.training
+    assert (extract(model, stack, groups=groups(2), device="cpu").visibility["soft"] * 16 % 1 == 0).all()
+    assert extract_maps(model, stack, name="a", device="cpu").shape == (32, 8, 7, 3)
+
+
+def test_extract_refuses_unknown_names_and_nan(stack):
+    model = tiny()
+    with pytest.raises(ValueError, match=r"no \['local'\].*'global'"):
+        extract(model, stack, embeddings={"local"}, device="cpu")
+    nn.init.constant_(model.trunk[0].bias, torch.nan)
+    with pytest.raises(ValueError, match=r"'global' is not finite for 32 images, the first is 0\.jpg"):
+        extract(model, stack, device="cpu")
