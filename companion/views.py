@@ -31,7 +31,7 @@ from companion.truth import (
 )
 from reidlib.data.datasets import DATASETS
 from reidlib.data.index import ImageRecord
-from reidlib.data.loading import read_image
+from reidlib.data.loading import read_image, resized
 from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.transforms import MEAN, STD
 from reidlib.evaluation import ranking
@@ -84,12 +84,6 @@ def contact_sheet(run: RunConfig, *, people: int = 8, per_person: int = 4) -> tu
         columns.append(np.array(grid))
         titles += [name.removeprefix("synth-")] * count
     return np.concatenate(columns, 1), titles
-
-
-def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> np.ndarray:
-    """One image at a common size. ``[H, W, 3]``"""
-    image = cv2.cvtColor(read_image(record.path), cv2.COLOR_BGR2RGB)
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def labelled(run: RunConfig) -> list[ImageRecord]:

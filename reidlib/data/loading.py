@@ -247,6 +247,12 @@ def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
     return _imread(path, cv2.IMREAD_COLOR)
 
 
+def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture of one image at a common size, for figures."""
+    image = cv2.cvtColor(read_image(record.path), cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
 def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
     """Part labels ``[H, W]`` (png) or confidence fields ``[36, h, w]`` (npy) of an image.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from reidlib.data import loading
 from reidlib.data.index import ImageRecord
 from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches, load_stack
 from reidlib.data.masks import groups, part_targets
@@ -62,7 +63,7 @@ def test_bank_holds_what_the_files_show(stack, records):
 
 
 def test_second_call_reads_the_cache(stack, records, cache, monkeypatch):
-    monkeypatch.setattr(feeding, "decode", None)
+    monkeypatch.setattr(loading, "decode", None)
     again = load_stack(records, size=SIZE, cache=cache)
     assert torch.equal(again.images, stack.images)
     assert again.label.eq(-1).all()
@@ -92,7 +93,7 @@ def test_full_disk_is_an_error_that_leaves_nothing(records, cache, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(feeding, "_create", lambda path, shape: (path.touch(), Full())[1])
+    monkeypatch.setattr(loading, "_create", lambda path, shape: (path.touch(), Full())[1])
     with pytest.raises(OSError, match="free disk space"):
         load_stack(records, size=SIZE, cache=cache)
     assert not list(cache.iterdir())
