@@ -1,8 +1,8 @@
-"""What all config dataclasses share: checked choices, and settings as plain nested dicts."""
+"""What all config dataclasses share: checked choices, settings as plain nested dicts, and the fields of all models."""
 
-from dataclasses import field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def later(default: Any) -> Any:
@@ -70,3 +70,47 @@ def _typed(value: Any, kind: Any) -> Any:
             raise ValueError(f"settings hold {value}; expected {kind}")
         return tuple(_typed(item, items[0]) for item in value)
     return value
+
+
+@dataclass(frozen=True)
+class ModelScoring:
+    """One way to compare two images at test time; each model has its own."""
+
+    @property
+    def rerank(self) -> bool:
+        """Whether it compares whole sets, so that queries and gallery are needed all at a time."""
+        return False
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What every network has, and what is asked of its config."""
+
+    backbone: str = "resnet50"  # name in backbones.py
+    width: float = 1.0  # channel multiplier of the small backbones
+    weights: str | None = None  # None, "imagenet" or a file
+
+    SCORINGS: ClassVar[dict[str, ModelScoring]] = {}
+    """The test-time variants of the model by name, the default first."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+    @property
+    def mask_parts(self) -> int | None:
+        """Into how many parts the masks that it learns from are grouped; None if it reads none."""
+        return None
+
+    @property
+    def given_masks(self) -> bool:
+        """Whether it is given masks at test time, too."""
+        return False
+
+    @property
+    def figure_map(self) -> str | None:
+        """The map that shows what it looks at; None if it has none."""
+        return None
+
+    def scorings(self) -> dict[str, ModelScoring]:
+        """The test-time variants that this network can be scored with, the default first."""
+        return self.SCORINGS

@@ -8,7 +8,6 @@ on how many identities.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from reidlib.files import replacing
 from reidlib.models import MODELS
-from reidlib.options import from_settings, settings
+from reidlib.options import ModelConfig, from_settings, settings
 
 KEY = "reidlib"
 """Of the entry in a file's metadata."""
@@ -28,7 +27,7 @@ class Description:
     """What a stored model says of itself."""
 
     model: str  # slug, a key of ``MODELS``
-    config: Any  # the model's ``Config`` that it was trained with
+    config: ModelConfig  # the model's ``Config`` that it was trained with
     size: tuple[int, int]  # height and width of its images
     trained_on: str  # in words: data set, profile, seed
     identities: int  # of its classifiers
@@ -114,7 +113,7 @@ def load_model(path: Path) -> nn.Module:
     return model.eval()
 
 
-def _skeleton(slug: str, config: Any, identities: int) -> nn.Module:
+def _skeleton(slug: str, config: ModelConfig, identities: int) -> nn.Module:
     """The model without memory for its parameters; what it started from does not matter any more."""
     with torch.device("meta"):
         return MODELS[slug](replace(config, weights=None), identities=identities)

@@ -62,3 +62,18 @@ class Grown(Old):
 def test_a_field_that_came_later_may_be_absent():
     assert from_settings(Grown, settings(Old((3, 4)))) == Grown((3, 4))
     assert from_settings(Grown, settings(Grown(inner=Old((5,))))) == Grown(inner=Old((5,)))
+
+
+@pytest.mark.parametrize("slug", MODELS)
+def test_a_config_answers_what_is_asked_of_every_model(slug):
+    config = MODELS[slug].Config()
+    assert list(settings(config))[:3] == ["backbone", "width", "weights"]
+    assert (config.mask_parts is not None) == (slug == "bpbreid")
+    assert not config.given_masks
+    names = {name for name, scoring in config.scorings().items() if scoring.rerank}
+    assert names == ({"reranked"} if slug == "aap" else set())
+
+
+def test_fixed_attention_is_given_masks():
+    assert BPBreID.Config(attention="fixed").given_masks
+    assert BPBreID.Config(attention="stripes").mask_parts is None
