@@ -26,12 +26,14 @@ def parser() -> argparse.ArgumentParser:
     rank.add_argument("name", choices=(*OWN, *DATASETS), metavar="NAME", help="folder, csv, or a data set")
     rank.add_argument("root", type=Path, help="folder with one folder per person; csv; or a data set's root")
     source = rank.add_mutually_exclusive_group()
-    source.add_argument("--weights", type=Path, help="file of a backbone or of a run; default: ImageNet's")
+    source.add_argument(
+        "--weights", type=Path, help="file of a backbone or of a stored model; default: ImageNet's"
+    )
     source.add_argument(
         "--features", type=Path, nargs=2, metavar=("QUERY", "GALLERY"), help="npy, a row per image"
     )
     rank.add_argument(
-        "--backbone", default="resnet50", choices=BACKBONES, metavar="NAME", help="without a run"
+        "--backbone", default="resnet50", choices=BACKBONES, metavar="NAME", help="without a stored model"
     )
     rank.add_argument("--synthetic", action="store_true", help="use weights trained on synthetic pictures")
     rank.add_argument(
@@ -79,6 +81,8 @@ def _masks(options: argparse.Namespace) -> int:
 
 
 def _rank(options: argparse.Namespace) -> int:
+    import platformdirs
+
     from reidlib import search
     from reidlib.data.datasets import load
 
@@ -89,7 +93,11 @@ def _rank(options: argparse.Namespace) -> int:
         searched = search.given(split, *options.features, unit=not options.euclidean)
     else:
         searched = search.embedded(
-            split, backbone=options.backbone, weights=options.weights, synthetic=options.synthetic
+            split,
+            cache=Path(platformdirs.user_cache_dir("reidlib")) / "images",
+            backbone=options.backbone,
+            weights=options.weights,
+            synthetic=options.synthetic,
         )
     print(search.table(searched.metrics()).to_string(index=False))
     figure = searched.figure(queries=options.queries, top=options.top)

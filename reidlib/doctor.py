@@ -1,6 +1,6 @@
 """What is there of a data set, what is wrong with it and how to mend it; nothing is written.
 
-The expected counts are those that the sets' papers and loaders state: ``data/published/datasets.csv``.
+The expected counts are those that the sets' papers and loaders state: ``reidlib/data/datasets.csv``.
 """
 
 import os
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from companion.published import PUBLISHED
 from reidlib.data.datasets import load
 from reidlib.data.index import SPLITS, ImageRecord, Split
 from reidlib.data.loading import read_image, read_mask
@@ -115,7 +115,8 @@ def warnings(split: Split) -> list[str]:
 @cache
 def published_counts() -> pd.DataFrame:
     """Images, identities and cameras that each split of each set should have; NaN where none is known."""
-    return pd.read_csv(PUBLISHED / "datasets.csv").set_index(["dataset", "split"])
+    with files("reidlib.data").joinpath("datasets.csv").open() as file:
+        return pd.read_csv(file).set_index(["dataset", "split"])
 
 
 def _counts(split: Split) -> Iterable[Check]:

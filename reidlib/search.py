@@ -1,7 +1,7 @@
 """One's own images, or someone else's features: to a table of metrics and a ranked gallery."""
 
-import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +9,22 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from companion import plots, runner
-from companion.papers import GRIDS, grid
-from companion.presets import PRESETS, RunConfig
-from companion.recipes import BENCHMARKS
-from companion.views import resized
+from reidlib import sheets
 from reidlib.backbones import build_backbone
 from reidlib.data.index import ImageRecord, Split
-from reidlib.data.loading import load_stack
+from reidlib.data.loading import load_stack, resized
 from reidlib.distances import euclidean
 from reidlib.evaluation import evaluate, ranking
 from reidlib.heads import global_pool
+from reidlib.models.stored import described, load_model
 from reidlib.training import extract
 from reidlib.types import Distance, Features, Metrics, ReIDOutput
 
 SIZE = (256, 128)
-SYNTHETIC = tuple(name for name in PRESETS if name != "real")
+"""Height and width of the images that a backbone sees; a trained model knows its own."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Searched:
         top = int((index >= 0).sum(1).min())
         asked = [self.split.query[i] for i in rows.tolist()]
         found = np.stack([[resized(self.split.gallery[i]) for i in row[:top]] for row in index])
-        return plots.failures(
+        return sheets.failures(
             np.stack([resized(record) for record in asked]),
             found,
             correct=correct[:, :top],
@@ -95,6 +91,7 @@ def cosine(query: Features, gallery: Features) -> Float[Tensor, "Q G"]:
 def embedded(
     split: Split,
     *,
+    cache: Path,
     backbone: str = "resnet50",
     weights: Path | None = None,
     synthetic: bool = False,
@@ -103,64 +100,29 @@ def embedded(
     """Search a data set with a pretrained backbone or with one of our trained models.
 
     Args:
+        cache: folder for the decoded images; may be deleted at any time.
         backbone: name in ``backbones``; a trained model has its own.
-        weights: file of a backbone, or of a run of ours (``results/cache/weights``); None is ImageNet's.
+        weights: file of a backbone, or one that ``models.stored.save_model`` wrote; None is ImageNet's.
         synthetic: use weights that were trained on synthetic pictures although these are photographs.
 
     Raises:
         ValueError: weights are absent or do not fit, or were trained on synthetic data and not asked for so.
     """
-    run = None if weights is None else run_of(weights)
-    if run is None:
+    said = None if weights is None else described(weights)
+    if said is None:
         source = "imagenet" if weights is None else str(weights)
         model, size, distance = Pooled(build_backbone(backbone, weights=source)), SIZE, cosine
     else:
-        if run.preset in SYNTHETIC and not split.name.startswith("synth") and not synthetic:
+        if said.synthetic and not split.name.startswith("synth") and not synthetic:
             raise ValueError(
-                f"weights {weights.name} were trained on synthetic pictures (preset {run.preset}): on photographs "
+                f"weights {weights.name} were trained on synthetic pictures ({said.trained_on}): on photographs "
                 "their scores mean nothing; pass --synthetic to use them all the same"
             )
-        model, size, distance = (
-            _model(run, weights),
-            (run.data.height, run.data.width),
-            runner.distance(run, "default"),
-        )
+        model, size = load_model(weights), said.size
+        distance = partial(model.distance, scoring=said.config.scorings()["default"])
     images = [[replace(image, mask=None) for image in part] for part in (split.query, split.gallery)]
-    stacks = [load_stack(part, size=size, cache=runner.CACHE / "images") for part in images]
+    stacks = [load_stack(part, size=size, cache=cache) for part in images]
     return Searched(split, *(extract(model, stack, device=device) for stack in stacks), distance)
-
-
-def run_of(weights: Path) -> RunConfig | None:
-    """The run that a file of weights is named after; None for a file of another name.
-
-    Raises:
-        ValueError: the file is named like a run, but no grid has it (any more).
-    """
-    match = re.fullmatch(rf"({'|'.join(PRESETS)})-(.+)-s([0-9]+)-([0-9a-f]{{8}})", weights.stem)
-    if match is None:
-        return None
-    preset, _, seed, hash_ = match.groups()
-    for paper in GRIDS:
-        for dataset in BENCHMARKS[paper] if preset == "real" else (None,):
-            for name in grid(paper).runs:
-                run = grid(paper).run(name, preset_name=preset, seed=int(seed), dataset=dataset)
-                if run.hash == hash_:
-                    return run
-    raise ValueError(f"weights {weights.name}: no paper's grid has this run; train it again")
-
-
-def _model(run: RunConfig, weights: Path) -> nn.Module:
-    """The trained model but for its identity classifiers, which no distance reads."""
-    if not weights.is_file():
-        raise ValueError(f"weights: no file {weights}; `python -m reidlib run` trains it")
-    state = load_file(weights)
-    model = runner.build(replace(run, model_config=replace(run.model_config, weights=None)), identities=1)
-    wanted = model.state_dict()
-    if state.keys() != wanted.keys():
-        raise ValueError(f"weights {weights}: other names of parameters than {run.model} has; train it again")
-    fitting = {name: value for name, value in state.items() if value.shape == wanted[name].shape}
-    model.load_state_dict(fitting, strict=False)
-    return model
 
 
 def given(split: Split, query: Path, gallery: Path, *, unit: bool = True) -> Searched:

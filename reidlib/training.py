@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches
 from reidlib.data.masks import PartGroups
 from reidlib.data.transforms import Augment
+from reidlib.files import replacing
 from reidlib.options import later
 from reidlib.types import Features, ReIDOutput
 
@@ -325,13 +326,8 @@ class _Job:
             "optimiser": self.optimiser.state_dict(),
             "history": asdict(self.history),
         }
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.save(state, temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as handle:
+            torch.save(state, handle)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint, if there is one."""

@@ -6,12 +6,12 @@ that CPU and GPU train on the same pictures and a resumed run needs no stored ra
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ from reidlib.data.masks import (
 )
 from reidlib.data.sampler import identity_batches
 from reidlib.data.transforms import Augment, apply, draw, normalise, recolour, zoom
+from reidlib.files import replacing
 from reidlib.options import check_choices, later
 
 logger = logging.getLogger(__name__)
@@ -186,20 +187,16 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _build(records: Sequence[ImageRecord], size: tuple[int, int], files: dict[Path, tuple[int, ...]]) -> None:
-    """Write the arrays under temporary names, in order and chunk by chunk, then rename them."""
-    temporary = {path: path.with_suffix(f".{os.getpid()}.tmp") for path in files}
+    """Write the arrays image by image, in order."""
     try:
-        next(iter(files)).parent.mkdir(parents=True, exist_ok=True)
-        handles = [_create(temporary[path], shape) for path, shape in files.items()]
-        try:
+        with ExitStack() as stack:
+            handles = [stack.enter_context(replacing(path)) for path in files]
+            for handle, shape in zip(handles, files.values()):
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(handle, header)
             for record in tqdm(records, desc="decoding", unit="img", disable=None):
                 for handle, array in zip(handles, decode(record, size=size)):
                     handle.write(array.tobytes())
-        finally:
-            for handle in handles:
-                handle.close()
-        for path in files:
-            os.replace(temporary[path], path)
     except OSError as error:
         folder = next(iter(files)).parent
         raise OSError(
@@ -207,16 +204,6 @@ def _build(records: Sequence[ImageRecord], size: tuple[int, int], files: dict[Pa
             f"cannot write the image cache ({error.strerror}); free disk space or choose another folder",
             str(folder),
         ) from error
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
-
-
-def _create(path: Path, shape: tuple[int, ...]) -> BinaryIO:
-    handle = path.open("wb")
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(handle, header)
-    return handle
 
 
 def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -245,6 +232,12 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
     """The decoded image (blue first), None if the file is unreadable or truncated."""
     return _imread(path, cv2.IMREAD_COLOR)
+
+
+def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture of one image at a common size, for figures."""
+    image = cv2.cvtColor(read_image(record.path), cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Part labels: read, check, group into K parts, and turn into training targets.
 
 Source: BPBreID, section 6 of its supplementary material and released code (36 PifPaf channels, grouped by
-maximum); the groups themselves are data, ``data/published/bpbreid_part_groups.csv``. Masks come as part
+maximum); the groups themselves are data, ``reidlib/data/part_groups.csv``. Masks come as part
 labels per pixel (synthetic data), or as the 36 confidence fields of PifPaf, published for the real sets or
 drawn here from another detector's keypoints. Left out: the released groupings that no printed row uses, the
 ``sum`` and ``diff_from_max`` backgrounds.
@@ -10,6 +10,7 @@ drawn here from another detector's keypoints. Left out: the released groupings t
 import csv
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,6 @@ LIMBS = (
 CELL = 4
 """Side in pixels of a cell of part targets and of stored fields (released code: a quarter of the image)."""
 
-_GROUPS = Path(__file__).parents[2] / "data" / "published" / "bpbreid_part_groups.csv"
 _SHARPNESS = 15.0  # factor of the released softmax over part confidences
 _THRESHOLD = 0.5  # confidence under which a pixel is background
 
@@ -100,7 +100,7 @@ def groups(k: int) -> PartGroups:
 
     Source: BPBreID, Table 5; eight parts in Tables 1, 2 and 4.
     """
-    with _GROUPS.open(newline="") as file:
+    with files("reidlib.data").joinpath("part_groups.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     rows = [row for row in table if int(row["K"]) == k]
     if not rows:

@@ -22,6 +22,7 @@ from reidlib.data.datasets import MASKS, SPLITS, child, layout_of
 from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import read_image
 from reidlib.data.masks import KEYPOINTS, draw_fields
+from reidlib.files import replacing
 
 Detector = Callable[[list[Float[Tensor, "3 _ _"]]], list[dict[str, Tensor]]]
 """Images in [0, 1] to ``keypoints`` ``[P, 17, 3]`` and ``keypoints_scores`` ``[P, 17]`` of P persons each."""
@@ -68,11 +69,8 @@ def write_fields(split: Split, detector: Detector, *, device: torch.device | str
     absent = [(record, file) for record, file in files if not (home / file).exists()]
     missing = [(record, unfinished / file) for record, file in absent if not (unfinished / file).exists()]
     for record, path in tqdm(missing, desc="keypoints", unit="img", disable=None):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             np.save(file, estimate(record, detector, device=device))
-        temporary.replace(path)
     for _, file in absent:
         (home / file).parent.mkdir(parents=True, exist_ok=True)
         (unfinished / file).replace(home / file)

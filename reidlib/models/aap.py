@@ -21,7 +21,7 @@ from reidlib.backbones import build_backbone, stages
 from reidlib.distances import aligned_distance, aligned_pairs, euclidean, visible_part_distance
 from reidlib.heads import global_pool
 from reidlib.losses import batch_hard_triplet, hardest, identity_loss
-from reidlib.options import check_choices
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 REDUCTION = 16  # r, of all gates
@@ -30,7 +30,7 @@ MARGIN = 0.3  # of both triplets
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """One way to compare two images at test time: a global and a local distance, added."""
 
     embedding: Literal["pooled", "global"] = "pooled"  # of the raw map, or behind BaND at test time too
@@ -38,13 +38,19 @@ class Scoring:
     rerank: bool = False  # k-reciprocal, over queries and gallery together
 
 
+SCORINGS = {
+    "default": Scoring(),
+    "reranked": Scoring(rerank=True),
+    "global": Scoring(local="none"),
+    "unaligned": Scoring(local="unaligned"),
+    "band-at-test": Scoring("global"),
+}
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """An AaP-ReID network; the default is the proposed one, the other values make the rows of Tables 1 to 3."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     last_stride: Literal[1, 2] = 1  # of the last stage
     reset_shortcut: bool = (
         False  # the released code gives that stage's shortcut fresh weights with the stride
@@ -56,8 +62,10 @@ class Config:
     head: Literal["plain", "bn-neck"] = "plain"  # bn-neck: between triplet and classifier, which has no bias
     smoothing: float = 0.1  # epsilon of the identity loss
 
+    SCORINGS = SCORINGS
+
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
         if self.local_dim < 1:
             raise ValueError(f"local_dim = {self.local_dim}; expected >= 1")
 
@@ -76,27 +84,9 @@ class Config:
         return replace(self, last_stride=2, band=False, attention="none")
 
     @property
-    def mask_parts(self) -> None:
-        """AaP-ReID reads no part masks."""
-        return None
-
-    @property
     def figure_map(self) -> str:
         """The map that records keep of the figure queries (Figure 5, as released)."""
         return "saliency"
-
-    def scorings(self) -> dict[str, Scoring]:
-        """The test-time variants that this network can be scored with, the default first."""
-        return SCORINGS
-
-
-SCORINGS = {
-    "default": Scoring(),
-    "reranked": Scoring(rerank=True),
-    "global": Scoring(local="none"),
-    "unaligned": Scoring(local="unaligned"),
-    "band-at-test": Scoring("global"),
-}
 
 
 class ChannelGate(nn.Sequential):

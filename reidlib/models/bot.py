@@ -13,11 +13,12 @@ from reidlib.backbones import build_backbone
 from reidlib.distances import euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, global_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """BoT has a single test-time distance."""
 
 
@@ -25,28 +26,13 @@ SCORINGS = {"default": Scoring()}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """The BoT network and its losses."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     margin: float = 0.3  # of the triplet
     smoothing: float = 0.1  # epsilon of the identity loss
 
-    @property
-    def mask_parts(self) -> None:
-        """BoT reads no part masks."""
-        return None
-
-    @property
-    def figure_map(self) -> None:
-        """BoT has no attention to show."""
-        return None
-
-    def scorings(self) -> dict[str, Scoring]:
-        """The test-time variants that this network can be scored with."""
-        return SCORINGS
+    SCORINGS = SCORINGS
 
 
 class BoT(nn.Module):

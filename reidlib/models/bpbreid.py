@@ -29,7 +29,7 @@ from reidlib.losses import (
     part_average,
     pixel_targets,
 )
-from reidlib.options import check_choices
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 G, F, C, P = "global", "foreground", "concat", "parts"
@@ -71,7 +71,7 @@ GILT_GRID = {  # Table 4
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """One way to compare two images at test time; its slots enter Eq. 9."""
 
     holistic: str | None = "foreground_bn"  # a whole-image embedding, always visible; None leaves it out
@@ -104,12 +104,9 @@ SCORINGS = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """A BPBreID network and its objective; the default is the released code on Occluded-Duke."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     parts: int = 8  # K
     dim: int = 512  # D, width of every embedding but the concatenated one (K * D)
     attention: Literal["learned", "fixed", "stripes"] = "learned"  # fixed: the masks; stripes: PCB
@@ -123,7 +120,7 @@ class Config:
     smoothing: float = 0.1  # epsilon of both cross-entropies
 
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
         if self.parts < 1 or self.dim < 1:
             raise ValueError(f"parts = {self.parts}, dim = {self.dim}; expected both >= 1")
         if self.attention == "stripes" and self.visible_triplet:
@@ -148,6 +145,11 @@ class Config:
     def mask_parts(self) -> int | None:
         """Into how many parts the masks that it reads are grouped; stripes need none."""
         return None if self.attention == "stripes" else self.parts
+
+    @property
+    def given_masks(self) -> bool:
+        """Whether it is given masks at test time, too: as its attention, if that is fixed."""
+        return self.attention == "fixed"
 
     @property
     def figure_map(self) -> str | None:

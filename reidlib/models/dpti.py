@@ -20,7 +20,7 @@ from reidlib.backbones import build_backbone, split
 from reidlib.distances import euclidean, full_precision, visible_part_distance
 from reidlib.heads import IdentityHead
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.options import check_choices
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 GRID = (4, 2)  # rows and columns of row G+P
@@ -29,7 +29,7 @@ Terms = dict[str, Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """One way to compare two images at test time: the cosine of a descriptor."""
 
     descriptor: Literal["after", "before", "global"] = "after"  # the BN-neck; the whole image's block alone
@@ -39,12 +39,9 @@ SCORINGS = {"default": Scoring(), "before": Scoring("before"), "global": Scoring
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """A DPTI network; the default is row G+D of Table 4, the other values make its other rows."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     parts: int = 8  # N, how many templates
     dim: int = 256  # d, of every vector
     heads: int = 8  # of every attention but that of eq. 5
@@ -60,7 +57,7 @@ class Config:
     smoothing: float = 0.1  # of the identity loss, in fast-reid's form
 
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
         if self.parts < 2 or min(self.dim, self.heads) < 1 or self.dim % self.heads:
             raise ValueError(
                 f"parts = {self.parts}, dim = {self.dim}, heads = {self.heads}; "
@@ -77,11 +74,6 @@ class Config:
             )
         if self.templates == "grid" and self.parts != GRID[0] * GRID[1]:
             raise ValueError(f"parts = {self.parts} with templates = 'grid'; expected {GRID[0] * GRID[1]}")
-
-    @property
-    def mask_parts(self) -> None:
-        """DPTI reads no part masks."""
-        return None
 
     @property
     def figure_map(self) -> str | None:

@@ -20,7 +20,7 @@ from reidlib.backbones import build_backbone, split
 from reidlib.distances import euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, global_pool, stripe_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.options import check_choices
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 EPSILON = 1e-6  # under the sum of a mask's magnitudes; large enough for half precision
@@ -28,7 +28,7 @@ SOFT_MARGIN = 0.0  # what batch_hard_triplet calls log(1 + exp(d_ap - d_an))
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """One way to compare two images at test time: the cosine of an embedding."""
 
     embedding: Literal["concat_bn", "global_bn", "parts_bn"] = "concat_bn"
@@ -38,12 +38,9 @@ SCORINGS = {"default": Scoring(), "global": Scoring("global_bn"), "parts": Scori
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """A PAN network; the default is the proposed one, the other values make the rows of Tables 1 to 4."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     parts: int = 14  # p, how many masks (or stripes)
     dim: int = 256  # n_l, of a part
     global_dim: int = 512  # N_g, of the global feature; follows from gamma = 7
@@ -54,8 +51,10 @@ class Config:
     pooling: Literal["max", "average"] = "max"  # of the global branch
     smoothing: float = 0.1  # epsilon of both identity losses
 
+    SCORINGS = SCORINGS
+
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
         if min(self.parts, self.dim, self.global_dim) < 1:
             raise ValueError(
                 f"parts = {self.parts}, dim = {self.dim}, global_dim = {self.global_dim}; expected all >= 1"
@@ -74,18 +73,9 @@ class Config:
         return self.parts * self.dim / self.global_dim
 
     @property
-    def mask_parts(self) -> None:
-        """PAN makes its own masks and reads none."""
-        return None
-
-    @property
     def figure_map(self) -> str | None:
         """The map that records keep of the figure queries (Figure 4)."""
         return None if self.masks == "stripes" else "masks"
-
-    def scorings(self) -> dict[str, Scoring]:
-        """The test-time variants that this network can be scored with, the default first."""
-        return SCORINGS
 
 
 class Trunk(nn.Module):

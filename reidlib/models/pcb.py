@@ -17,11 +17,12 @@ from reidlib.backbones import build_backbone
 from reidlib.distances import visible_part_distance
 from reidlib.heads import stripe_pool
 from reidlib.losses import identity_loss
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """PCB has a single test-time distance."""
 
 
@@ -29,33 +30,19 @@ SCORINGS = {"default": Scoring()}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """The PCB network."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     stripes: int = 6  # K
     dim: int = 256  # width of a stripe before its classifier
     dropout: float = 0.5  # of the pooled stripes while training
 
+    SCORINGS = SCORINGS
+
     def __post_init__(self):
+        super().__post_init__()
         if self.stripes < 1 or self.dim < 1:
             raise ValueError(f"stripes = {self.stripes}, dim = {self.dim}; expected both >= 1")
-
-    @property
-    def mask_parts(self) -> None:
-        """PCB reads no part masks."""
-        return None
-
-    @property
-    def figure_map(self) -> None:
-        """PCB has no attention to show."""
-        return None
-
-    def scorings(self) -> dict[str, Scoring]:
-        """The test-time variants that this network can be scored with."""
-        return SCORINGS
 
 
 class PCB(nn.Module):

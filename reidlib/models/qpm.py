@@ -20,7 +20,7 @@ from reidlib.backbones import build_backbone
 from reidlib.distances import CHUNK, full_precision
 from reidlib.heads import global_pool, stripe_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.options import check_choices
+from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 EPSILON = 1e-12  # under sums of products of two scores
@@ -30,7 +30,7 @@ Terms = dict[str, Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ModelScoring):
     """One way to compare two images at test time."""
 
     distance: Literal["part", "agfe", "gap", "single", "refined"] = "refined"  # refined: section III-D
@@ -56,12 +56,9 @@ SCORINGS = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelConfig):
     """A QPM network; the default is row QPM, the other values make the rows of Tables V to X."""
 
-    backbone: str = "resnet50"  # name in backbones.py
-    width: float = 1.0  # channel multiplier of the small backbones
-    weights: str | None = None  # None, "imagenet" or a file
     parts: int = 6  # K
     dim: int = 1024  # d, of a part
     global_dim: int = 1024  # d_g, of the global feature
@@ -76,7 +73,7 @@ class Config:
     margin: float = 0.3  # alpha of both triplets
 
     def __post_init__(self):
-        check_choices(self)
+        super().__post_init__()
         if min(self.parts, self.dim, self.global_dim) < 1:
             raise ValueError(
                 f"parts = {self.parts}, dim = {self.dim}, global_dim = {self.global_dim}; expected all >= 1"
@@ -92,11 +89,6 @@ class Config:
     def scored(self) -> bool:
         """Whether the model learns scores: the part triplet is what teaches them."""
         return self.part_branch and self.quality and self.triplet
-
-    @property
-    def mask_parts(self) -> None:
-        """QPM reads no part masks."""
-        return None
 
     @property
     def figure_map(self) -> str | None:

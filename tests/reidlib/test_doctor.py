@@ -3,6 +3,7 @@
 import json
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ import pytest
 from test_datasets import REAL, touch
 from trees import SMALL, Link, paint, plant
 
-from companion.published import PUBLISHED
 from reidlib.__main__ import main
 from reidlib.data.datasets import DATASETS
 from reidlib.doctor import examine, published_counts
+
+README = Path(__file__).parents[2] / "data" / "README.md"
 
 
 def full(name):
@@ -61,9 +63,7 @@ def test_counts_know_every_real_set():
 
 
 def test_the_readme_states_the_same_counts():
-    text = (
-        (PUBLISHED.parent / "README.md").read_text().split("<!-- counts -->")[1].split("<!-- /counts -->")[0]
-    )
+    text = README.read_text().split("<!-- counts -->")[1].split("<!-- /counts -->")[0]
     rows = [
         [cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.strip().splitlines()[2:]
     ]

@@ -1,8 +1,8 @@
 """Decoding, its cache, and the batches made from it."""
 
-import errno
 import logging
 import os
+import resource
 
 import cv2
 import numpy as np
@@ -61,8 +61,11 @@ def test_bank_holds_what_the_files_show(stack, records):
     assert torch.equal(part.images[0], stack.images[3])
 
 
-def test_second_call_reads_the_cache(stack, records, cache, monkeypatch):
-    monkeypatch.setattr(feeding, "decode", None)
+def test_second_call_reads_the_cache(stack, records, cache):
+    for record in records:  # images that nobody could decode, and whose size and date are those of before
+        before = record.path.stat()
+        record.path.write_bytes(bytes(before.st_size))
+        os.utime(record.path, ns=(before.st_atime_ns, before.st_mtime_ns))
     again = load_stack(records, size=SIZE, cache=cache)
     assert torch.equal(again.images, stack.images)
     assert again.label.eq(-1).all()
@@ -84,17 +87,14 @@ def test_damaged_cache_is_rebuilt(stack, records, cache, damage, caplog):
     assert "decoding again" in caplog.text
 
 
-def test_full_disk_is_an_error_that_leaves_nothing(records, cache, monkeypatch):
-    class Full:
-        def write(self, _):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(feeding, "_create", lambda path, shape: (path.touch(), Full())[1])
-    with pytest.raises(OSError, match="free disk space"):
-        load_stack(records, size=SIZE, cache=cache)
+def test_full_disk_is_an_error_that_leaves_nothing(records, cache):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # bytes that a file may have
+    try:
+        with pytest.raises(OSError, match="free disk space"):
+            load_stack(records, size=SIZE, cache=cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(cache.iterdir())
 
 

@@ -4,22 +4,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from trees import paint
 
-from companion import runner
-from companion.papers import grid
 from reidlib import search
 from reidlib.__main__ import main
 from reidlib.backbones import build_backbone
 from reidlib.data.datasets import load
+from reidlib.data.loading import load_stack
+from reidlib.models import BoT
+from reidlib.models.stored import save_model
 from reidlib.training import extract
 
 
 @pytest.fixture
 def crops(tmp_path, monkeypatch):
     """Four persons of three photographs, each person in colours of its search."""
-    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for person in range(4):
         folder = tmp_path / "crops" / f"person {person}"
@@ -57,34 +57,42 @@ def test_no_imagenet_weights_is_one_clear_error(crops, tmp_path, capsys):
     assert not (tmp_path / "no.png").exists()
 
 
-@pytest.fixture
-def synthetic(tmp_path):
-    """Weights named after a run that was trained on synthetic pictures."""
-    run = grid("bpbreid").run("bot", preset_name="smoke")
-    path = tmp_path / f"{run.stem}.safetensors"
-    model = runner.build(run, identities=7)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-    return path, run, model
+def stored(path, *, trained_on):
+    """A small model in a file that says what it was trained on."""
+    torch.manual_seed(0)
+    model = BoT(BoT.Config(backbone="small", width=0.25), identities=7)
+    save_model(model, path, trained_on=trained_on, size=(64, 32), identities=7)
+    return model.eval()
 
 
-def test_synthetic_weights_are_refused_on_photographs(crops, synthetic):
-    path, run, model = synthetic
-    split = load("folder", crops)
+def test_synthetic_weights_are_refused_on_photographs(crops, tmp_path):
+    path, cache, split = tmp_path / "ours.safetensors", tmp_path / "cache", load("folder", crops)
+    model = stored(path, trained_on="synth-occluded, profile cpu, seed 1")
     with pytest.raises(ValueError, match="trained on synthetic pictures.*--synthetic"):
-        search.embedded(split, weights=path)
-    searched = search.embedded(split, weights=path, synthetic=True, device="cpu")
-    stack = search.load_stack(split.query, size=(64, 32), cache=runner.CACHE / "images")
+        search.embedded(split, cache=cache, weights=path)
+    searched = search.embedded(split, cache=cache, weights=path, synthetic=True, device="cpu")
+    stack = load_stack(split.query, size=(64, 32), cache=cache)
     expected = extract(model, stack, device="cpu").embeddings["global_bn"]
     torch.testing.assert_close(searched.query.embeddings["global_bn"], expected)
-    assert search.run_of(path) == run
-    assert search.run_of(path.with_name("resnet50.pth")) is None
-    with pytest.raises(ValueError, match="no paper's grid has this run"):
-        search.run_of(path.with_name("cpu-bot-s0-00000000.safetensors"))
 
 
-def test_real_weights_are_known_by_their_name():
-    run = grid("pan").run("softmax", preset_name="real", dataset="dukemtmc", seed=2)
-    assert search.run_of(search.Path(f"{run.stem}.safetensors")) == run
+def test_weights_of_photographs_need_no_option(crops, tmp_path, capsys):
+    path, figure = tmp_path / "ours.safetensors", tmp_path / "ranking.png"
+    stored(path, trained_on="market1501")
+    assert main(["rank", "folder", str(crops), "--weights", str(path), "--figure", str(figure)]) == 0
+    assert figure.exists()
+    assert list((tmp_path / "cache" / "reidlib" / "images").glob("*-images.npy"))
+
+
+def test_a_file_that_is_no_weights_is_one_clear_error(crops, tmp_path, capsys):
+    path = tmp_path / "no.safetensors"
+    for content in (None, b"text"):
+        if content:
+            path.write_bytes(content)
+        assert main(["rank", "folder", str(crops), "--weights", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: weights: ")
+        assert path.name in error
 
 
 @pytest.fixture
