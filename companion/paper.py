@@ -191,7 +191,9 @@ def _scaled(paper: Paper, row: Row, scale: Preset) -> RunConfig:
     names = scale.deep if row.deep else scale.backbones
     narrow = {name: getattr(printed_model, name) // scale.embedding_divisor for name in paper.widths[model]}
     config = replace(printed_model, backbone=names[printed_model.backbone], width=scale.width, **narrow)
-    run = paper.shape(_run(paper, row, config, data=scale.data, train=scale.train, preset_name=scale.name), scale)
+    run = paper.shape(
+        _run(paper, row, config, data=scale.data, train=scale.train, preset_name=scale.name), scale
+    )
     kept = {name: getattr(printed_model, name) for name in row.literal}
     return replace(run, model_config=replace(run.model_config, **kept))
 
@@ -215,5 +217,13 @@ def _run(paper: Paper, row: Row, config: Any, *, data: Any, train: Any, preset_n
     scorings = tuple(config.scorings()) if row.scorings is None else row.scorings
     model = row.model or paper.slug
     return RunConfig(
-        paper.slug, row.slug, model, config, data, train, preset_name, scorings=scorings, measure=paper.measure
+        paper.slug,
+        row.slug,
+        model,
+        config,
+        data,
+        train,
+        preset_name,
+        scorings=scorings,
+        measure=paper.measure,
     )

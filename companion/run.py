@@ -73,9 +73,7 @@ class RunConfig:
         """
         known = self.model_config.scorings()
         if name not in known:
-            raise ValueError(
-                f"{self.model} has no scoring {name!r} here; expected one of {', '.join(known)}"
-            )
+            raise ValueError(f"{self.model} has no scoring {name!r} here; expected one of {', '.join(known)}")
         return known[name]
 
 

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
 
 from companion import places, records, truth
 from companion.fingerprint import behaviour, same
@@ -24,6 +22,7 @@ from companion.records import LIVE, RecordError, RunRecord
 from companion.run import RunConfig, differences
 from companion.trained import Origin, Trained, figure_maps, initial
 from reidlib.files import replacing
+from reidlib.models.stored import load_model, save_model
 from reidlib.training import History, extract, fit
 
 logger = logging.getLogger(__name__)
@@ -146,9 +145,7 @@ def _fit(inputs: Inputs, *, deadline: float | None = None, progress: bool = True
     run = inputs.run
     with _lock(run):
         if origin := _cached(inputs):
-            model = initial(run, identities=inputs.identities)
-            model.load_state_dict(load_file(weights_path(run)))
-            return Trained(inputs, model.eval(), origin)
+            return Trained(inputs, load_model(weights_path(run)), origin)
         loader = inputs.loader()
         model = initial(run, identities=inputs.identities)
         if run.data.real:
@@ -189,9 +186,15 @@ def _keep(trained: Trained) -> None:
     """Write weights, and before them how they came about."""
     with replacing(_origin_path(trained.run)) as handle:
         torch.save(asdict(trained.origin), handle)
-    state = {name: tensor.contiguous().cpu() for name, tensor in trained.model.state_dict().items()}
-    with replacing(weights_path(trained.run)) as handle:
-        handle.write(safetensors.torch.save(state))
+    inputs, data = trained.inputs, trained.inputs.data
+    drawn = "" if data.real else f", profile {data.profile}, seed {data.seed}"
+    save_model(
+        trained.model,
+        weights_path(trained.run),
+        trained_on=data.train_set + drawn,
+        size=(data.height, data.width),
+        identities=inputs.identities,
+    )
 
 
 def _rehearse(model: torch.nn.Module, inputs: Inputs) -> None:
@@ -258,6 +261,10 @@ def _provenance(origin: Origin, *, started: datetime) -> dict:
 def commit() -> str:
     """The checkout's commit, abbreviated."""
     done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=places.ROOT, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short=12", "HEAD"],
+        cwd=places.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip() or "unknown"

@@ -208,7 +208,8 @@ class Study:
     def frame(self, table: str | None = None) -> pd.DataFrame:
         """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""
         values = {
-            (v.table, v.row, v.dataset, v.metric): v for v in reversed([*printed(self.paper.slug).itertuples()])
+            (v.table, v.row, v.dataset, v.metric): v
+            for v in reversed([*printed(self.paper.slug).itertuples()])
         }
         lines = []
         for cell in self.paper.cells:

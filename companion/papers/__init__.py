@@ -3,9 +3,7 @@
 from companion.paper import Paper
 from companion.papers import aap, bpbreid, dpti, pan, qpm
 
-PAPERS: dict[str, Paper] = {
-    wing.PAPER.slug: wing.PAPER for wing in (bpbreid, qpm, pan, dpti, aap)
-}
+PAPERS: dict[str, Paper] = {wing.PAPER.slug: wing.PAPER for wing in (bpbreid, qpm, pan, dpti, aap)}
 
 
 def paper(slug: str) -> Paper:

@@ -9,10 +9,12 @@ import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
+from pandas.io.formats.style import Styler
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.claims import Status, combine, holds
+from companion.formats import percent, styled
 from companion.inputs import TestSet, figure_queries
 from companion.paper import Cell, Paper, Row
 from companion.presets import Preset
@@ -28,12 +30,18 @@ from reidlib.data.loading import batches
 from reidlib.data.transforms import Augment
 from reidlib.explain import grad_cam, stretched
 from reidlib.models import aap
-from reidlib.models.aap import ATTENTIONS, Config
+from reidlib.models.aap import ATTENTIONS
 from reidlib.types import Features
 
 DATASETS = ("market1501", "dukemtmc", "cuhk03")
 BACKBONES = ("resnet50", "resnet18", "resnet34", "resnet101")
-PRINTED_AS = {"baseline": "baseline", "stride": "stride", "band": "band", "cwa-all": "cwa-all", "aap-reid": "aap"}
+PRINTED_AS = {
+    "baseline": "baseline",
+    "stride": "stride",
+    "band": "band",
+    "cwa-all": "cwa-all",
+    "aap-reid": "aap",
+}
 """Rows of Table 1 as printed -> ours."""
 
 TABLE1 = (
@@ -319,6 +327,21 @@ def saliency_shares(study: Study, trained: Trained, runs: Mapping[str, str]) -> 
                     lines[-1] = (place, text, "–", *lines[-1][3:])
                     break
     return pd.DataFrame(lines, columns=["place", "map", "model", "person", "front", "background"])
+
+
+def saliency_table(shares: pd.DataFrame) -> pd.DataFrame:
+    """The shares of ``saliency_shares`` in percent."""
+    columns = ("person", "front", "background")
+    texts = shares.assign(**{column: shares[column].map(percent) for column in columns})
+    return texts.rename(columns={"front": "what is in front"})
+
+
+def size_table() -> Styler:
+    """Every size that the paper prints, beside the exact count; bold where it is not cut to two decimals."""
+    frame = printed_sizes()
+    bold = frame["rule"].map(lambda rule: "font-weight:600" if rule != "truncated" else "")
+    marked = styled(frame).apply(lambda _: bold, subset=["rule"])
+    return marked.format(precision=2, thousands=",")
 
 
 def slots(_: Trained, one: Features, pair: Features) -> SlotView:

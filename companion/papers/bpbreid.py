@@ -45,7 +45,9 @@ SHOWN = ("default", "no-visibility", "parts")
 
 def _parts(k: int) -> Row:
     singles = tuple(f"part-{part}" for part in range(1, k + 1)) if k in (6, 8) else ()
-    titles = {"no-visibility": "BPBreID, visibility off", "truth": "BPBreID, true visibility"} if k == 8 else {}
+    titles = (
+        {"no-visibility": "BPBreID, visibility off", "truth": "BPBreID, true visibility"} if k == 8 else {}
+    )
     title = "BPBreID" if k == 8 else f"BPBreID, {k} parts"
     return Row(f"k{k}", title, {"parts": k}, scorings=VISIBILITY + EMBEDDINGS + singles, titles=titles)
 
@@ -143,10 +145,10 @@ def _adapt(run: RunConfig, dataset: str) -> RunConfig:
         train = replace(train, augment=replace(train.augment, flip=0.5))
     elif dataset == "occluded-reid":
         train = replace(train, augment=replace(train.augment, flip=0.5, jitter=0.5))
-    height, width = TALL if config.backbone in ("resnet50-ibn", "hrnet-w32") else (run.data.height, run.data.width)
-    return replace(
-        run, model_config=config, train=train, data=replace(run.data, height=height, width=width)
+    height, width = (
+        TALL if config.backbone in ("resnet50-ibn", "hrnet-w32") else (run.data.height, run.data.width)
     )
+    return replace(run, model_config=config, train=train, data=replace(run.data, height=height, width=width))
 
 
 RECIPE = Recipe(("occluded-duke", "market1501", "dukemtmc", "occluded-reid", "p-dukemtmc"), _adapt)
@@ -215,7 +217,11 @@ def visibility_agreement(
 
 def auc(score: Float[np.ndarray, " n"], positive: np.ndarray) -> float:
     """Area under the ROC curve; NaN where all are positive, or none."""
-    return float("nan") if positive.all() or not positive.any() else round(float(roc_auc_score(positive, score)), 4)
+    return (
+        float("nan")
+        if positive.all() or not positive.any()
+        else round(float(roc_auc_score(positive, score)), 4)
+    )
 
 
 # -- what the notebook shows --------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """DPTI under study: what the part attention is asked with (Table 4) and backbones (Table 5)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -191,7 +191,9 @@ def template_pairs(
     holistic, occluded = trained.inputs.pair()
     rows, known = twins(occluded, holistic)
     index = figure_queries(len(rows)).numpy()
-    places = np.flatnonzero(known[index] & (rows[index] == index))  # both sets' figure queries are twins there
+    places = np.flatnonzero(
+        known[index] & (rows[index] == index)
+    )  # both sets' figure queries are twins there
     if records := study.records(name):
         stored = [records[0].arrays[f"{test_set}/maps"][places] for test_set in trained.run.data.shown]
         pair = np.stack(stored, 1).astype(float)
@@ -204,12 +206,8 @@ def template_pairs(
     )
 
 
-def template_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
-    """What an occluder does to templates: how far they move, and how much attention stays on what is hidden.
-
-    Args:
-        runs: title -> row.
-    """
+def template_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
+    """What an occluder does to templates: how far they move, and how much attention stays on what is hidden."""
     keys = {
         "templates moved": "moved",
         "from another person": "moved-person",
@@ -220,9 +218,9 @@ def template_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
     }
     study.require_truth()
     lines = []
-    for title, name in runs.items():
+    for name in rows:
         known, occluded = study.records(name), study.run(name).data.occluded
-        line = {"model": title}
+        line = {"model": study.paper.title_of(name)}
         for text, key in keys.items():
             found = [
                 np.nanmean(r.per_query(occluded, "default", key))
@@ -234,19 +232,19 @@ def template_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def map_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
-    """How spread and how alike the maps of several rows' templates are, averaged over their records.
-
-    Args:
-        runs: title -> row.
-    """
+def map_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
+    """How spread and how alike the maps of several rows' templates are, averaged over their records."""
     lines = []
-    for title, name in runs.items():
+    for name in rows:
         for kind, text in (("templates", "where templates come from"), ("parts", "part attention")):
             found = [measures[kind] for measures in study.measured(name) if kind in measures]
             if found:
                 values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "cosine")}
-                line = {"model": title, "maps": text, "entropy, of the largest": f"{values['entropy']:.2f}"}
+                line = {
+                    "model": study.paper.title_of(name),
+                    "maps": text,
+                    "entropy, of the largest": f"{values['entropy']:.2f}",
+                }
                 line |= {"mean cosine of two": f"{values['cosine']:.2f}", "seeds": len(found)}
                 lines.append(line)
     return pd.DataFrame(lines)

@@ -1,6 +1,6 @@
 """PAN under study: sharing (Tables 1, 2), buffers (3), softmax (4), widths (Figure 2), masks (Figure 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained
-from companion.views import MaskTruth, Pictures, SlotView, blocks, figure_pictures
+from companion.views import Pictures, SlotView, blocks, figure_pictures
 from reidlib.complexity import complexity
 from reidlib.models import pan
 from reidlib.models.pan import Config
@@ -38,7 +38,11 @@ ROWS = (
     Row("unshared", "PAN, own layer per mask", {"shared": False}),
     Row("softmax", "PAN, softmax masks", {"masks": "softmax"}),
     *(
-        Row(name, f"PAN, masks from {masks}, parts from {local}", {"mask_source": masks, "local_source": local})
+        Row(
+            name,
+            f"PAN, masks from {masks}, parts from {local}",
+            {"mask_source": masks, "local_source": local},
+        )
         for name, (masks, local) in SOURCES.items()
         if name != PROPOSED
     ),
@@ -148,24 +152,22 @@ def masks(trained: Trained, test_set: str) -> MaskView:
     return MaskView(images, found, (fusion - low) / span)
 
 
-def mask_table(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
-    """How alike and how signed the masks of several rows are, averaged over their records.
-
-    Args:
-        runs: title -> row.
-    """
+def mask_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
+    """How alike and how signed the masks of several rows are, averaged over their records."""
     keys = {
         "mean |correlation| of two masks": "alike",
         "of a mask with its likest": "most_alike",
         "share of negative values": "negative",
     }
     lines = []
-    for title, name in runs.items():
+    for name in rows:
         found = study.measured(name)
         values = {
             text: np.mean([m.get(key, np.nan) for m in found] or [np.nan]) for text, key in keys.items()
         }
-        line = {"model": title} | {t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()}
+        line = {"model": study.paper.title_of(name)} | {
+            t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()
+        }
         lines.append(line | {"seeds": len(found)})
     return pd.DataFrame(lines)
 

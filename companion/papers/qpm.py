@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.claims import Status, holds
-from companion.inputs import TestSet, figure_queries
+from companion.inputs import Inputs, TestSet, figure_queries
 from companion.paper import Cell, Paper, Row
 from companion.presets import Preset
 from companion.published import printed
@@ -83,7 +83,10 @@ def _cells() -> tuple[Cell, ...]:
         "qpm": ("qpm", "default"),
         "agfe-weights-pooled": ("agfe", "gap"),  # not in the paper: the same weights, pooled
         "isa-weights-pooled": ("qpm", "gap"),  # likewise
-        "scores-off-at-test": ("qpm", "part-without-quality"),  # not in the paper: the same weights, all q = 1
+        "scores-off-at-test": (
+            "qpm",
+            "part-without-quality",
+        ),  # not in the paper: the same weights, all q = 1
         "literal-gradient": ("literal-gradient", "default"),  # not in the paper: without deviation D5
     }
     tables = {
@@ -287,7 +290,9 @@ def quality_agreement(
     centred = relative_quality(score, known)
     apart = share - np.nansum(share, axis=1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
     places = np.maximum(known.sum(0, keepdims=True), 1)
-    pair = [(values - np.nansum(values, axis=0, keepdims=True) / places)[known] for values in (centred, apart)]
+    pair = [
+        (values - np.nansum(values, axis=0, keepdims=True) / places)[known] for values in (centred, apart)
+    ]
     weights = score / score.sum(1, keepdims=True)
     entropy = -(weights * np.log(weights)).sum(1) / np.log(score.shape[1])
     return {
@@ -323,7 +328,7 @@ def quality(trained: Trained, *, each: int = 5) -> QualityView:
         chosen = [data.split.query[i] for i in rows]
         titles = tuple(f"person {record.pid}" for record in chosen)
         return QualityView(pictures(chosen), query.visibility["quality"][rows].numpy(), None, titles)
-    share = quality_truth(trained)
+    share = quality_truth(trained.inputs)
     known = truth_of(data.split, data.query.names)
     visible = np.where(np.isnan(share).any(1), np.inf, known["visible_share"].to_numpy() > 0.6)
     rows = []
@@ -339,17 +344,17 @@ def quality(trained: Trained, *, each: int = 5) -> QualityView:
     )
 
 
-def quality_truth(trained: Trained) -> Float[np.ndarray, "Q K"]:
+def quality_truth(inputs: Inputs) -> Float[np.ndarray, "Q K"]:
     """True visible share of each stripe of the occluded queries, NaN where unknown."""
-    holistic, occluded = trained.inputs.pair()
-    return stripe_visibility(occluded, holistic, stripes=trained.run.model_config.parts)
+    holistic, occluded = inputs.pair()
+    return stripe_visibility(occluded, holistic, stripes=inputs.run.model_config.parts)
 
 
 def quality_pairs(trained: Trained) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
     """Log quality less its image's mean, and true visible share, behind objects and behind people."""
     _, data = trained.inputs.pair()
     query, _ = trained.features(data.split.name)
-    share = quality_truth(trained)
+    share = quality_truth(trained.inputs)
     relative = relative_quality(query.visibility["quality"].numpy(), ~np.isnan(share))
     person = behind_person(data)[:, None]
     kinds = np.stack([np.where(chosen, share, np.nan).ravel() for chosen in (~person, person)], 1)

@@ -68,9 +68,7 @@ def open_inputs(study: Study) -> Inputs:
             print(line)
     name = inputs.data.holistic
     print(f"data: {name}, trained on {inputs.train.name} as the paper did; this notebook trains one model")
-    print(
-        f"other rows: `python -m companion run --paper {study.paper.slug} --preset real --dataset {name}`"
-    )
+    print(f"other rows: `python -m companion run --paper {study.paper.slug} --preset real --dataset {name}`")
     return inputs
 
 
@@ -151,7 +149,10 @@ def trace(run: RunConfig) -> pd.DataFrame:
     named = {"backbone": model.backbone} | {
         name: module
         for name, module in own.items()
-        if name not in ("", "head") and id(module) not in inside and name.count(".") <= 1 and _is_called(module)
+        if name not in ("", "head")
+        and id(module) not in inside
+        and name.count(".") <= 1
+        and _is_called(module)
     }
     hooks = [module.register_forward_hook(note(name)) for name, module in named.items()]
     with torch.inference_mode():

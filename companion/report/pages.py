@@ -97,9 +97,7 @@ def _headline(study: Study) -> list[str]:
 # -- the front page -----------------------------------------------------------------------------------
 
 
-def front_page(
-    readme: str, studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
-) -> str:
+def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]) -> str:
     """The README with its findings written anew.
 
     Raises:
@@ -152,7 +150,9 @@ def claim_strip(verdicts: Mapping[str, list[Verdict]]) -> str:
     ]
     for row, (slug, found) in enumerate(verdicts.items()):
         y = row * pitch
-        lines.append(f'<text x="0" y="{y + 22}" font-weight="bold" fill="#26292e">{PAPERS[slug].title}</text>')
+        lines.append(
+            f'<text x="0" y="{y + 22}" font-weight="bold" fill="#26292e">{PAPERS[slug].title}</text>'
+        )
         for column, verdict in enumerate(found):
             lines += _tile(verdict, x=LEFT + column * pitch, y=y)
     x, y = 0, len(verdicts) * pitch + 18

@@ -97,9 +97,7 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     frame = wide(study, table, baseline=baseline, dataset=dataset)
     if frame.empty:
         raise ValueError(f"{study.paper.slug} {table} has no column {dataset!r}")
-    caption = (
-        f"{study.paper.title} {table}: printed (real data) beside ours ({data_label(study)}), percent"
-    )
+    caption = f"{study.paper.title} {table}: printed (real data) beside ours ({data_label(study)}), percent"
     return styled(frame).set_caption(caption)
 
 
