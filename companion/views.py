@@ -21,15 +21,12 @@ from companion.trained import Trained
 from companion.truth import mask_measures, region_names, truth_of
 from reidlib.data.datasets import DATASETS
 from reidlib.data.index import ImageRecord
-from reidlib.data.loading import read_image
+from reidlib.data.loading import read_image, resized
 from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.transforms import MEAN, STD
 from reidlib.evaluation import ranking
 from reidlib.types import Features
 
-from reidlib.data import loading  # TEMP
-
-resized = getattr(loading, "resized", lambda r: cv2.resize(read_image(r.path), (64, 128)))  # TEMP
 Picture = UInt8[np.ndarray, "H W 3"]
 Pictures = UInt8[np.ndarray, "N H W 3"]
 
