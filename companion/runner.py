@@ -429,7 +429,7 @@ def _measures(run: RunConfig, model: nn.Module, name: str, query: Features) -> t
         return truth.part_measures(query, maps(run, model, data.query, name="parts"), data), {}
     if "quality" in query.visibility and name == run.data.test_sets[1]:
         twins = test_set(run.data, whole)
-        heat = maps(run, model, data.query, name="heat") if run.model_config.figure_map == "heat" else None
+        heat = maps(run, model, data.query, name="magnitude") if run.model_config.figure_map == "magnitude" else None
         return truth.stripe_measures(query, data, twins), truth.stripe_values(query, data, twins, heat=heat)
     if run.model_config.figure_map == "masks" and name == run.data.test_sets[1]:
         masks = maps(run, model, data.query, name="masks")

@@ -42,7 +42,7 @@ from reidlib.types import Features
 
 def pictures(images: Sequence[ImageRecord]) -> np.ndarray:
     """The images as stored, at the size of the first. ``[N, H, W, 3]`` uint8 RGB"""
-    read = [cv2.cvtColor(read_image(image.path), cv2.COLOR_BGR2RGB) for image in images]
+    read = [read_image(image.path) for image in images]
     height, width = read[0].shape[:2]
     return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in read])
 

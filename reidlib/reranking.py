@@ -17,9 +17,7 @@ from torch import Tensor
 
 from reidlib.types import Distance, Features
 
-WIDE = (
-    4  # times k1: how many nearest are kept; the sets of a few images reach further, which are measured again
-)
+WIDE = 4  # times k1: how many nearest are kept; where sets reach further, images are measured again
 ROWS = 512  # images at a time while neighbourhoods are compared
 QUERIES = 16  # queries at a time while encodings are compared
 
@@ -58,7 +56,9 @@ def k_reciprocal(
             f"k1 = {k1}, k2 = {k2}, weight = {weight}; expected k1 >= 1, 1 <= k2 <= k1 + 1, 0 <= weight <= 1"
         )
     everyone = _joined(query, gallery)
-    near, original = _nearest(everyone, len(query), distance=distance, count=WIDE * (k1 + 1), block=block)
+    near, original = _nearest_of_everyone(
+        everyone, len(query), distance=distance, count=WIDE * (k1 + 1), block=block
+    )
     sets = _neighbourhoods(near.index, k1=k1)
     values = np.exp(-_measured(sets, near, everyone, distance=distance, block=block))
     encoding = _Sparse(sets.indptr, sets.index, values / np.repeat(sets.sums(values), sets.counts))
@@ -130,7 +130,7 @@ def _joined(query: Features, gallery: Features) -> Features:
     )
 
 
-def _nearest(
+def _nearest_of_everyone(
     everyone: Features, queries: int, *, distance: Distance, count: int, block: int
 ) -> tuple[_Near, Float[Tensor, "Q G"]]:
     """The nearest ``count`` images of every image (or all, if fewer), and the scaled table of queries and gallery."""
