@@ -93,7 +93,7 @@ def ranking(
     for rows, distances in _blocks(query, gallery, distance=distance, block=block):
         for number, row in zip(range(len(query))[rows], distances):
             hits, dropped = (same.position[number][mask[number]] for mask in (same.hit, same.dropped))
-            found = _nearest(row, dropped, count=top)
+            found = _top_of_row(row, dropped, count=top)
             nearest[number, : len(found)] = found
             correct[number, : len(found)] = np.isin(found, hits)
     return nearest, correct
@@ -223,7 +223,7 @@ def _score(
         return np.where(hits > 0, first, 0), (precision * hit).sum(axis=1) / hits, hits / last
 
 
-def _nearest(row: Float[np.ndarray, " G"], dropped: np.ndarray, *, count: int) -> Int[np.ndarray, " n"]:
+def _top_of_row(row: Float[np.ndarray, " G"], dropped: np.ndarray, *, count: int) -> Int[np.ndarray, " n"]:
     """Positions of the smallest values, in the order of a stable sort, without sorting the row."""
     kept = np.delete(np.arange(len(row)), dropped)
     values = row[kept]

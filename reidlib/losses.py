@@ -77,9 +77,9 @@ def hardest(
     Every anchor needs one of each, as batches of several identities with several images have them.
     """
     same = labels[:, None] == labels[None, :]
-    return distances.masked_fill(~same, -torch.inf).argmax(1), distances.masked_fill(same, torch.inf).argmin(
-        1
-    )
+    positive = distances.masked_fill(~same, -torch.inf).argmax(1)
+    negative = distances.masked_fill(same, torch.inf).argmin(1)
+    return positive, negative
 
 
 def pair_weights(visibility: Float[Tensor, "N K"]) -> Float[Tensor, "K N N"]:

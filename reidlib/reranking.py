@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
 from reidlib.types import Distance, Features
 
-WIDE = (
-    4  # times k1: how many nearest are kept; the sets of a few images reach further, which are measured again
-)
+WIDE = 4  # times k1: how many nearest are kept; where sets reach further, images are measured again
 ROWS = 512  # images at a time while neighbourhoods are compared
 QUERIES = 16  # queries at a time while encodings are compared
 
@@ -58,55 +57,20 @@ def k_reciprocal(
             f"k1 = {k1}, k2 = {k2}, weight = {weight}; expected k1 >= 1, 1 <= k2 <= k1 + 1, 0 <= weight <= 1"
         )
     everyone = _joined(query, gallery)
-    near, original = _nearest(everyone, len(query), distance=distance, count=WIDE * (k1 + 1), block=block)
+    near, original = _nearest_of_everyone(
+        everyone, len(query), distance=distance, count=WIDE * (k1 + 1), block=block
+    )
     sets = _neighbourhoods(near.index, k1=k1)
-    values = np.exp(-_measured(sets, near, everyone, distance=distance, block=block))
-    encoding = _Sparse(sets.indptr, sets.index, values / np.repeat(sets.sums(values), sets.counts))
-    if k2 > 1:
-        encoding = _expanded(encoding, near.index[:, :k2])
-    by_column = encoding.transposed(len(query))
+    sets.data = np.exp(-_measured(sets, near, everyone, distance=distance, block=block)).astype(np.float64)
+    sets.data /= np.repeat(sets.sum(1), np.diff(sets.indptr))
+    encoding = _expanded(sets, near.index[:, :k2]) if k2 > 1 else sets
+    by_column = encoding[len(query) :].tocsc()
     for start in range(0, len(query), QUERIES):
         rows = np.arange(start, min(start + QUERIES, len(query)))
         overlap = _overlap(encoding, by_column, rows, gallery=len(gallery))
         jaccard = 1 - overlap / (2 - overlap)  # encodings sum to one, so that max = 2 - min
         original[start:][: len(rows)].mul_(weight).add_(torch.from_numpy(jaccard), alpha=1 - weight)
     return original
-
-
-@dataclass(frozen=True)
-class _Sparse:
-    """Rows of some (column, value) pairs each, columns in increasing order."""
-
-    indptr: Int[np.ndarray, " _"]  # where each row starts, and the end
-    index: Int[np.ndarray, " E"]
-    value: np.ndarray | None = None  # [E]
-
-    @property
-    def counts(self) -> Int[np.ndarray, " N"]:
-        return np.diff(self.indptr)
-
-    @property
-    def row(self) -> Int[np.ndarray, " E"]:
-        """The row of every pair."""
-        return np.repeat(np.arange(len(self.indptr) - 1), self.counts)
-
-    def sums(self, value: np.ndarray) -> np.ndarray:
-        """Sum of each row."""
-        return np.bincount(self.row, weights=value, minlength=len(self.indptr) - 1)
-
-    def pairs(self, rows: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Places of all pairs of some rows (one row may be asked for often), and how many each row has."""
-        counts = self.counts[rows]
-        ends = counts.cumsum()
-        return np.arange(counts.sum()) + np.repeat(self.indptr[rows] - (ends - counts), counts), counts
-
-    def transposed(self, first: int) -> "_Sparse":
-        """The same pairs column by column, without the rows before the ``first``, which becomes number 0."""
-        start = self.indptr[first]
-        column, row = self.index[start:], self.row[start:] - first
-        order = column.argsort(kind="stable")
-        ends = np.bincount(column, minlength=len(self.indptr) - 1).cumsum()
-        return _Sparse(np.concatenate([[0], ends]), row[order], self.value[start:][order])
 
 
 @dataclass(frozen=True)
@@ -130,7 +94,7 @@ def _joined(query: Features, gallery: Features) -> Features:
     )
 
 
-def _nearest(
+def _nearest_of_everyone(
     everyone: Features, queries: int, *, distance: Distance, count: int, block: int
 ) -> tuple[_Near, Float[Tensor, "Q G"]]:
     """The nearest ``count`` images of every image (or all, if fewer), and the scaled table of queries and gallery."""
@@ -174,7 +138,7 @@ def _smallest(
     return index.int(), values
 
 
-def _neighbourhoods(near: Int[np.ndarray, "N W"], *, k1: int) -> _Sparse:
+def _neighbourhoods(near: Int[np.ndarray, "N W"], *, k1: int) -> csr_array:
     """R*: the k-reciprocal neighbours of every image, widened by those neighbours' own of half the size.
 
     A neighbour's set joins if more than two thirds of it are in the image's own.
@@ -199,7 +163,8 @@ def _neighbourhoods(near: Int[np.ndarray, "N W"], *, k1: int) -> _Sparse:
         first[:, 1:] &= merged[:, 1:] != merged[:, :-1]
         columns.append(merged[first])
         counts.append(first.sum(1))
-    return _Sparse(np.concatenate([[0], np.concatenate(counts).cumsum()]), np.concatenate(columns))
+    columns, ends = np.concatenate(columns), np.concatenate(counts).cumsum()
+    return csr_array((np.ones(len(columns)), columns, np.concatenate([[0], ends])), shape=(images, images))
 
 
 def _reciprocal(near: Int[np.ndarray, "N W"], count: int) -> tuple[np.ndarray, Bool[np.ndarray, "N K"]]:
@@ -224,13 +189,14 @@ def _member(wanted: Int[np.ndarray, "b K H"], own: Int[np.ndarray, "b K"]) -> Bo
 
 
 def _measured(
-    sets: _Sparse, near: _Near, everyone: Features, *, distance: Distance, block: int
+    sets: csr_array, near: _Near, everyone: Features, *, distance: Distance, block: int
 ) -> Float[np.ndarray, " E"]:
     """Scaled distance of every pair of a sparse table; rows that reach beyond the kept ones are measured again."""
     images = len(near.index)
     keys = (near.index.astype(np.int64) + images * np.arange(images)[:, None]).ravel()
     order = keys.argsort()
-    wanted = sets.index + images * sets.row.astype(np.int64)
+    row = np.repeat(np.arange(images), np.diff(sets.indptr))
+    wanted = sets.indices + images * row
     place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
     values, known = near.distance.ravel()[place], keys[place] == wanted
     for start in range(0, images, block):
@@ -239,40 +205,42 @@ def _measured(
         places = places[~known[places]]
         if not len(places):
             continue
-        lacking, which = np.unique(sets.row[places], return_inverse=True)
+        lacking, which = np.unique(row[places], return_inverse=True)
         table = distance(everyone[torch.from_numpy(lacking)], everyone).detach().cpu().numpy()
-        values[places] = table[which, sets.index[places]] / near.largest[lacking][which]
+        values[places] = table[which, sets.indices[places]] / near.largest[lacking][which]
     return values
 
 
-def _expanded(encoding: _Sparse, near: Int[np.ndarray, "N k2"]) -> _Sparse:
+def _expanded(encoding: csr_array, near: Int[np.ndarray, "N k2"]) -> csr_array:
     """Each image's encoding averaged with those of its nearest (local query expansion).
 
     Source: Zhong et al., Eq. 11.
     """
     images, k2 = near.shape
-    parts = []
-    for start in range(0, images, ROWS):
-        rows = near[start : start + ROWS]
-        places, counts = encoding.pairs(rows.ravel())
-        row = np.repeat(np.repeat(np.arange(len(rows)), k2), counts)
-        keys, which = np.unique(row * images + encoding.index[places], return_inverse=True)
-        value = np.bincount(which, weights=encoding.value[places]) / k2
-        parts.append((np.bincount(keys // images, minlength=len(rows)), keys % images, value))
-    counts, index, value = (np.concatenate(part) for part in zip(*parts))
-    return _Sparse(np.concatenate([[0], counts.cumsum()]), index, value)
+    ends = np.arange(0, near.size + 1, k2)
+    total = csr_array((np.ones(near.size), near.ravel(), ends), shape=(images, images)) @ encoding
+    total.data /= k2
+    total.sort_indices()
+    return total
+
+
+def _places(matrix: csr_array | csc_array, lines: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the entries of some rows (columns of a csc), which may be asked for often; and how many each has."""
+    counts = np.diff(matrix.indptr)[lines]
+    ends = counts.cumsum()
+    return np.arange(counts.sum()) + np.repeat(matrix.indptr[lines] - (ends - counts), counts), counts
 
 
 def _overlap(
-    encoding: _Sparse, by_column: _Sparse, rows: Int[np.ndarray, " q"], *, gallery: int
+    encoding: csr_array, by_column: csc_array, rows: Int[np.ndarray, " q"], *, gallery: int
 ) -> Float[np.ndarray, "q G"]:
     """Sum over columns of the smaller of two encodings, for some queries and every gallery image.
 
     Source: Zhong et al., Eq. 9 and 10.
     """
-    mine, counts = encoding.pairs(rows)
-    theirs, times = by_column.pairs(encoding.index[mine])
-    target = np.repeat(np.repeat(np.arange(len(rows)), counts), times) * gallery + by_column.index[theirs]
-    smaller = np.minimum(np.repeat(encoding.value[mine], times), by_column.value[theirs])
+    mine, counts = _places(encoding, rows)
+    theirs, times = _places(by_column, encoding.indices[mine])
+    target = np.repeat(np.repeat(np.arange(len(rows)), counts), times) * gallery + by_column.indices[theirs]
+    smaller = np.minimum(np.repeat(encoding.data[mine], times), by_column.data[theirs])
     total = np.bincount(target, weights=smaller, minlength=len(rows) * gallery)
     return total.astype(np.float32).reshape(len(rows), gallery)

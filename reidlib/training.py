@@ -435,7 +435,7 @@ def extract(
         ValueError: a name that the model does not return, or an embedding that is not finite.
     """
     outputs = [
-        (_kept(output.embeddings, embeddings), _kept(output.visibility, None))
+        (_selected(output.embeddings, embeddings), _selected(output.visibility, None))
         for output in _outputs(model, stack, groups=groups, device=device, batch=batch)
     ]
     named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
@@ -465,7 +465,7 @@ def extract_maps(
         ValueError: the model returns no map of that name.
     """
     outputs = _outputs(model, stack, groups=groups, device=device, batch=batch)
-    return torch.cat([_kept(output.maps, {name})[name] for output in outputs])
+    return torch.cat([_selected(output.maps, {name})[name] for output in outputs])
 
 
 def _outputs(
@@ -483,7 +483,7 @@ def _outputs(
         model.train(training)
 
 
-def _kept(tensors: dict[str, Tensor], names: set[str] | None) -> dict[str, Tensor]:
+def _selected(tensors: dict[str, Tensor], names: set[str] | None) -> dict[str, Tensor]:
     unknown = (names or set()) - tensors.keys()
     if unknown:
         raise ValueError(f"the model returns no {sorted(unknown)}; expected some of {sorted(tensors)}")

@@ -215,29 +215,27 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
     image = read_image(record.path)
     if image is None:
         raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
-    height, width = size
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    resized = cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    picture = resized[:, :, ::-1].transpose(2, 0, 1)  # [3, H, W]
+    stored, (height, width) = image.shape[:2], size
+    shrinks = stored[0] >= height and stored[1] >= width
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    picture = image.transpose(2, 0, 1)  # [3, H, W]
     if record.mask is None:
         return (picture,)
-    mask = read_mask(record.mask, size=image.shape[:2])
+    mask = read_mask(record.mask, size=stored)
     if _has_fields(record):
         return picture, shrink_fields(mask, size=size)
     return picture, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
-    """The decoded image (blue first), None if the file is unreadable or truncated."""
-    return _imread(path, cv2.IMREAD_COLOR)
+    """The decoded image (RGB), None if the file is unreadable or truncated."""
+    image = _imread(path, cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> UInt8[np.ndarray, "H W 3"]:
     """The picture of one image at a common size, for figures."""
-    image = cv2.cvtColor(read_image(record.path), cv2.COLOR_BGR2RGB)
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return cv2.resize(read_image(record.path), size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:

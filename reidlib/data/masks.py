@@ -71,7 +71,9 @@ LIMBS = (
 CELL = 4
 """Side in pixels of a cell of part targets and of stored fields (released code: a quarter of the image)."""
 
-_SHARPNESS = 15.0  # factor of the released softmax over part confidences
+SHARPNESS = 15.0
+"""Factor of the softmax that makes probabilities of part confidences (released code)."""
+
 _THRESHOLD = 0.5  # confidence under which a pixel is background
 
 
@@ -265,7 +267,7 @@ def group_fields(
     parts = [fields[:, list(channels)].amax(1) for channels in groups.channels]
     confidence = torch.stack(parts, 1).clamp(0, 1)  # [N, K, H, W]
     background = (confidence.amax(1, keepdim=True) < _THRESHOLD).to(confidence)
-    return (_SHARPNESS * torch.cat([background, confidence], 1)).softmax(1)  # [N, K+1, H, W]
+    return (SHARPNESS * torch.cat([background, confidence], 1)).softmax(1)  # [N, K+1, H, W]
 
 
 def field_targets(

@@ -97,7 +97,7 @@ def estimate(
     if image is None:
         raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
     height, width = image.shape[:2]
-    tensor = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1).to(device) / 255
+    tensor = torch.from_numpy(image).permute(2, 0, 1).to(device) / 255
     found = {name: value.cpu() for name, value in detector([tensor])[0].items()}
     if not len(found["keypoints"]):
         return draw_fields(np.zeros((17, 2)), np.zeros(17), size=(height, width))

@@ -129,10 +129,8 @@ def _boxes(count: int, *, kind: str, generator: Generator) -> Float[Tensor, "{co
         side = torch.where(chance[:, 4] < 0.5, 1 / 1.125, 1.0)
         sides = torch.stack([side, side], 1)
     else:
-        area, stretch = (
-            0.5 + chance[:, 2] / 2,
-            (4 / 3) ** (chance[:, 3] - 0.5),
-        )  # of height over width: squared
+        area = 0.5 + chance[:, 2] / 2
+        stretch = (4 / 3) ** (chance[:, 3] - 0.5)  # the root of how much height over width changes
         sides = torch.stack([area.sqrt() * stretch, area.sqrt() / stretch], 1).clamp_max(1)
     return torch.cat([chance[:, :2] * (1 - sides), sides], 1)
 
@@ -191,7 +189,7 @@ def apply(
     labels = masks if masks is not None and masks.ndim == 3 else None
     layers = images if labels is None else torch.cat([images, labels[:, None]], 1)
     moved = _moved(layers, draws, cell=1)  # [N, 3 or 4, H, W]
-    kept = _kept(draws, images.shape[-2:], cell=1)  # [N, H, W]
+    kept = _not_erased(draws, images.shape[-2:], cell=1)  # [N, H, W]
     share, fill = kept[:, None].float(), _channels(ERASED, images.device)
     pictures = moved[:, :3] if colours is None else colours(moved[:, :3])
     pictures = normalise(pictures).mul_(share).add_(fill * (1 - share))
@@ -202,7 +200,7 @@ def apply(
     cell = images.shape[-1] // masks.shape[-1]
     fields = _moved(masks, draws, cell=cell)
     fields = torch.where(draws[:, 2, None, None, None] > 0, swap_fields(fields), fields)
-    return pictures, fields * _kept(draws, images.shape[-2:], cell=cell)[:, None]
+    return pictures, fields * _not_erased(draws, images.shape[-2:], cell=cell)[:, None]
 
 
 def _moved(
@@ -216,7 +214,7 @@ def _moved(
     return _gather(layers, y // cell, torch.where(flip > 0, width - 1 - x, x) // cell)
 
 
-def _kept(draws: Int[Tensor, "N 7"], size: tuple[int, int], *, cell: int) -> Bool[Tensor, "N h w"]:
+def _not_erased(draws: Int[Tensor, "N 7"], size: tuple[int, int], *, cell: int) -> Bool[Tensor, "N h w"]:
     """Where nothing is erased."""
     top, left, rows, columns = (column[:, None] for column in draws.unbind(1)[3:])
     y = torch.arange(0, size[0], cell, device=draws.device)[None]

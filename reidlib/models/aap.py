@@ -52,9 +52,7 @@ class Config(ModelConfig):
     """An AaP-ReID network; the default is the proposed one, the other values make the rows of Tables 1 to 3."""
 
     last_stride: Literal[1, 2] = 1  # of the last stage
-    reset_shortcut: bool = (
-        False  # the released code gives that stage's shortcut fresh weights with the stride
-    )
+    reset_shortcut: bool = False  # whether its shortcut starts afresh with that stride (released code)
     band: bool = True  # batch norm and ReLU before the global pooling, dropout behind it
     attention: Literal["none", "bam", "sp", "eca", "cwa-add", "cwa-mul"] = "cwa-mul"
     everywhere: bool = False  # attention in all four stages, not in the last two

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from reidlib.backbones import build_backbone
+from reidlib.data.masks import SHARPNESS
 from reidlib.distances import euclidean, part_euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, Reduction, global_pool, stripe_maps, weighted_pool
 from reidlib.losses import (
@@ -32,11 +33,10 @@ from reidlib.losses import (
 from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
-G, F, C, P = "global", "foreground", "concat", "parts"
+GLOBAL, FOREGROUND, CONCAT, PARTS = "global", "foreground", "concat", "parts"
 THRESHOLD = 0.4  # of the printed visibility rule, Eq. 4
 Masks = Float[Tensor, "N M _ _"] | None  # soft part maps of any size, background first
 Terms = dict[str, Float[Tensor, ""]]
-SHARPNESS = 15.0  # of the softmax that turns given masks into attention (released code)
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,26 @@ class Objective:
     triplet: tuple[str, ...] = ()  # likewise
 
     def __post_init__(self):
-        unknown = sorted({*self.identity, *self.triplet} - {G, F, C, P})
-        if unknown:
-            raise ValueError(f"identity, triplet: unknown embeddings {unknown}; expected {[G, F, C, P]}")
+        known = (GLOBAL, FOREGROUND, CONCAT, PARTS)
+        if unknown := sorted({*self.identity, *self.triplet} - {*known}):
+            raise ValueError(f"identity, triplet: unknown embeddings {unknown}; expected {[*known]}")
 
 
 GILT_GRID = {  # Table 4
-    "gilt": Objective((G, F, C), (P,)),
-    "pcb": Objective((P,), ()),
-    "idx1": Objective((P,), (G, F, C)),
-    "idx2": Objective((G, F, C, P), (G, F, C, P)),
-    "idx3": Objective((G, F, C, P), ()),
-    "idx4": Objective((), (G, F, C, P)),
-    "idx5": Objective((G, F, C, P), (P,)),
-    "idx6": Objective((G, F), (P,)),
-    "idx7": Objective((G, C), (P,)),
-    "idx8": Objective((F, C), (P,)),
-    "idx9": Objective((G, F, C), (C, P)),
-    "idx10": Objective((G, F, C), (F, P)),
-    "idx11": Objective((G, F, C), (G, P)),
-    "idx12": Objective((G, F, C), (C,)),
+    "gilt": Objective((GLOBAL, FOREGROUND, CONCAT), (PARTS,)),
+    "pcb": Objective((PARTS,), ()),
+    "idx1": Objective((PARTS,), (GLOBAL, FOREGROUND, CONCAT)),
+    "idx2": Objective((GLOBAL, FOREGROUND, CONCAT, PARTS), (GLOBAL, FOREGROUND, CONCAT, PARTS)),
+    "idx3": Objective((GLOBAL, FOREGROUND, CONCAT, PARTS), ()),
+    "idx4": Objective((), (GLOBAL, FOREGROUND, CONCAT, PARTS)),
+    "idx5": Objective((GLOBAL, FOREGROUND, CONCAT, PARTS), (PARTS,)),
+    "idx6": Objective((GLOBAL, FOREGROUND), (PARTS,)),
+    "idx7": Objective((GLOBAL, CONCAT), (PARTS,)),
+    "idx8": Objective((FOREGROUND, CONCAT), (PARTS,)),
+    "idx9": Objective((GLOBAL, FOREGROUND, CONCAT), (CONCAT, PARTS)),
+    "idx10": Objective((GLOBAL, FOREGROUND, CONCAT), (FOREGROUND, PARTS)),
+    "idx11": Objective((GLOBAL, FOREGROUND, CONCAT), (GLOBAL, PARTS)),
+    "idx12": Objective((GLOBAL, FOREGROUND, CONCAT), (CONCAT,)),
 }
 
 
@@ -139,7 +139,7 @@ class Config(ModelConfig):
     @property
     def holistic(self) -> tuple[str, ...]:
         """The whole-image embeddings; PCB has no foreground."""
-        return (G, C) if self.attention == "stripes" else (G, F, C)
+        return (GLOBAL, CONCAT) if self.attention == "stripes" else (GLOBAL, FOREGROUND, CONCAT)
 
     @property
     def mask_parts(self) -> int | None:
@@ -154,12 +154,12 @@ class Config(ModelConfig):
     @property
     def figure_map(self) -> str | None:
         """The map that records keep of the figure queries."""
-        return None if self.attention == "stripes" else P
+        return None if self.attention == "stripes" else PARTS
 
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with, the default first."""
         if self.attention == "stripes":
-            default, names = Scoring("concat", ()), ["parts-no-visibility", G, C]
+            default, names = Scoring("concat", ()), ["parts-no-visibility", GLOBAL, CONCAT]
         else:
             default = Scoring(visibility=self.visibility)
             missing = {f"part-{k}" for k in range(self.parts + 1, 12)}
@@ -176,11 +176,11 @@ class PartHead(nn.Module):
     def __init__(self, config: Config, *, channels: int, identities: int):
         super().__init__()
         self.config = config
-        dim, pooled = config.dim, [name for name in (*config.holistic, P) if name != C]
+        dim, pooled = config.dim, [name for name in (*config.holistic, PARTS) if name != CONCAT]
         self.reduce = nn.ModuleDict({name: Reduction(channels, dim) for name in pooled})  # one for all parts
-        widths = {G: dim, F: dim, C: config.parts * dim}
+        widths = {GLOBAL: dim, FOREGROUND: dim, CONCAT: config.parts * dim}
         self.identify = nn.ModuleDict({n: IdentityHead(widths[n], identities) for n in config.holistic})
-        if P in config.objective.identity:
+        if PARTS in config.objective.identity:
             self.identify_parts = nn.ModuleList(IdentityHead(dim, identities) for _ in range(config.parts))
         if config.attention == "learned":
             convolution = nn.Conv2d(channels, config.parts + 1, 1)
@@ -190,27 +190,27 @@ class PartHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "N C h w"], masks: Masks = None) -> ReIDOutput:
         """Attend, pool and embed; the output is described at ``BPBreID``."""
-        logits, maps = self._attend(features, masks)  # [N, K+1, h, w]
+        logits, maps = self.attend(features, masks)  # [N, K+1, h, w]
         parts = weighted_pool(features, maps[:, 1:])  # [N, K, C], Eq. 3
-        parts = self.reduce[P](rearrange(parts, "n k c -> (n k) c"))  # [N*K, D]
+        parts = self.reduce[PARTS](rearrange(parts, "n k c -> (n k) c"))  # [N*K, D]
         parts = rearrange(parts, "(n k) d -> n k d", n=len(features))  # [N, K, D]
-        embeddings = {G: self.reduce[G](global_pool(features))}  # [N, D]
-        if F in self.config.holistic:
+        embeddings = {GLOBAL: self.reduce[GLOBAL](global_pool(features))}  # [N, D]
+        if FOREGROUND in self.config.holistic:
             foreground = maps[:, 1:].amax(1, keepdim=True)  # [N, 1, h, w]
             pooled = weighted_pool(features, foreground, average=self.config.foreground_pooling)  # [N, 1, C]
-            embeddings[F] = self.reduce[F](pooled[:, 0])  # [N, D]
-        embeddings[C] = rearrange(parts, "n k d -> n (k d)")  # [N, K*D]
+            embeddings[FOREGROUND] = self.reduce[FOREGROUND](pooled[:, 0])  # [N, D]
+        embeddings[CONCAT] = rearrange(parts, "n k d -> n (k d)")  # [N, K*D]
         necked = {}
         for name in self.config.holistic:
             necked[f"{name}_bn"], logits[name] = self.identify[name](embeddings[name])
-        if P in self.config.objective.identity:
+        if PARTS in self.config.objective.identity:
             scores = [head(part)[1] for head, part in zip(self.identify_parts, parts.unbind(1))]
-            logits[P] = torch.stack(scores, dim=1)  # [N, K, I]
-        return ReIDOutput(embeddings | necked | {P: parts}, self._visibility(maps), logits, {P: maps})
+            logits[PARTS] = torch.stack(scores, dim=1)  # [N, K, I]
+        return ReIDOutput(embeddings | necked | {PARTS: parts}, self.visibility(maps), logits, {PARTS: maps})
 
     def loss(self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Masks = None) -> Terms:
         """Weighted loss terms of the objective (Eq. 5); their sum is the total."""
-        config, terms, absent = self.config, {}, {F} - {*self.config.holistic}
+        config, terms, absent = self.config, {}, {FOREGROUND} - {*self.config.holistic}
         for name in config.objective.identity:
             if name not in absent:
                 terms[f"id_{name}"] = identity_loss(output.logits[name], labels, smoothing=config.smoothing)
@@ -223,7 +223,7 @@ class PartHead(nn.Module):
             terms["attention"] = config.attention_weight * pixels
         return terms
 
-    def _attend(
+    def attend(
         self, features: Float[Tensor, "N C h w"], masks: Masks
     ) -> tuple[dict[str, Tensor], Float[Tensor, "N M h w"]]:
         """Pixel logits, if learned, and the K+1 attention maps."""
@@ -235,7 +235,8 @@ class PartHead(nn.Module):
         sharp = (SHARPNESS * self._checked(masks)).softmax(1)
         return {}, interpolate(sharp, size=features.shape[-2:], mode="bilinear", align_corners=True)
 
-    def _visibility(self, maps: Float[Tensor, "N M h w"]) -> dict[str, Float[Tensor, "N K"]]:
+    def visibility(self, maps: Float[Tensor, "N M h w"]) -> dict[str, Float[Tensor, "N K"]]:
+        """Which parts some cell is likeliest to show, and how likely the likeliest cell is; none for stripes."""
         if self.config.attention == "stripes":
             return {}
         maps = maps.detach()
@@ -245,7 +246,7 @@ class PartHead(nn.Module):
 
     def _triplet(self, output: ReIDOutput, labels: Int[Tensor, " N"], *, name: str) -> Float[Tensor, ""]:
         embedding, valid = output.embeddings[name], None
-        if name != P:
+        if name != PARTS:
             distances = euclidean(embedding, embedding)  # [N, N]
         else:
             distances = part_euclidean(embedding, embedding)  # [K, N, N]
@@ -318,7 +319,7 @@ def _slots(features: Features, scoring: Scoring) -> tuple[Float[Tensor, "N _"], 
     whole = () if scoring.holistic is None else (features.embeddings[scoring.holistic],)
     if scoring.parts == ():
         return whole
-    parts = features.embeddings[P].unbind(1)
+    parts = features.embeddings[PARTS].unbind(1)
     return whole + (parts if scoring.parts == "all" else tuple(parts[k - 1] for k in scoring.parts))
 
 

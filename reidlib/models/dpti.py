@@ -246,9 +246,8 @@ class DPTI(nn.Module):
         """Identity, triplet and diversity (Eq. 9)."""
         config, (logits,) = self.config, output.logits.values()
         identities = logits.shape[-1]
-        smoothing = (
-            config.smoothing * identities / (identities - 1)
-        )  # the true class keeps 1 - epsilon, as there
+        # in fast-reid's form, where the true class keeps 1 - epsilon
+        smoothing = config.smoothing * identities / (identities - 1)
         terms = {"id": identity_loss(logits, labels, smoothing=smoothing)}
         descriptor = output.embeddings["descriptor"]
         if not config.joint:  # every block mined apart

@@ -159,9 +159,9 @@ class PAN(nn.Module):
         if config.masks == "stripes":
             made, pooled = {}, stripe_pool(local, stripes=config.parts)  # [N, K, C]
         else:
-            made = {"masks": self._masks(features[config.mask_source])}  # [N, K, h, w]
+            made = {"masks": self.predict_masks(features[config.mask_source])}  # [N, K, h, w]
             pooled = signed_pool(local, made["masks"])  # [N, K, C], Eq. 3
-        parts = self._embed(pooled)  # [N, K, D]
+        parts = self.embed_parts(pooled)  # [N, K, D]
         pooled = whole.amax((-2, -1)) if config.pooling == "max" else global_pool(whole)  # [N, C]
         embedding = self.embed_global(pooled)  # [N, N_g]
         neck, logits = self.identify(embedding)
@@ -201,11 +201,11 @@ class PAN(nn.Module):
         name = scoring.embedding
         return visible_part_distance([query.embeddings[name]], [gallery.embeddings[name]])
 
-    def _masks(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N K h w"]:
+    def predict_masks(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N K h w"]:
         masks = self.make_masks(features)  # Eq. 1
         return masks.softmax(1) if self.config.masks == "softmax" else masks
 
-    def _embed(self, pooled: Float[Tensor, "N K C"]) -> Float[Tensor, "N K D"]:
+    def embed_parts(self, pooled: Float[Tensor, "N K C"]) -> Float[Tensor, "N K D"]:
         if self.config.shared:
             return self.embed[0](pooled)
         return torch.stack([embed(part) for embed, part in zip(self.embed, pooled.unbind(1))], dim=1)

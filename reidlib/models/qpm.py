@@ -93,7 +93,7 @@ class Config(ModelConfig):
     @property
     def figure_map(self) -> str | None:
         """The map that records keep of the figure queries (Figure 5)."""
-        return None if self.global_feature == "none" else "heat"
+        return None if self.global_feature == "none" else "magnitude"
 
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with, the default first."""
@@ -175,9 +175,8 @@ class CBAMSA(nn.Module):
         self.layers = nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1))
 
     def forward(self, features: Float[Tensor, "N D h w"]) -> Float[Tensor, "N 1 h w"]:
-        pooled = torch.cat(
-            [features.amax(1, keepdim=True), features.mean(1, keepdim=True)], 1
-        )  # [N, 2, h, w]
+        pooled = [features.amax(1, keepdim=True), features.mean(1, keepdim=True)]
+        pooled = torch.cat(pooled, dim=1)  # [N, 2, h, w]
         return self.layers(pooled).sigmoid()  # [N, 1, h, w]
 
 
@@ -278,9 +277,8 @@ def adaptive_distance(
         p, g, rows, columns = map(full_precision, (query, gallery, query_quality, gallery_quality))
         p, g = p * rows[:, :, None], g * columns[:, :, None]  # each score once; the other's follows
         stripes = gallery.shape[1]
-        between = (rearrange(p, "q k d -> (q k) d") @ rearrange(g, "g l d -> (g l) d").mT).view(
-            len(query), stripes, len(gallery), stripes
-        )  # [Q, K, G, K], q_k^p q_l^g B_kl
+        between = rearrange(p, "q k d -> (q k) d") @ rearrange(g, "g l d -> (g l) d").mT
+        between = between.view(len(query), stripes, len(gallery), stripes)  # [Q, K, G, K], q_k^p q_l^g B_kl
         cosine = torch.einsum("qkgl,gk,ql->qg", between, columns, rows)
         pair = [torch.einsum("nk,nl->nkl", q, q).flatten(1) for q in (rows, columns)]  # [N, K*K]
         own = [torch.einsum("nkd,nld->nkl", x, x).flatten(1) for x in (p, g)]
@@ -307,7 +305,7 @@ class QPM(nn.Module):
     Embeddings: ``parts`` ``[N, K, D]`` (f_k) and, of the global branch, ``stripes`` ``[N, K, D_g]`` (the
     attended g_k) and ``global`` ``[N, D_g]`` (their map's mean); there is no BN-neck. Visibility: ``quality``.
     Logits: ``parts``, ``isa`` (of the reduced feature), ``stripes`` or ``global``. Maps: ``attention``
-    ``[N, 1, h, w]`` and ``heat``, the mean magnitude of the attended map (Figure 5).
+    ``[N, 1, h, w]`` and ``magnitude``, the channels' mean magnitude of the attended map (Figure 5).
     """
 
     Config = Config
@@ -354,9 +352,8 @@ class QPM(nn.Module):
         """The terms of Eq. 14 that the config has, each with weight 1."""
         config, terms = self.config, {}
         if config.part_branch:
-            terms["id_parts"] = config.parts * identity_loss(
-                output.logits["parts"], labels, smoothing=0.0
-            )  # Eq. 1
+            mean = identity_loss(output.logits["parts"], labels, smoothing=0.0)
+            terms["id_parts"] = config.parts * mean  # Eq. 1
             if config.triplet:
                 distances = self._distances(output, "part")
                 terms["triplet_parts"] = self._triplet(distances, labels)  # Eq. 3
@@ -393,7 +390,7 @@ class QPM(nn.Module):
             maps["attention"] = self.attend(features)  # [N, 1, h, w]
             base = 1 if config.attention == "ra" else 0  # each in its native form
             features = (base + maps["attention"]) * features  # [N, D, h, w]
-        maps["heat"] = features.detach().abs().mean(1, keepdim=True)  # [N, 1, h, w]
+        maps["magnitude"] = features.detach().abs().mean(1, keepdim=True)  # [N, 1, h, w]
         stripes = stripe_pool(features, stripes=config.parts)  # [N, K, D]
         pooled = global_pool(features)  # [N, D]
         match config.global_feature:
@@ -471,7 +468,7 @@ def refined_distance(query: Features, gallery: Features, *, scoring: Scoring) ->
     """
     coarse = QPM.distance(query, gallery, scoring=Scoring("part", quality=scoring.quality))  # [Q, G]
     top = min(scoring.top, len(gallery))
-    columns = _nearest(coarse, count=top).nonzero()[:, 1].view(len(query), top)
+    columns = _among_nearest(coarse, count=top).nonzero()[:, 1].view(len(query), top)
     rows, scores = _quality(query, scoring), _quality(gallery, scoring)
     images, stripes = query.embeddings["stripes"], gallery.embeddings["stripes"]
     fine = torch.stack(
@@ -490,7 +487,7 @@ def _against(
     return 1 - torch.cosine_similarity(left, right, eps=EPSILON)
 
 
-def _nearest(distances: Float[Tensor, "Q G"], *, count: int) -> Bool[Tensor, "Q G"]:
+def _among_nearest(distances: Float[Tensor, "Q G"], *, count: int) -> Bool[Tensor, "Q G"]:
     """Which gallery images are among a query's nearest; ties by gallery order."""
     farthest = distances.topk(count, largest=False).values.amax(1, keepdim=True)  # [Q, 1]
     nearer, tied = distances < farthest, distances == farthest

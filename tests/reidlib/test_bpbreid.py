@@ -92,7 +92,7 @@ def test_visibility_rules_of_both_readings():
     maps = torch.tensor(
         [[[[0.46, 0.31], [0.90, 0.50]], [[0.45, 0.31], [0.05, 0.30]], [[0.09, 0.38], [0.05, 0.20]]]]
     )
-    visibility = filled_head(TINY)._visibility(maps)
+    visibility = filled_head(TINY).visibility(maps)
     close(visibility["argmax"], [[0.0, 1.0]])
     close(visibility["soft"], [[0.45, 0.38]])
     assert (visibility["soft"] > 0.4).tolist() == [[True, False]]

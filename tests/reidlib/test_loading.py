@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reidlib.data.index import ImageRecord
-from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches, load_stack
+from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches, load_stack, read_image, resized
 from reidlib.data.masks import groups, part_targets
 from reidlib.data.transforms import Augment, normalise
 
@@ -59,6 +59,31 @@ def test_bank_holds_what_the_files_show(stack, records):
     part = stack[torch.tensor([3, 1])]
     assert part.names == ("0003.jpg", "0001.jpg")
     assert torch.equal(part.images[0], stack.images[3])
+
+
+def naive_decode(path, size):
+    """What OpenCV makes of a file, with the channels turned at the very end."""
+    image = cv2.imread(str(path))
+    shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
+    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return torch.from_numpy(small[:, :, ::-1].copy()).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
+@pytest.mark.parametrize(
+    ("stored", "size"), [((37, 21), (16, 8)), ((37, 21), (64, 32)), ((37, 21), (37, 21))]
+)
+def test_decoded_pixels_are_those_of_opencv(tmp_path, cache, suffix, stored, size):
+    rng, records = np.random.default_rng(0), []
+    for number, shape in enumerate([(*stored, 3), (*stored, 3), stored]):  # the last is grey
+        path = tmp_path / f"{number}{suffix}"
+        cv2.imwrite(str(path), rng.integers(0, 256, shape, np.uint8))
+        records.append(ImageRecord(path, 1, 1))
+    found = load_stack(records, size=size, cache=cache).images
+    assert torch.equal(found, torch.stack([naive_decode(record.path, size) for record in records]))
+    for record in records:
+        for picture, wanted in ((read_image(record.path), stored), (resized(record, size=(16, 8)), (16, 8))):
+            assert torch.equal(torch.from_numpy(picture).permute(2, 0, 1), naive_decode(record.path, wanted))
 
 
 def test_second_call_reads_the_cache(stack, records, cache):

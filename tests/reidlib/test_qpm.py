@@ -138,7 +138,7 @@ def test_refinement_example(top: int, order: list[int], monkeypatch: pytest.Monk
 
 def test_nearest_takes_ties_in_gallery_order() -> None:
     distances = torch.tensor([[0.5, 0.1, 0.5, 0.5, 0.1], [0.2] * 5])
-    chosen = qpm._nearest(distances, count=3)
+    chosen = qpm._among_nearest(distances, count=3)
     assert chosen.tolist() == [[True, True, False, False, True], [True, True, True, False, False]]
 
 
