@@ -76,7 +76,7 @@ def behind_person(data: TestSet) -> Bool[np.ndarray, " Q"]:
 
 def mass(maps: Float[Tensor, "N K h w"], region: Bool[Tensor, "N H W"]) -> Float[Tensor, "N K"]:
     """Share of each map, which sums to one, that lies within a region of its image."""
-    share = adaptive_avg_pool2d(region.float()[:, None], maps.shape[-2:])[:, 0]  # [N, h, w]
+    share = adaptive_avg_pool2d(region.to(maps.dtype)[:, None], maps.shape[-2:])[:, 0]  # [N, h, w]
     return torch.einsum("nkhw,nhw->nk", maps, share)
 
 
@@ -97,7 +97,7 @@ def mask_regions(
     if not len(masks):
         return np.full((masks.shape[1], count), np.nan)
     shares = torch.stack(  # image by image: the one-hot regions of all would be large
-        [adaptive_avg_pool2d((labels == numbers).float(), masks.shape[-2:]) for labels in regions]
+        [adaptive_avg_pool2d((labels == numbers).to(masks.dtype), masks.shape[-2:]) for labels in regions]
     )  # [N, R, h, w]
     size = shares.sum((2, 3))  # [N, R]
     scaled = masks / masks.abs().mean((2, 3), keepdim=True).clamp_min(1e-12)

@@ -25,6 +25,7 @@ from companion.trained import Trained, initial
 from companion.truth import VISIBLE, true_visibility
 from companion.views import SlotView, figure_pictures, part_names
 from reidlib.data.masks import groups
+from reidlib.distances import full_precision
 from reidlib.models import bpbreid, pcb
 from reidlib.models.bpbreid import GILT_GRID, Config
 from reidlib.training import TrainConfig
@@ -188,7 +189,7 @@ def attention_iou(
         K values in [0, 1]; NaN for a part that is never there and never attended.
     """
     parts = maps.shape[1]
-    upsampled = interpolate(maps.float(), size=labels.shape[-2:], mode="bilinear", align_corners=True)
+    upsampled = interpolate(full_precision(maps), size=labels.shape[-2:], mode="bilinear", align_corners=True)
     attended = upsampled.argmax(1)  # [N, H, W]
     true = lookup.to(labels.device)[labels.long()].long()  # [N, H, W]
     pairs = torch.bincount((attended * parts + true).flatten(), minlength=parts * parts)
