@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     rank.add_argument(
         "--euclidean", action="store_true", help="compare features as they are, not their cosine"
     )
+    rank.add_argument(
+        "--trapezoid",
+        action="store_true",
+        help="also print mAP by the trapezoid rule, as Oxford's toolbox and much of the field's code have it",
+    )
     rank.add_argument("--figure", type=Path, default=Path("ranking.png"), help="where the gallery is drawn")
     rank.add_argument("--queries", type=int, default=6, help="rows of the figure")
     rank.add_argument("--top", type=int, default=10, help="gallery images in a row")
@@ -99,7 +104,10 @@ def _rank(options: argparse.Namespace) -> int:
             weights=options.weights,
             synthetic=options.synthetic,
         )
-    print(search.table(searched.metrics()).to_string(index=False))
+    table = search.table(searched.metrics())
+    if options.trapezoid:
+        table["mAP (trapezoid)"] = search.table(searched.metrics(trapezoid=True))["mAP"]
+    print(table.to_string(index=False))
     figure = searched.figure(queries=options.queries, top=options.top)
     figure.savefig(options.figure, dpi=150)
     print(f"protocol {split.protocol.value}; ranked gallery: {options.figure}")

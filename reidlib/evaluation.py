@@ -42,7 +42,7 @@ def evaluate(
         protocol: which gallery images count for a query.
         block: queries per call of ``distance``; bounds the memory, does not change the result.
         trapezoid: average precision as the area under the interpolated curve, as Oxford's buildings
-            toolbox has it, instead of the mean precision at each hit.
+            toolbox has it, instead of the mean precision at each hit; ``python -m reidlib rank --trapezoid``.
 
     Returns:
         Metrics per query; a query without a match has rank 0 and NaN for the rest.

@@ -26,6 +26,8 @@ from reidlib.types import Distance, Features, Metrics, ReIDOutput
 SIZE = (256, 128)
 """Height and width of the images that a backbone sees; a trained model knows its own."""
 
+LONGEST = 18  # characters of a title
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -36,9 +38,11 @@ class Searched:
     gallery: Features
     distance: Distance
 
-    def metrics(self) -> Metrics:
-        """Under the set's own protocol."""
-        return evaluate(self.query, self.gallery, distance=self.distance, protocol=self.split.protocol)
+    def metrics(self, *, trapezoid: bool = False) -> Metrics:
+        """Under the set's own protocol; ``trapezoid`` as in ``evaluate``."""
+        sides = self.query, self.gallery
+        protocol = self.split.protocol
+        return evaluate(*sides, distance=self.distance, protocol=protocol, trapezoid=trapezoid)
 
     def figure(self, *, queries: int = 6, top: int = 10) -> Figure:
         """Some queries, spread over all, and their nearest gallery images; green frames are correct."""
@@ -58,9 +62,9 @@ class Searched:
         )
 
 
-def _title(record: ImageRecord, *, longest: int = 18) -> str:
+def _title(record: ImageRecord) -> str:
     name = f"{record.path.parent.name}/{record.path.stem}"
-    return name if len(name) <= longest else f"…{name[-longest + 1 :]}"
+    return name if len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
 
 
 def table(metrics: Metrics) -> pd.DataFrame:

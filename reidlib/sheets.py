@@ -47,18 +47,14 @@ Sheet = UInt8[np.ndarray, "R C H W 3"]
 
 
 @mpl.rc_context(STYLE)
-def image_grid(
-    images: Sheet, *, row_titles: Sequence[str] = (), column_titles: Sequence[str] = (), title: str = ""
-) -> Figure:
+def image_grid(images: Sheet, *, column_titles: Sequence[str] = (), title: str = "") -> Figure:
     """A contact sheet; equal titles of neighbouring columns are written once, over all of them."""
     rows, columns, height, width = images.shape[:4]
     step, pitch = 1 + GAP, height / width + GAP
-    margins = Margins(left=room(row_titles), top=0.25 * bool(column_titles))
+    margins = Margins(top=0.25 * bool(column_titles))
     fig, ax = canvas(columns * step - GAP, rows * pitch - GAP, title=title, margins=margins)
     for row, column in np.ndindex(rows, columns):
         picture(ax, images[row, column], x=column * step, y=row * pitch)
-    for row, text in enumerate(row_titles):
-        label(ax, text, x=0, y=row * pitch + height / width / 2, side="left")
     start = 0
     for text, same in groupby(column_titles):
         stop = start + len(list(same))

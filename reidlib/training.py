@@ -427,7 +427,6 @@ def extract(
     stack: ImageStack,
     *,
     groups: PartGroups | None = None,
-    embeddings: set[str] | None = None,
     device: str | None = None,
     batch: int = 256,
 ) -> Features:
@@ -435,16 +434,15 @@ def extract(
 
     Args:
         groups: gives the model part targets beside the images (for true visibility), if the stack has them.
-        embeddings: names to keep, None for all.
         device: default: CUDA if there is any.
         batch: images per forward pass.
 
     Raises:
-        ValueError: a name that the model does not return, or an embedding that is not finite.
+        ValueError: an embedding or visibility is not finite.
     """
     outputs = [
-        (_selected(output.embeddings, embeddings), _selected(output.visibility, None))
-        for output in _outputs(model, stack, groups=groups, device=device, batch=batch)
+        tuple({name: _stored(t) for name, t in tensors.items()} for tensors in (o.embeddings, o.visibility))
+        for o in _outputs(model, stack, groups=groups, device=device, batch=batch)
     ]
     named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
     for name, tensor in (named[0] | named[1]).items():
@@ -472,8 +470,12 @@ def extract_maps(
     Raises:
         ValueError: the model returns no map of that name.
     """
-    outputs = _outputs(model, stack, groups=groups, device=device, batch=batch)
-    return torch.cat([_selected(output.maps, {name})[name] for output in outputs])
+    found = []
+    for output in _outputs(model, stack, groups=groups, device=device, batch=batch):
+        if name not in output.maps:
+            raise ValueError(f"the model returns no {name!r}; expected some of {sorted(output.maps)}")
+        found.append(_stored(output.maps[name]))
+    return torch.cat(found)
 
 
 def _outputs(
@@ -491,9 +493,5 @@ def _outputs(
         model.train(training)
 
 
-def _selected(tensors: dict[str, Tensor], names: set[str] | None) -> dict[str, Tensor]:
-    unknown = (names or set()) - tensors.keys()
-    if unknown:
-        raise ValueError(f"the model returns no {sorted(unknown)}; expected some of {sorted(tensors)}")
-    kept = {name: tensor for name, tensor in tensors.items() if names is None or name in names}
-    return {name: full_precision(tensor).cpu() for name, tensor in kept.items()}
+def _stored(tensor: Tensor) -> Tensor:
+    return full_precision(tensor).cpu()

@@ -52,14 +52,6 @@ class Features:
             self.camid[index],
         )
 
-    def to(self, device: str) -> "Features":
-        return Features(
-            {name: tensor.to(device) for name, tensor in self.embeddings.items()},
-            {name: tensor.to(device) for name, tensor in self.visibility.items()},
-            self.pid.to(device),
-            self.camid.to(device),
-        )
-
 
 Distance = Callable[[Features, Features], Float[Tensor, "Q G"]]
 """A distance between a block of queries and a gallery; smaller is closer."""

@@ -74,6 +74,7 @@ CELL = 4
 SHARPNESS = 15.0
 """Factor of the softmax that makes probabilities of part confidences (released code)."""
 
+_BACKGROUND = 0.4  # weight of the background's share of a cell of true labels
 _THRESHOLD = 0.5  # confidence under which a pixel is background
 
 
@@ -223,34 +224,32 @@ def swap_sides(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
 
 
 def part_targets(
-    labels: UInt8[Tensor, "N H W"], groups: PartGroups, *, stride: int = CELL, background_weight: float = 0.4
-) -> Float[Tensor, "N {len(groups)+1} H//{stride} W//{stride}"]:
+    labels: UInt8[Tensor, "N H W"], groups: PartGroups
+) -> Float[Tensor, "N {len(groups)+1} H//4 W//4"]:
     """How much of each cell every part covers.
 
     Args:
         labels: part maps, 0..11.
         groups: which labels make which part, on the device of the labels.
-        stride: side of a cell in pixels; must divide height and width.
-        background_weight: factor of the background's share, so that a cell belongs to a thin part although
-            more of it shows background.
 
     Returns:
         Shares in [0, 1], background first.
 
     Raises:
-        ValueError: stride does not divide the size.
+        ValueError: cells do not divide the size.
 
     Deviation: BPBreID resizes the softmax of PifPaf confidences by nearest neighbour; true labels are
-        averaged instead, and background counts 0.4, which made legs and feet easier to see at 64x32.
+        averaged instead, and background counts 0.4, so that a cell belongs to a thin part although more of it
+        shows background: at 64x32, legs and feet are easier to see so.
     """
     height, width = labels.shape[-2:]
-    if height % stride or width % stride:
-        raise ValueError(f"labels of size {height}x{width}: stride {stride} must divide both")
+    if height % CELL or width % CELL:
+        raise ValueError(f"labels of size {height}x{width}: cells of {CELL} pixels must divide both")
     parts = groups.lookup.index_select(0, labels.flatten().int()).view(labels.shape).long()
-    cells = rearrange(parts, "n (h s) (w t) -> n h w (s t)", s=stride, t=stride)
+    cells = rearrange(parts, "n (h s) (w t) -> n h w (s t)", s=CELL, t=CELL)
     shares = torch.zeros(*cells.shape[:-1], len(groups) + 1, device=labels.device)  # [N, h, w, K+1]
-    shares.scatter_add_(-1, cells, shares.new_full((1, 1, 1, 1), stride**-2).expand(cells.shape))
-    shares[..., 0] *= background_weight
+    shares.scatter_add_(-1, cells, shares.new_full((1, 1, 1, 1), CELL**-2).expand(cells.shape))
+    shares[..., 0] *= _BACKGROUND
     return rearrange(shares, "n h w k -> n k h w").contiguous()
 
 

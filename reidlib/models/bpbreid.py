@@ -82,11 +82,6 @@ class Scoring(ModelScoring):
         if self.holistic is None and self.parts == ():
             raise ValueError("holistic = None, parts = (): nothing to compare; give at least one")
 
-    @property
-    def embeddings(self) -> tuple[str, ...]:
-        """The names that must be kept of every image."""
-        return tuple(name for name in (self.holistic, self.parts and "parts") if name)
-
 
 SCORINGS = {
     "default": Scoring(),

@@ -37,7 +37,7 @@ def draw_all() -> dict[str, Figure]:
     pairs = {"low": gaps - 0.1, "high": gaps + 0.1}
     correct, distances = values(2, 5) > 0.5, np.full((2, 5), np.inf)
     return {
-        "image_grid": plots.image_grid(pictures(2, 3), row_titles=["a", "b"], column_titles=["x", "x", "y"]),
+        "image_grid": plots.image_grid(pictures(2, 3), column_titles=["x", "x", "y"]),
         "label_overlay": plots.label_overlay(pictures(2), RANDOM.integers(0, 4, (2, 8, 4)), names=NAMES),
         "attention": plots.attention(
             pictures(2), values(2, 3, 4, 2), names=NAMES, visibility=values(2, 3), truth=values(2, 3)

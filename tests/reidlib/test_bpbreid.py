@@ -264,7 +264,7 @@ def test_stripes_have_no_foreground_no_visibility_and_no_attention_loss():
     assert head.loss(output, LABELS).keys() == expected
     for scoring in config.scorings().values():
         assert BPBreID.distance(kept(output), kept(output), scoring=scoring).isfinite().all()
-    assert config.scorings()["default"].embeddings == ("concat",)
+    assert config.scorings()["default"] == Scoring("concat", ())
 
 
 def test_fixed_attention_follows_the_masks():
@@ -322,15 +322,12 @@ def test_pairs_without_a_common_part(evaluated):
     close(mean[:3, 2], parts_only[:3, 2].tolist(), tolerance=1e-3)
 
 
-def test_scorings_name_valid_slots_and_embeddings(evaluated):
+def test_scorings_name_valid_slots(evaluated):
     config = replace(TINY, visibility="threshold")
     scorings = config.scorings()
     assert scorings["default"] == SCORINGS["threshold"]
     assert {name for name in scorings if name.startswith("part-")} == {"part-1", "part-2"}
     assert next(iter(scorings)) == "default"
-    assert SCORINGS["default"].embeddings == ("foreground_bn", "parts")
-    assert SCORINGS["concat"].embeddings == ("concat_bn",)
-    assert SCORINGS["part-2"].embeddings == ("parts",)
     for name, scoring in scorings.items():
         if name != "truth":
             assert BPBreID.distance(kept(evaluated), kept(evaluated), scoring=scoring).shape == (N, N)

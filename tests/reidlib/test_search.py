@@ -118,6 +118,21 @@ def test_features_of_someone_else_are_scored(crops, files, tmp_path, capsys):
     assert search.given(split, *files, unit=False).metrics().mAP < 1.0
 
 
+def test_the_trapezoid_rule_stands_beside(crops, files, tmp_path, capsys):
+    split = load("folder", crops)
+    np.save(files[0], np.eye(5)[:4])
+    far = [3 + number % 2 if number < 4 else 0 for number in range(8)]  # some right ones behind wrong ones
+    np.save(files[1], np.stack([np.eye(5)[r.pid - 1] + n * np.eye(5)[4] for n, r in zip(far, split.gallery)]))
+    arguments = ["rank", "folder", str(crops), "--features", *map(str, files), "--euclidean"]
+    assert main([*arguments, "--trapezoid", "--figure", str(tmp_path / "f.png")]) == 0
+    head, values = (line.split() for line in capsys.readouterr().out.split("\n")[:2])
+    assert head[4] == "mAP"
+    assert head[-2:] == ["mAP", "(trapezoid)"]
+    plain, trapezoid = (search.given(split, *files, unit=False).metrics(trapezoid=t) for t in (False, True))
+    assert trapezoid.mAP < plain.mAP < 1
+    assert (values[4], values[-1]) == (f"{100 * plain.mAP:.1f}", f"{100 * trapezoid.mAP:.1f}")
+
+
 @pytest.mark.parametrize(
     ("array", "error"),
     [

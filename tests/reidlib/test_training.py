@@ -228,10 +228,9 @@ def test_impossible_recipes_are_refused(wrong):
         TrainConfig(**wrong)
 
 
-def test_extract_is_deterministic_and_keeps_what_is_asked(stack):
+def test_extract_is_deterministic_and_keeps_everything(stack):
     model = tiny()
-    found = extract(model, stack, embeddings={"global"}, batch=10, device="cpu")
-    assert set(found.embeddings) == {"global"}
+    found = extract(model, stack, batch=10, device="cpu")
     assert found.embeddings["global"].shape == (32, 8)
     assert torch.equal(found.pid, stack.pid)
     again = extract(model, stack, batch=32, device="cpu")
@@ -244,8 +243,8 @@ def test_extract_is_deterministic_and_keeps_what_is_asked(stack):
 
 def test_extract_refuses_unknown_names_and_nan(stack):
     model = tiny()
-    with pytest.raises(ValueError, match=r"no \['local'\].*'global'"):
-        extract(model, stack, embeddings={"local"}, device="cpu")
+    with pytest.raises(ValueError, match=r"no 'b'; expected some of \['a'\]"):
+        extract_maps(model, stack, name="b", device="cpu")
     nn.init.constant_(model.trunk[0].bias, torch.nan)
     with pytest.raises(ValueError, match=r"'global' is not finite for 32 images, the first is 0\.jpg"):
         extract(model, stack, device="cpu")
