@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from reidlib.distances import full_precision
 from reidlib.types import ReIDOutput
 
 
@@ -26,7 +27,7 @@ def attention_iou(
     """
     parts = maps.shape[1]
     size = labels.shape[-2:]
-    attended = F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=True).argmax(
+    attended = F.interpolate(full_precision(maps), size=size, mode="bilinear", align_corners=True).argmax(
         1
     )  # [N, H, W]
     true = lookup.to(labels.device)[labels.long()].long()  # [N, H, W]
@@ -78,7 +79,9 @@ def focus(
         log of mean heat on the person over mean heat on the other; NaN where either covers under a hundredth
         of the image.
     """
-    shares = [F.adaptive_avg_pool2d(m.float()[:, None], heat.shape[-2:])[:, 0] for m in (person, other)]
+    shares = [
+        F.adaptive_avg_pool2d(m.to(heat.dtype)[:, None], heat.shape[-2:])[:, 0] for m in (person, other)
+    ]
     means = [(heat * share).sum((1, 2)) / share.sum((1, 2)) for share in shares]
     known = torch.stack([share.mean((1, 2)) >= 0.01 for share in shares]).all(0)
     return torch.where(known, (means[0] / means[1]).log(), torch.nan).numpy()
@@ -101,7 +104,7 @@ def mask_regions(
     if not len(masks):
         return np.full((masks.shape[1], count), np.nan)
     shares = torch.stack(  # image by image: the one-hot regions of all would be large
-        [F.adaptive_avg_pool2d((labels == numbers).float(), masks.shape[-2:]) for labels in regions]
+        [F.adaptive_avg_pool2d((labels == numbers).to(masks.dtype), masks.shape[-2:]) for labels in regions]
     )  # [N, R, h, w]
     size = shares.sum((2, 3))  # [N, R]
     scaled = masks / masks.abs().mean((2, 3), keepdim=True).clamp_min(1e-12)
@@ -119,7 +122,7 @@ def entropy(maps: Float[Tensor, "N K h w"]) -> float:
 
 def mass(maps: Float[Tensor, "N K h w"], region: Bool[Tensor, "N H W"]) -> Float[Tensor, "N K"]:
     """Share of each map, which sums to one, that lies within a region of its image."""
-    share = F.adaptive_avg_pool2d(region.float()[:, None], maps.shape[-2:])[:, 0]  # [N, h, w]
+    share = F.adaptive_avg_pool2d(region.to(maps.dtype)[:, None], maps.shape[-2:])[:, 0]  # [N, h, w]
     return torch.einsum("nkhw,nhw->nk", maps, share)
 
 

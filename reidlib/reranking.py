@@ -9,6 +9,7 @@ Source: Zhong et al., Re-ranking Person Re-identification with k-reciprocal Enco
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -68,6 +69,7 @@ def k_reciprocal(
     for start in range(0, len(query), QUERIES):
         rows = np.arange(start, min(start + QUERIES, len(query)))
         overlap = _overlap(encoding, by_column, rows, gallery=len(gallery))
+        overlap = overlap.astype(near.largest.dtype)
         jaccard = 1 - overlap / (2 - overlap)  # encodings sum to one, so that max = 2 - min
         original[start:][: len(rows)].mul_(weight).add_(torch.from_numpy(jaccard), alpha=1 - weight)
     return original
@@ -94,18 +96,24 @@ def _joined(query: Features, gallery: Features) -> Features:
     )
 
 
+def _precision(features: Features) -> torch.dtype:
+    """In which distances are kept: that of the embeddings, at least 32 bits."""
+    return reduce(torch.promote_types, (e.dtype for e in features.embeddings.values()), torch.float32)
+
+
 def _nearest_of_everyone(
     everyone: Features, queries: int, *, distance: Distance, count: int, block: int
 ) -> tuple[_Near, Float[Tensor, "Q G"]]:
     """The nearest ``count`` images of every image (or all, if fewer), and the scaled table of queries and gallery."""
     images, count = len(everyone), min(count, len(everyone))
     # all room is taken before the first block: kept pieces between the blocks would keep their memory from reuse
+    original = torch.empty(queries, images - queries, dtype=_precision(everyone))
+    precision = original.numpy().dtype
     near = _Near(
         np.empty((images, count), np.int32),
-        np.empty((images, count), np.float32),
-        np.empty(images, np.float32),
+        np.empty((images, count), precision),
+        np.empty(images, precision),
     )
-    original = torch.empty(queries, images - queries)
     for start in range(0, images, block):
         rows = distance(everyone[start : start + block], everyone).detach()
         largest = rows.amax(1)
@@ -243,4 +251,6 @@ def _overlap(
     target = np.repeat(np.repeat(np.arange(len(rows)), counts), times) * gallery + by_column.indices[theirs]
     smaller = np.minimum(np.repeat(encoding.data[mine], times), by_column.data[theirs])
     total = np.bincount(target, weights=smaller, minlength=len(rows) * gallery)
-    return total.astype(np.float32).reshape(len(rows), gallery)
+    return total.astype(float, copy=False).reshape(
+        len(rows), gallery
+    )  # of nothing, bincount counts in integers

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches
 from reidlib.data.masks import PartGroups
 from reidlib.data.transforms import Augment
+from reidlib.distances import full_precision
 from reidlib.files import replacing
 from reidlib.options import later
 from reidlib.types import Features, ReIDOutput
@@ -56,7 +57,7 @@ class TrainConfig(BatchConfig):
     lr: float = 2e-3  # peak learning rate
     schedule: Literal["cosine", "step-released", "step-paper", "steps"] = "cosine"  # see learning_rate
     weight_decay: float = 5e-4  # L2, added to the gradient, on all parameters
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the forward pass; losses are always float32
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the forward pass; losses are never halved
     channels_last: bool = False  # memory layout of images and weights
     optimiser: Literal["adam", "sgd"] = later("adam")  # sgd has momentum 0.9
     warm_epochs: int = later(0)  # of linear warm-up, for schedule "steps"
@@ -190,7 +191,7 @@ def fit(
     device: str | None = None,
     label: str | None = None,
 ) -> History:
-    """Train a model in place.
+    """Train a model in place; one in double precision is trained in it.
 
     After every epoch all state is written to ``checkpoint``; called again, training goes on from there and
     ends with the weights and losses of an unbroken run.
@@ -243,7 +244,7 @@ def _beat() -> float:
 
 
 class _Objective(nn.Module):
-    """Forward pass and losses as one module, so that Fabric can wrap both; losses in float32."""
+    """Forward pass and losses as one module, so that Fabric can wrap both; losses in full precision."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -252,12 +253,18 @@ class _Objective(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> dict[str, Tensor]:
         output = self.model(images, masks)
         with torch.autocast(images.device.type, enabled=False):
-            return self.model.loss(_float32(output), labels, masks=masks)
+            return self.model.loss(_full_precision(output), labels, masks=masks)
 
 
-def _float32(output: ReIDOutput) -> ReIDOutput:
+def _full_precision(output: ReIDOutput) -> ReIDOutput:
     parts = (output.embeddings, output.visibility, output.logits, output.maps)
-    return ReIDOutput(*({name: tensor.float() for name, tensor in part.items()} for part in parts))
+    return ReIDOutput(*({name: full_precision(tensor) for name, tensor in part.items()} for part in parts))
+
+
+def _as_weights(model: nn.Module, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """A batch in the precision of a model's weights."""
+    dtype = next(model.parameters()).dtype
+    return images.to(dtype), None if masks is None else masks.to(dtype)
 
 
 class _Job:
@@ -300,6 +307,7 @@ class _Job:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.history.lr.append(rate)
+        images, masks = _as_weights(self.model, images, masks)
         terms = self.objective(images.contiguous(memory_format=self.layout), labels, masks)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(terms.values())).sum())
@@ -422,7 +430,7 @@ def extract(
     device: str | None = None,
     batch: int = 256,
 ) -> Features:
-    """Embeddings and visibility of all images of a stack, in float32 on the CPU.
+    """Embeddings and visibility of all images of a stack, in the precision of the model's weights, on the CPU.
 
     Args:
         groups: gives the model part targets beside the images (for true visibility), if the stack has them.
@@ -433,7 +441,7 @@ def extract(
         ValueError: an embedding or visibility is not finite.
     """
     outputs = [
-        tuple({name: _stored(t) for name, t in tensors.items()} for tensors in (o.embeddings, o.visibility))
+        [{name: full_precision(t).cpu() for name, t in kind.items()} for kind in (o.embeddings, o.visibility)]
         for o in _outputs(model, stack, groups=groups, device=device, batch=batch)
     ]
     named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
@@ -457,7 +465,7 @@ def extract_maps(
     device: str | None = None,
     batch: int = 256,
 ) -> Float[Tensor, "N M h w"]:
-    """One of a model's attention maps for all images of a stack, in float32 on the CPU.
+    """One of a model's attention maps for all images of a stack, in the precision of its weights, on the CPU.
 
     Raises:
         ValueError: the model returns no map of that name.
@@ -466,7 +474,7 @@ def extract_maps(
     for output in _outputs(model, stack, groups=groups, device=device, batch=batch):
         if name not in output.maps:
             raise ValueError(f"the model returns no {name!r}; expected some of {sorted(output.maps)}")
-        found.append(_stored(output.maps[name]))
+        found.append(full_precision(output.maps[name]).cpu())
     return torch.cat(found)
 
 
@@ -480,10 +488,6 @@ def _outputs(
     model.to(target).eval()
     try:
         for images, masks in batches(stack, size=batch, groups=groups, device=target):
-            yield model(images, masks)
+            yield model(*_as_weights(model, images, masks))
     finally:
         model.train(training)
-
-
-def _stored(tensor: Tensor) -> Tensor:
-    return tensor.float().cpu()

@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate, normalize
 
 from reidlib.backbones import build_backbone
 from reidlib.data.masks import SHARPNESS
-from reidlib.distances import euclidean, part_euclidean, visible_part_distance
+from reidlib.distances import euclidean, full_precision, part_euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, Reduction, global_pool, stripe_maps, weighted_pool
 from reidlib.losses import (
     attention_loss,
@@ -237,7 +237,10 @@ class PartHead(nn.Module):
         maps = maps.detach()
         numbers = torch.arange(1, maps.shape[1], device=maps.device)[:, None, None]
         winners = (maps.argmax(1, keepdim=True) == numbers).flatten(2).any(-1)  # [N, K]
-        return {"argmax": winners.float(), "soft": maps[:, 1:].flatten(2).amax(-1)}  # Eq. 4 thresholds soft
+        return {
+            "argmax": winners.to(maps.dtype),
+            "soft": maps[:, 1:].flatten(2).amax(-1),
+        }  # Eq. 4 thresholds soft
 
     def _triplet(self, output: ReIDOutput, labels: Int[Tensor, " N"], *, name: str) -> Float[Tensor, ""]:
         embedding, valid = output.embeddings[name], None
@@ -326,9 +329,9 @@ def _slot_visibility(features: Features, scoring: Scoring) -> Float[Tensor, "N S
     if name not in features.visibility:
         have = sorted(features.visibility)
         raise ValueError(f"scoring.visibility = {name!r}, but features hold {have}; add it or score without")
-    scores = features.visibility[name].float()
+    scores = full_precision(features.visibility[name])
     if scoring.visibility == "threshold":
-        scores = (scores > THRESHOLD).float()  # Eq. 4
+        scores = (scores > THRESHOLD).to(scores.dtype)  # Eq. 4
     if scoring.parts != "all":
         scores = scores[:, [k - 1 for k in scoring.parts]]
     return scores if scoring.holistic is None else torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1)

@@ -504,7 +504,7 @@ def _quality(features: Features, scoring: Scoring) -> Float[Tensor, "N K"]:
     if scoring.quality and "quality" in features.visibility:
         return full_precision(features.visibility["quality"])
     some = features.embeddings["parts" if "parts" in features.embeddings else "stripes"]
-    return torch.ones(some.shape[:2], device=some.device)
+    return full_precision(some.new_ones(some.shape[:2]))
 
 
 def _attention(config: Config, *, identities: int) -> nn.Module | None:
