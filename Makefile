@@ -1,4 +1,4 @@
-# Every target is one line over `python -m reidlib ...` or tools/; Windows users and clusters call the same.
+# Every target is one line over `python -m companion ...`, `python -m reidlib ...` or tools/; Windows users and clusters call the same.
 export OMP_WAIT_POLICY = passive
 PY = .venv/bin/python
 PAPER ?= bpbreid
@@ -23,15 +23,15 @@ setup: .venv/ready                         ## virtual environment from the lock
 	touch $@
 
 data: setup                                ## generate the synthetic benchmark; DATASET=market1501 checks a real one
-	$(PY) -m reidlib $(if $(DATASET),doctor $(DATASET) --root $(DATA_ROOT),synth --preset $(PRESET) --workers $(JOBS))
+	$(PY) -m $(if $(DATASET),reidlib doctor $(DATASET) --root $(DATA_ROOT),companion data --preset $(PRESET) --workers $(JOBS))
 render: setup                              ## execute the notebooks, write results/rendered
 	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) $(if $(FRESH),--fresh)
 runs: setup                                ## compute missing run records
-	$(PY) -m reidlib run --paper $(PAPER) --preset $(PRESET) --seeds $(SEEDS) --jobs $(JOBS) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FRESH),--fresh)
+	$(PY) -m companion run --paper $(PAPER) --preset $(PRESET) --seeds $(SEEDS) --jobs $(JOBS) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FRESH),--fresh)
 status: setup                              ## which printed rows have a record
-	$(PY) -m reidlib status
+	$(PY) -m companion status
 tables: setup                              ## README and results/tables from the records
-	$(PY) -m reidlib tables
+	$(PY) -m companion tables
 lab: setup                                 ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab --ServerApp.ip=localhost notebooks
 lint: setup
@@ -40,7 +40,7 @@ unit: setup
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
 	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
-	$(PY) -m reidlib tables --check
+	$(PY) -m companion tables --check
 bench: setup
 	for file in benchmarks/*.py; do $(PY) $$file; done
 clean:                                     ## caches and generated data; records and results stay

@@ -1,28 +1,27 @@
-"""Command line: ``python -m companion {run,status,data,tables}``."""
+"""Command line of the study: ``python -m companion {data,run,status,config,tables}``."""
 
 import argparse
 import json
 import logging
 import sys
 import time
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 
-from companion.papers import GRIDS
+from companion import places
+from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
-from companion.published import PAPERS
+from companion.run import RunConfig
 
-SECONDS_PER_RUN = {
-    "smoke": 4,
-    "cpu": 200,
-    "gpu": 15,
-    "real": 4 * 3600,
-}  # rough, on one core or one GPU
+SECONDS_PER_RUN = {"smoke": 4, "cpu": 200, "gpu": 15, "real": 4 * 3600}
+"""Rough, on one core or one GPU."""
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m companion", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
+    data = commands.add_parser("data", help="generate the synthetic benchmark of a preset")
+    data.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
+    data.add_argument("--workers", type=int, default=1)
     run = commands.add_parser("run", help="compute missing run records")
     run.add_argument("--paper", default="bpbreid", choices=PAPERS)
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
@@ -30,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", help="at preset real: which of the paper's data sets; default: its ablations'"
     )
     run.add_argument("--seeds", type=int, default=1, help="seeds per run (0, 1, ...)")
-    run.add_argument("--only", nargs="+", help="names of runs; default: all of the paper's grid")
+    run.add_argument("--only", nargs="+", help="rows; default: all of the paper's")
     run.add_argument(
         "--budget", type=float, help="stop cleanly after this many seconds; calling again resumes"
     )
@@ -43,13 +42,16 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--paper", choices=PAPERS)
     status.add_argument("--json", action="store_true")
     status.add_argument(
-        "--check", action="store_true", help="recompute behavioural fingerprints (a second per record)"
+        "--check", action="store_true", help="recompute behavioural fingerprints (seconds per record)"
     )
-    synth = commands.add_parser("synth", help="generate the synthetic benchmark")
-    synth.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
-    synth.add_argument("--workers", type=int, default=1)
+    config = commands.add_parser("config", help="a row's full configuration, as its record will hold it")
+    config.add_argument("--paper", required=True, choices=PAPERS)
+    config.add_argument("--row", help="default: the row that the notebook shows")
+    config.add_argument("--preset", default="cpu", choices=PRESETS)
+    config.add_argument("--dataset", help="at preset real: which of the paper's data sets")
+    config.add_argument("--list", action="store_true", help="the paper's rows and their titles instead")
     tables = commands.add_parser(
-        "tables", help="write results/tables and the README's results from the records"
+        "tables", help="write results/tables and the README's findings from the records"
     )
     tables.add_argument("--check", action="store_true", help="only say whether they are up to date")
     return top
@@ -58,13 +60,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser().parse_args(arguments)
-    commands = {
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "data": _data,
         "run": _run,
         "status": _status,
-        "synth": _synth,
-        "doctor": _doctor,
-        "masks": _masks,
-        "rank": _rank,
+        "config": _config,
         "tables": _tables,
     }
     try:
@@ -77,9 +77,21 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _data(options: argparse.Namespace) -> int:
+    from companion import inputs
+
+    data = preset(options.preset).data
+    for split in inputs.index(data, workers=options.workers).values():
+        counts = {side: n["images"] for side, n in split.counts().items()}
+        print(f"{split.name:26} {counts}  index {split.fingerprint}")
+    for split in inputs.index(data.validation()).values():
+        print(f"{split.name:26} index {split.fingerprint}")
+    return 0
+
+
 def _run(options: argparse.Namespace) -> int:
-    from companion import records, runner
-    from companion.papers import grid
+    from companion import inputs
+    from companion.sweep import sweep
     from reidlib import doctor
 
     if options.seeds < 1 or options.jobs < 1:
@@ -88,55 +100,78 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(
             "--fresh recomputes everything in every call, so --budget would never finish; use one of them"
         )
-    runs = _chosen(options, grid(options.paper))
-    if options.replace:
-        runs = [run for run in runs if _refused(run)]
-        for run in runs:
-            records.remove(run)
-    elif options.stale:
-        runs = [run for run in runs if (record := records.find(run)) and runner.stale(record, run)]
-    elif not options.fresh:
-        runs = [run for run in runs if runner.complete(run) is None]
-    name = preset(options.preset).name
+    runs, name = _wanted(options), preset(options.preset).name
     if not runs:
         print("nothing to do: every record is there")
         return _compare(options) if name == "real" else 0
-    if name == "real":
-        for split in runner.prepare(runs[0].data).values():
-            for line in doctor.warnings(split):
-                print(line, file=sys.stderr)
     minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
     print(
         f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
     )
-    runner.prepare(runs[0].data, workers=options.jobs)
-    begin, done = time.time(), []
-
-    def tell(run, outcome: str, seconds: float) -> None:
-        done.append(run)
-        if outcome != "not started":
-            spent = time.time() - begin
-            left = spent / len(done) * (len(runs) - len(done)) / 60
-            print(
-                f"[{len(done)}/{len(runs)}] {run.stem} {outcome} in {seconds:.0f} s; {left:.0f} min left",
-                flush=True,
-            )
-
+    for split in inputs.index(runs[0].data, workers=options.jobs).values():
+        for line in doctor.warnings(split) if name == "real" else ():
+            print(line, file=sys.stderr)
     fresh = options.fresh or options.stale
-    outcomes = runner.sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=tell)
+    outcomes = sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=_progress(len(runs)))
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
     if name == "real":
         _compare(options)
     return 1 if outcomes["failed"] else 0
 
 
+def _wanted(options: argparse.Namespace) -> list[RunConfig]:
+    """The runs that the options ask for; records that are to be replaced are removed."""
+    from companion import fingerprint, records, runner
+
+    chosen = paper(options.paper)
+    scale = {"preset_name": options.preset, "dataset": options.dataset}
+    # an unknown name is an error at once
+    hashes = {chosen.run(slug, **scale).hash for slug in options.only or [row.slug for row in chosen.rows]}
+    names = {run.name for run in chosen.queue(seeds=1, **scale) if run.hash in hashes}
+    runs = [run for run in chosen.queue(seeds=options.seeds, **scale) if run.name in names]
+    if options.replace:
+        runs = [run for run in runs if _refused(run)]
+        for run in runs:
+            records.remove(run)
+        return runs
+    if options.stale:
+        return [run for run in runs if (record := records.find(run)) and fingerprint.stale(record, run)]
+    return runs if options.fresh else [run for run in runs if runner.complete(run) is None]
+
+
+def _refused(run: RunConfig) -> bool:
+    from companion import records, runner
+
+    try:
+        runner.complete(run)
+    except records.RecordError:
+        return True
+    return False
+
+
+def _progress(total: int) -> Callable[[RunConfig, str, float], None]:
+    """Tells of every finished run, and how long the others will take."""
+    begin, done = time.time(), []
+
+    def tell(run: RunConfig, outcome: str, seconds: float) -> None:
+        done.append(run)
+        if outcome != "not started":
+            left = (time.time() - begin) / len(done) * (total - len(done)) / 60
+            print(
+                f"[{len(done)}/{total}] {run.stem} {outcome} in {seconds:.0f} s; {left:.0f} min left",
+                flush=True,
+            )
+
+    return tell
+
+
 def _compare(options: argparse.Namespace) -> int:
     """Print what the paper prints for a data set beside what was measured on it, in percent."""
-    from companion.recipes import BENCHMARKS
     from companion.study import Study
 
-    frame = Study(options.paper, "real", options.seeds).frame()
-    dataset = options.dataset or BENCHMARKS[options.paper][0]
+    chosen = paper(options.paper)
+    frame = Study(chosen, "real", options.seeds).frame()
+    dataset = options.dataset or chosen.recipe.datasets[0]
     frame = frame[(frame["test_set"] == dataset) & (frame["seeds"] > 0)]
     if frame.empty:
         print(f"nothing is recorded on {dataset}")
@@ -147,47 +182,28 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(options: argparse.Namespace, grid) -> list:
-    made = partial(grid.run, preset_name=options.preset, dataset=options.dataset)
-    wanted = {made(name).hash for name in options.only or grid.runs}  # an unknown name is an error at once
-    queue = grid.queue(preset_name=options.preset, seeds=options.seeds, dataset=options.dataset)
-    names = {run.name for run in queue if run.hash in wanted}  # at real, some rows are the main one again
-    return [run for run in queue if run.name in names]
-
-
-def _refused(run) -> bool:
-    from companion import records, runner
-
-    try:
-        runner.complete(run)
-    except records.RecordError:
-        return True
-    return False
-
-
 def _status(options: argparse.Namespace) -> int:
-    from companion import records, runner
+    from companion import fingerprint
     from companion.study import Study
 
     table = {}
-    for paper in [options.paper] if options.paper else GRIDS:
-        table[paper] = {}
+    for slug in [options.paper] if options.paper else PAPERS:
+        table[slug] = {}
         for name in ("cpu", "gpu"):
-            study = Study(paper, name)
-            table[paper][name] = study.coverage()
+            study = Study(paper(slug), name)
+            table[slug][name] = study.coverage()
             if options.check:
-                queue = [study.run(run) for run in study.grid.runs]
-                found = [(run, records.find(run)) for run in queue]
-                table[paper][name]["stale"] = [
-                    r.name for r, record in found if record and runner.stale(record, r)
+                known = [(study.run(row), study.records(row)) for row in study.trainings()]
+                table[slug][name]["stale"] = [
+                    run.name for run, found in known if found and fingerprint.stale(found[0], run)
                 ]
     if options.json:
         print(json.dumps(table, indent=1))
         return 0
-    for paper, presets in table.items():
+    for slug, presets in table.items():
         for name, entry in presets.items():
             minutes = len(entry["missing"]) * SECONDS_PER_RUN[name] / 60
-            print(f"{paper:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
+            print(f"{slug:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
             if entry["missing"]:
                 print(
                     f"         missing (about {minutes:.0f} min on one core or GPU): {', '.join(entry['missing'])}"
@@ -197,24 +213,25 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _synth(options: argparse.Namespace) -> int:
-    from companion import runner
-
-    data = preset(options.preset).data
-    for split in runner.prepare(data, workers=options.workers).values():
-        counts = {side: n["images"] for side, n in split.counts().items()}
-        print(f"{split.name:26} {counts}  index {split.fingerprint}")
-    for split in runner.prepare(data.validation()).values():
-        print(f"{split.name:26} index {split.fingerprint}")
+def _config(options: argparse.Namespace) -> int:
+    chosen = paper(options.paper)
+    if options.list:
+        for row in chosen.rows:
+            print(f"{row.slug:24} {row.title}")
+        return 0
+    row = chosen.row(options.row or chosen.main)
+    run = chosen.run(row.slug, preset_name=options.preset, dataset=options.dataset)
+    known = {"paper": chosen.title, "row": row.title, "record": run.stem, "scorings": run.scorings}
+    print(json.dumps(known | run.identity(), indent=1))
     return 0
 
 
 def _tables(options: argparse.Namespace) -> int:
-    from companion import report
+    from companion.report import pages
 
-    changed = report.write_tables(check=options.check)
+    changed = pages.write_tables(check=options.check)
     for path in changed:
-        print(f"{'out of date' if options.check else 'wrote'}: {Path(path).relative_to(report.ROOT)}")
+        print(f"{'out of date' if options.check else 'wrote'}: {path.relative_to(places.ROOT)}")
     return 1 if options.check and changed else 0
 
 

@@ -1,19 +1,14 @@
-"""What a run is: data, model, recipe and seed; and the presets that scale all papers alike."""
+"""The presets that scale all papers alike: data, size of models, recipe."""
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from reidlib.backbones import SMALL_DEPTHS
-from reidlib.models import MODELS
-from reidlib.options import settings
 from reidlib.training import TrainConfig
 from synthreid.benchmark import VERSION
 from synthreid.scene import DEFAULT_DIFFICULTY, Difficulty
 
-TWINS = {
+COUNTERPARTS = {
     "market1501": "synth-market",
     "dukemtmc": "synth-market",
     "cuhk03": "synth-market",
@@ -24,7 +19,7 @@ TWINS = {
     "partial-reid": "synth-partial",
     "partial-ilids": "synth-partial",
 }
-"""Which synthetic set stands for which printed one; printed columns that share a twin share our value."""
+"""Which synthetic set stands for which printed one; printed columns that share one share our value."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class DataConfig:
     difficulty: Difficulty = DEFAULT_DIFFICULTY  # of occlusion and boxes, calibrated once
     pictures: int = VERSION  # of the drawing code
     train_set: str = "synth-occluded"  # the one training set that serves all test sets
-    test_sets: tuple[str, ...] = (
+    test_sets: tuple[str, ...] = (  # the holistic one, the occluded one, others; a real set stands alone
         "synth-market",
         "synth-occluded",
         "synth-occluded-transfer",
@@ -46,18 +41,30 @@ class DataConfig:
     )
 
     @property
+    def real(self) -> bool:
+        """Whether these are photographs, of which no ground truth is known."""
+        return self.profile == "real"
+
+    @property
+    def holistic(self) -> str:
+        """The test set in which hardly anybody is occluded; with real data the only one."""
+        return self.test_sets[0]
+
+    @property
+    def occluded(self) -> str:
+        """The test set whose queries are all occluded; with real data the only one."""
+        return self.test_sets[0 if self.real else 1]
+
+    @property
     def shown(self) -> tuple[str, ...]:
-        """The test sets that figures show: the holistic and the occluded one; with real data the only one."""
-        return self.test_sets[:2]
+        """The test sets that figures show."""
+        return tuple(dict.fromkeys((self.holistic, self.occluded)))
 
     def validation(self) -> "DataConfig":
         """The same benchmark with the held-out training identities as test set, for every choice."""
         return replace(
             self, train_set="synth-occluded-val", test_sets=("synth-market-val", "synth-occluded-val")
         )
-
-
-_GENERATOR = ("seed", "difficulty", "pictures")
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ PRESETS = {
         ),
         Preset("cpu", DataConfig("cpu", 64, 32), TrainConfig.cpu(), 1.0, 4, _SMALL, _DEEP),
         Preset("gpu", DataConfig("gpu", 256, 128), TrainConfig.gpu(), 1.0, 1, _PAPER, _PAPER_DEEP),
-        Preset(  # see recipes.py
+        Preset(  # each paper's wing holds its recipe
             "real", DataConfig("real", 256, 128), TrainConfig.released(), 1.0, 1, _PAPER, _PAPER_DEEP
         ),
     )
@@ -112,67 +119,3 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"PRESET {name!r} is unknown; expected one of auto, {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """One training. Two printed cells that mean the same training have equal run configs."""
-
-    paper: str  # whose notebook owns the run
-    name: str  # readable part of the file name; not part of the identity
-    model: str  # slug in MODELS
-    model_config: Any  # that model's Config
-    data: DataConfig
-    train: TrainConfig
-    preset: str
-    seed: int = 0
-    scorings: tuple[str, ...] = field(default=("default",))  # test-time variants kept in the record
-
-    def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise ValueError(f"model {self.model!r} is unknown; expected one of {', '.join(MODELS)}")
-        if not is_dataclass(self.model_config):
-            raise ValueError(
-                f"model_config must be the model's Config, got {type(self.model_config).__name__}"
-            )
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the numbers, as plain JSON types; see ``types.later`` for what is left out."""
-        data = settings(self.data)
-        if self.data.profile == "real":  # which no generator made
-            data = {name: value for name, value in data.items() if name not in _GENERATOR}
-        parts = {
-            "model": self.model,
-            "model_config": settings(self.model_config),
-            "data": data,
-            "train": settings(self.train),
-            "seed": self.seed,
-        }
-        return json.loads(json.dumps(parts, default=list))
-
-    @property
-    def hash(self) -> str:
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
-
-    @property
-    def prefix(self) -> str:
-        """What the names of records of this run begin with, whatever their config."""
-        return f"{self.preset}-{self.name}-s{self.seed}-"
-
-    @property
-    def stem(self) -> str:
-        """File name of the record without suffix."""
-        return f"{self.prefix}{self.hash}"
-
-
-def differences(old: Mapping, new: Mapping, *, path: str = "") -> list[str]:
-    """Which fields of two nested configs differ, as ``field: old -> new`` lines."""
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key, "absent"), new.get(key, "absent")
-        here = f"{path}.{key}" if path else key
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += differences(a, b, path=here)
-        elif a != b:
-            lines.append(f"{here}: {a} -> {b}")
-    return lines

@@ -6,18 +6,21 @@ leaves half a record; its config's hash is part of the file name and is checked 
 
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from companion.presets import PRESETS, RunConfig, differences
-from companion.published import ROOT
+from companion import places
+from companion.presets import PRESETS
+from companion.run import RunConfig, differences
+from reidlib.files import replacing
 
 SCHEMA = 1
-RESULTS = ROOT / "results"
+LIVE = "live"
+"""Stands for the paper of a run that no cell names: its records go to the cache."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -74,8 +77,13 @@ class RunRecord:
 
 def folder(run: RunConfig) -> Path:
     """Where the record of a run belongs: tracked results, or scratch for presets that are not kept."""
-    tracked = PRESETS[run.preset].tracked and run.paper != "live"
-    return RESULTS / "runs" / run.paper if tracked else RESULTS / "cache" / "runs" / run.paper
+    home = places.RESULTS if tracked(run) else places.CACHE
+    return home / "runs" / run.paper
+
+
+def tracked(run: RunConfig) -> bool:
+    """Whether the record belongs to the repository."""
+    return PRESETS[run.preset].tracked and run.paper != LIVE
 
 
 def path(run: RunConfig) -> Path:
@@ -84,7 +92,6 @@ def path(run: RunConfig) -> Path:
 
 def write(record: RunRecord, target: Path) -> None:
     """Write the arrays, then the json, each complete or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     body = asdict(record)
     arrays = body.pop("arrays")
     try:
@@ -96,25 +103,6 @@ def write(record: RunRecord, target: Path) -> None:
         raise OSError(
             f"cannot write record {target.name}: {error.strerror}; free some space, nothing is lost"
         ) from error
-
-
-class replacing:
-    """Open a temporary sibling for writing and rename it over the target on success."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-
-    def __enter__(self):
-        self.handle = self.temporary.open("wb")
-        return self.handle
-
-    def __exit__(self, kind, *_) -> None:
-        self.handle.close()
-        if kind is None:
-            self.temporary.replace(self.target)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def read(source: Path) -> RunRecord:
@@ -145,16 +133,14 @@ def find(run: RunConfig) -> RunRecord | None:
     """
     target = path(run)
     if not target.exists():
-        if (
-            folder(run).parent.parent.name == "cache"
-        ):  # scratch: another config is another file, nothing to protect
+        if not tracked(run):  # scratch: another config is another file, nothing to protect
             return None
         for other in _same_name(run):
             lines = differences(_config(other), run.identity())
             raise RecordError(
                 f"record {other.name} belongs to another config:\n  "
                 + "\n  ".join(lines)
-                + f"\nremedy: .venv/bin/python -m reidlib run --replace --paper {run.paper} --preset {run.preset}"
+                + f"\nremedy: .venv/bin/python -m companion run --replace --paper {run.paper} --preset {run.preset}"
             )
         return None
     try:

@@ -6,16 +6,28 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from companion import records
-from companion.papers import GRIDS, Cell, Grid, grid
-from companion.presets import RunConfig, preset
+from companion import places, records
+from companion.inputs import NoTruth
+from companion.paper import Cell, Paper
+from companion.presets import preset
 from companion.published import PERCENT, printed
-from companion.recipes import BENCHMARKS, measured_on
 from companion.records import RunRecord
-from companion.truth import NoTruth
+from companion.run import RunConfig
 
 METRICS = ("rank1", "mAP")
 MAX_SEEDS = 16
+
+
+def resolved(paper: Paper, preset_name: str) -> str:
+    """The preset of a name; ``auto`` is this machine's where the paper has records at it, else ``cpu``.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    name = preset(preset_name).name
+    if preset_name == "auto" and not any((places.RESULTS / "runs" / paper.slug).glob(f"{name}-*.json")):
+        return "cpu"  # whose records are always there
+    return name
 
 
 @dataclass(frozen=True)
@@ -27,98 +39,83 @@ class Value:
     seeds: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """What is recorded for a paper at a preset.
 
     Args:
-        paper: slug.
-        preset_name: auto, smoke, cpu, gpu or real.
+        paper: under study.
+        preset_name: smoke, cpu, gpu or real.
         seeds: at most this many seeds are used; None takes all that are recorded.
         dataset: at ``real``, which of the paper's data sets ``run`` is for; None is that of its ablations.
 
     Raises:
-        ValueError: unknown paper, preset or data set, or seeds below 1.
+        ValueError: unknown preset or data set, or seeds below 1.
     """
 
-    paper: str
-    preset_name: str = "auto"
+    paper: Paper
+    preset_name: str
     seeds: int | None = None
     dataset: str | None = None
 
     def __post_init__(self) -> None:
-        name = preset(self.preset_name).name
-        if self.preset_name == "auto" and not any(
-            (records.RESULTS / "runs" / self.paper).glob(f"{name}-*.json")
-        ):
-            name = "cpu"  # whose records are always there
-        object.__setattr__(self, "preset_name", name)
+        preset(self.preset_name)
         if self.seeds is not None and not 1 <= self.seeds <= MAX_SEEDS:
             raise ValueError(f"SEEDS must be between 1 and {MAX_SEEDS}, got {self.seeds!r}")
         if self.dataset is not None:
-            self.run(next(iter(self.grid.runs)))
-        _ = self.grid
+            self.run(self.paper.main)
 
     @property
-    def grid(self) -> Grid:
-        return grid(self.paper)
+    def real(self) -> bool:
+        """Whether it is about photographs."""
+        return self.preset_name == "real"
 
     def run(self, name: str, *, seed: int = 0, dataset: str | None = None) -> RunConfig:
-        """The config of a named run at this preset; at ``real``, for one of the paper's data sets."""
-        return self.grid.run(name, preset_name=self.preset_name, seed=seed, dataset=dataset or self.dataset)
+        """The training of a row at this preset; at ``real``, for one of the paper's data sets."""
+        return self.paper.run(name, preset_name=self.preset_name, seed=seed, dataset=dataset or self.dataset)
 
     @cached_property
     def _records(self) -> dict[tuple[str, str | None], list[RunRecord]]:
         return {}
 
     def records(self, name: str, *, dataset: str | None = None) -> list[RunRecord]:
-        """The records of a run, one per seed, in order of seed; empty where nothing is recorded.
+        """The records of a row, one per seed, in order of seed; empty where nothing is recorded.
 
         Args:
             dataset: a printed column. At ``real`` each has a training of its own; elsewhere one serves all.
         """
-        if self.preset_name != "real":
+        if not self.real:
             dataset = None
         else:
-            dataset = dataset and measured_on(self.paper, dataset)
-            if dataset not in (None, *BENCHMARKS[self.paper]):
+            dataset = dataset and self._measured_on(dataset)
+            if dataset not in (None, *self.paper.recipe.datasets):
                 return []  # a row of ours on a set that the paper leaves out
-            name = self._same(name, dataset)
         if (name, dataset) not in self._records:
             runs = [self.run(name, seed=seed, dataset=dataset) for seed in range(self.seeds or MAX_SEEDS)]
             there = [run for run in runs if run.prefix in self._prefixes]
             self._records[name, dataset] = [record for run in there if (record := records.find(run))]
         return self._records[name, dataset]
 
-    def _same(self, name: str, dataset: str | None) -> str:
-        """The first run that is the same training: at ``real``, rows without a deviation are the main ones again."""
-        if dataset not in self._firsts:
-            runs = {known: self.run(known, dataset=dataset).hash for known in self.grid.runs}
-            first = {hash_: known for known, hash_ in reversed(runs.items())}
-            self._firsts[dataset] = {known: first[hash_] for known, hash_ in runs.items()}
-        return self._firsts[dataset][name]
-
     def trainings(self, dataset: str | None = None) -> list[str]:
-        """The runs of the grid, each training once."""
-        if self.preset_name != "real":
-            return list(self.grid.runs)
-        if dataset not in (None, *BENCHMARKS[self.paper]):
+        """The rows of the paper, each training once."""
+        if not self.real:
+            return self.paper.trainings(preset_name=self.preset_name)
+        if dataset not in (None, *self.paper.recipe.datasets):
             return []
-        return [name for name in self.grid.runs if self._same(name, dataset) == name]
-
-    @cached_property
-    def _firsts(self) -> dict[str | None, dict[str, str]]:
-        return {}
+        return self.paper.trainings(preset_name="real", dataset=dataset or self.dataset)
 
     @cached_property
     def _prefixes(self) -> set[str]:
         """Of all record files, so that runs without a record need no search."""
-        folder = records.folder(self.run(next(iter(self.grid.runs))))
+        folder = records.folder(self.run(self.paper.main))
         return {f"{path.stem.rpartition('-')[0]}-" for path in folder.glob("*.json")}
 
     def test_set(self, cell: Cell) -> str:
-        """Where a cell is measured: on the printed set at ``real``, else on its twin."""
-        return measured_on(self.paper, cell.dataset) if self.preset_name == "real" else cell.test_set
+        """Where a cell is measured: on the printed set at ``real``, else on its counterpart."""
+        return self._measured_on(cell.dataset) if self.real else cell.test_set
+
+    def _measured_on(self, dataset: str) -> str:
+        return self.paper.recipe.measured_on.get(dataset, dataset)
 
     def _of(self, cell: Cell) -> tuple[list[RunRecord], str]:
         return self.records(cell.run, dataset=cell.dataset), self.test_set(cell)
@@ -133,8 +130,8 @@ class Study:
         Raises:
             NoTruth: at ``real``.
         """
-        if self.preset_name == "real":
-            raise NoTruth(self.run(next(iter(self.grid.runs))).data.shown[-1])
+        if self.real:
+            raise NoTruth(self.run(self.paper.main).data.occluded)
 
     def measured(self, name: str) -> list[dict]:
         """What ground truth says of a run on the occluded set, one per record.
@@ -143,7 +140,7 @@ class Study:
             NoTruth: at ``real``.
         """
         self.require_truth()
-        occluded = self.run(name).data.shown[-1]
+        occluded = self.run(name).data.occluded
         return [record.measures.get(occluded, {}) for record in self.records(name)]
 
     def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
@@ -156,17 +153,13 @@ class Study:
     def spread(self, test_set: str, metric: str) -> tuple[float, int]:
         """Standard deviation from seed to seed of a mean per-query value, pooled over the runs with several seeds.
 
-        Collapsed runs do not count. A paper without repeated runs borrows those of the others, which were
-        trained on the same data by the same recipe.
+        Collapsed runs do not count.
 
         Returns:
             A fraction and its degrees of freedom; 0 and 0 where no run has several seeds.
         """
         if (test_set, metric) not in self._spreads:
             squares, freedom = self._squares(test_set, metric)
-            if not freedom:
-                found = [study._squares(test_set, metric) for study in self._others]
-                squares, freedom = sum(s for s, _ in found), sum(f for _, f in found)
             deviation = float(np.sqrt(squares / freedom)) if freedom else 0.0
             self._spreads[test_set, metric] = deviation, freedom
         return self._spreads[test_set, metric]
@@ -174,11 +167,6 @@ class Study:
     @cached_property
     def _spreads(self) -> dict[tuple[str, str], tuple[float, int]]:
         return {}
-
-    @cached_property
-    def _others(self) -> tuple["Study", ...]:
-        """The other papers at this preset, kept since their records take seconds to read."""
-        return tuple(Study(paper, self.preset_name) for paper in GRIDS if paper != self.paper)
 
     def _squares(self, test_set: str, metric: str) -> tuple[float, int]:
         squares, freedom = 0.0, 0
@@ -214,16 +202,17 @@ class Study:
 
     @cached_property
     def _printed_metrics(self) -> dict[str, set[str]]:
-        own = printed(self.paper).query("kind == 'own'")
+        own = printed(self.paper.slug).query("kind == 'own'")
         return {table: set(rows["metric"]) for table, rows in own.groupby("table")}
 
     def frame(self, table: str | None = None) -> pd.DataFrame:
         """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""
         values = {
-            (v.table, v.row, v.dataset, v.metric): v for v in reversed([*printed(self.paper).itertuples()])
+            (v.table, v.row, v.dataset, v.metric): v
+            for v in reversed([*printed(self.paper.slug).itertuples()])
         }
         lines = []
-        for cell in self.grid.cells:
+        for cell in self.paper.cells:
             if table and cell.table != table:
                 continue
             for metric in self.metrics(cell.table):
@@ -243,13 +232,13 @@ class Study:
 
     def coverage(self) -> dict:
         """How many printed own rows of a data set have all their cells recorded, and which runs are missing."""
-        own = printed(self.paper).query(
-            "kind == 'own' and dataset != '' and table not in @self.grid.computed"
+        own = printed(self.paper.slug).query(
+            "kind == 'own' and dataset != '' and table not in @self.paper.computed"
         )
         names = {(row.table, row.row) for row in own.itertuples()}
-        cells = [cell for cell in self.grid.cells if (cell.table, cell.row) in names]
+        cells = [cell for cell in self.paper.cells if (cell.table, cell.row) in names]
         incomplete = {(c.table, c.row) for c in cells if self.value(c, "rank1") is None}
-        absent = [name for name in self.grid.runs if not self.records(name)]
+        absent = [row.slug for row in self.paper.rows if not self.records(row.slug)]
         return {"rows": len(names), "recorded": len(names - incomplete), "missing": absent}
 
 

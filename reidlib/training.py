@@ -441,7 +441,7 @@ def extract(
         ValueError: an embedding or visibility is not finite.
     """
     outputs = [
-        [{name: full_precision(t).cpu() for name, t in kind.items()} for kind in (o.embeddings, o.visibility)]
+        tuple({name: _stored(t) for name, t in tensors.items()} for tensors in (o.embeddings, o.visibility))
         for o in _outputs(model, stack, groups=groups, device=device, batch=batch)
     ]
     named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
@@ -474,7 +474,7 @@ def extract_maps(
     for output in _outputs(model, stack, groups=groups, device=device, batch=batch):
         if name not in output.maps:
             raise ValueError(f"the model returns no {name!r}; expected some of {sorted(output.maps)}")
-        found.append(full_precision(output.maps[name]).cpu())
+        found.append(_stored(output.maps[name]))
     return torch.cat(found)
 
 
@@ -491,3 +491,7 @@ def _outputs(
             yield model(*_as_weights(model, images, masks))
     finally:
         model.train(training)
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return full_precision(tensor).cpu()

@@ -15,6 +15,8 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,27 +34,24 @@ def main() -> int:
     names = options.notebooks or sorted((path.stem for path in NOTEBOOKS.glob("*.ipynb")), key=_order)
     for name in names:
         check_parameters(name, options.parameters)
-    running, failed = [], []
-    waiting = list(names)
-    while waiting or running:
-        while waiting and len(running) < options.jobs:
-            name = waiting.pop(0)
-            print(f"{name}: started", flush=True)
-            running.append((name, time.time(), start(name, options)))
-        for entry in list(running):
-            name, began, process = entry
-            if process.poll() is not None:
-                running.remove(entry)
-                print(
-                    f"{name}: {'ok' if process.returncode == 0 else 'FAILED'} in {time.time() - began:.0f} s",
-                    flush=True,
-                )
-                if process.returncode:
-                    failed.append(name)
-                else:
-                    render(name, options.output)
-        time.sleep(0.2)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        failed = [
+            name for name, good in zip(names, pool.map(partial(run, options=options), names)) if not good
+        ]
+    for name in failed:
+        print(f"error: notebook {name} failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def run(name: str, *, options: argparse.Namespace) -> bool:
+    """Execute and render one notebook; says how long it took and whether it went well."""
+    print(f"{name}: started", flush=True)
+    began = time.time()
+    good = start(name, options).wait() == 0
+    print(f"{name}: {'ok' if good else 'FAILED'} in {time.time() - began:.0f} s", flush=True)
+    if good:
+        render(name, options.output)
+    return good
 
 
 def _options() -> argparse.Namespace:

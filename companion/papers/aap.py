@@ -1,59 +1,69 @@
-"""AaP-ReID's tables as runs: what is added to AlignedReID++ (Table 1), which attention on which backbone (3)."""
+"""AaP-ReID under study: what is added to AlignedReID++ (Table 1), which attention on which backbone (Table 3)."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache
 
-from companion.papers import Cell, Grid
-from companion.presets import Preset, RunConfig
-from reidlib.models.aap import ATTENTIONS, Config
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from pandas.io.formats.style import Styler
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from companion.claims import Status, combine, holds
+from companion.formats import percent, styled
+from companion.inputs import TestSet, figure_queries
+from companion.paper import Cell, Paper, Row
+from companion.presets import Preset
+from companion.published import printed
+from companion.real import Recipe, steps
+from companion.run import RunConfig
+from companion.study import Study
+from companion.trained import Trained
+from companion.truth import bodies, mass, truth_of, twins
+from companion.views import Pictures, SlotView, pictures
+from reidlib.backbones import stages
+from reidlib.data.loading import batches
+from reidlib.data.transforms import Augment
+from reidlib.explain import grad_cam, stretched
+from reidlib.models import aap
+from reidlib.models.aap import ATTENTIONS
+from reidlib.types import Features
 
 DATASETS = ("market1501", "dukemtmc", "cuhk03")
-CHANGES = {
-    "aap": {},
-    "baseline": {"last_stride": 2, "band": False, "attention": "none"},
-    "band": {"attention": "none"},
-    "stride": {"band": False, "attention": "none"},
-    "cwa-all": {"everywhere": True},
-    "literal-head": {"head": "plain"},
-}
-"""What each run changes in AaP-ReID."""
-
 BACKBONES = ("resnet50", "resnet18", "resnet34", "resnet101")
-ROWS = {"baseline": "baseline", "stride": "stride", "band": "band", "cwa-all": "cwa-all", "aap-reid": "aap"}
-PROPOSED = "resnet50-cwa-mul"
+PRINTED_AS = {
+    "baseline": "baseline",
+    "stride": "stride",
+    "band": "band",
+    "cwa-all": "cwa-all",
+    "aap-reid": "aap",
+}
+"""Rows of Table 1 as printed -> ours."""
 
-
-def _run(preset: Preset, *, name: str, **changes: object) -> RunConfig:
-    """A row of Table 1 at a preset's scale."""
-    config = Config(
-        backbone=preset.backbones["resnet50"],
-        width=preset.width,
-        local_dim=Config.local_dim // preset.embedding_divisor,
-        head="bn-neck",  # deviation D5: from scratch, the triplet keeps the literal head from learning
+TABLE1 = (
+    Row("aap", "AaP-ReID", titles={"reranked": "AaP-ReID, re-ranked"}),
+    Row("baseline", "AlignedReID++ baseline", {"last_stride": 2, "band": False, "attention": "none"}),
+    Row("band", "BaND", {"attention": "none"}),
+    Row("stride", "last stride 1", {"band": False, "attention": "none"}),
+    Row("cwa-all", "CWA in all layers", {"everywhere": True}),
+    Row("literal-head", "AaP-ReID, head as published", literal=("head",)),
+)
+TITLES = {"bam": "BAM", "sp": "SP", "eca": "ECA", "cwa-add": "CWA(+)", "cwa-mul": "CWA(x)"}
+TABLE3 = tuple(
+    Row(
+        f"{backbone}-{attention}",
+        f"{backbone.replace('resnet', 'ResNet-')}, {TITLES[attention]}",
+        {"backbone": backbone, "attention": attention},
+        scorings=("default",),
+        deep=True,
     )
-    config = replace(config, **changes)
-    scorings = tuple(config.scorings())
-    return RunConfig("aap", name, "aap", config, preset.data, preset.train, preset.name, scorings=scorings)
-
-
-def _backbone(preset: Preset, *, backbone: str, attention: str) -> RunConfig:
-    """A cell of Table 3; where the preset has the paper's backbones, ResNet-50 with CWA(x) is Table 1's model."""
-    name = f"{backbone}-{attention}"
-    if name == PROPOSED and preset.deep[backbone] == preset.backbones[backbone]:
-        return _run(preset, name="aap")
-    run = _run(preset, name=name, backbone=preset.deep[backbone], attention=attention)
-    return replace(run, scorings=("default",))
-
-
-def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
-    runs = {name: partial(_run, name=name, **changes) for name, changes in CHANGES.items()}
-    order = sorted(ATTENTIONS, key=lambda attention: attention != "cwa-mul")
-    return runs | {
-        f"{backbone}-{attention}": partial(_backbone, backbone=backbone, attention=attention)
-        for backbone in BACKBONES
-        for attention in order
-    }
+    for backbone in BACKBONES
+    for attention in sorted(ATTENTIONS, key=lambda attention: attention != "cwa-mul")
+)
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -61,7 +71,7 @@ def _cells() -> tuple[Cell, ...]:
     table1 = [
         Cell("table1", row + suffix, dataset, run, scoring)
         for suffix, scoring in suffixes.items()
-        for row, run in ROWS.items()
+        for row, run in PRINTED_AS.items()
         for dataset in DATASETS
     ]
     table3 = [
@@ -86,35 +96,361 @@ def _cells() -> tuple[Cell, ...]:
     occluded = [  # not in the paper: the same rows where something is in front of the person
         Cell("occluded", row + suffix, "occluded-duke", run, scoring)
         for suffix, scoring in suffixes.items()
-        for row, run in ROWS.items()
+        for row, run in PRINTED_AS.items()
     ]
     return (*table1, *table3, *text, *occluded)
 
 
-def literal(row: str) -> Config:
-    """The paper's own network of a row of Tables 1 to 3, for counting.
+def _shape(run: RunConfig, _: Preset) -> RunConfig:
+    """Deviation D5 of the small presets: from scratch, the triplet keeps the literal head from learning."""
+    return replace(run, model_config=replace(run.model_config, head="bn-neck"))
 
-    Raises:
-        KeyError: no such row.
+
+def _adapt(run: RunConfig, dataset: str) -> RunConfig:
+    # the published AlignedReID++ has its own schedule
+    schedule = {"epochs": 450, "decays": (150, 300)}
+    if run.name == f"baseline-{dataset}":
+        schedule = {"epochs": 300, "decays": (150,)}
+    augment = Augment(pad=0.0, erase_area=(0.02, 0.4), zoom="enlarge")
+    train = steps(**schedule, lr=2e-4, identities=8, epoch="identities", augment=augment)
+    return replace(run, train=train)
+
+
+RECIPE = Recipe(DATASETS, _adapt)
+
+
+# -- saliency, against ground truth where it is known -------------------------------------------------
+
+HEATS = {
+    "maximum": "channel maximum (released)",
+    "identity": "Grad-CAM, identity",
+    "similarity": "Grad-CAM, similarity",
+}
+"""What the saliency maps of records are."""
+
+VEHICLES = ("car", "cart")
+"""Occluders of Figure 5, which shows people behind cars and carts apart."""
+
+PLACES = ("behind a car or cart", "behind others", "unoccluded")
+
+
+def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+    """Where saliency maps lie, per query, and the maps that figures show: ``heat`` ``[n, K, H/4, W/4]``."""
+    data = trained.run.data
+    if data.real:
+        rows = figure_queries(len(trained.test_set(name).query))
+        found = saliency(trained, name, rows=rows)
+        return {}, {"heat": _drawn(trained, found, rows=torch.arange(len(rows)))}
+    if name not in data.shown:
+        return {}, {}
+    whole, occluded = trained.inputs.pair()
+    test_set, found = trained.test_set(name), saliency(trained, name)
+    rows = shown(occluded, whole)
+    rows = rows if name == data.occluded else twins(occluded, whole)[0][rows]
+    return {}, heat_values(found, test_set, whole) | {"heat": _drawn(trained, found, rows=rows)}
+
+
+def saliency(trained: Trained, name: str, *, rows: Tensor | None = None) -> dict[str, Float[Tensor, "Q H W"]]:
+    """What a model looks at in the queries of a test set (or some of them), in [0, 1], three ways.
+
+    ``maximum``: the largest value over the channels of the last map, as AaP-ReID's authors released it.
+    ``identity``: Grad-CAM on the highest score of any training identity. ``similarity``: Grad-CAM on the cosine
+    with the first gallery image of the same person by another camera.
     """
-    if row in ROWS:
-        return replace(Config(), **CHANGES[ROWS[row]])
-    backbone, attention = row.split("-", 1)
-    return Config(backbone=backbone, attention=attention)
+    images, (query, gallery) = trained.test_set(name).query, trained.features(name)
+    if rows is not None:
+        images, query = images[rows], query[rows]
+    model, embedding = trained.model.eval(), trained.run.scoring("default").embedding
+    same = (query.pid[:, None] == gallery.pid) & (query.camid[:, None] != gallery.camid)
+    mates = gallery.embeddings[embedding][same.int().argmax(1)]  # [Q, D]
+    layer, parts, start = stages(model.backbone)[-1][-1], [], 0
+    for pixels, _ in batches(images):
+        mate = mates[start : start + len(pixels)]
+        scores = {
+            "identity": lambda output: output.logits["global"].amax(1),
+            "similarity": lambda output: torch.cosine_similarity(output.embeddings[embedding], mate),  # noqa: B023
+        }
+        with torch.no_grad():
+            largest = model(pixels).maps["saliency"][:, 0]
+        found = {"maximum": stretched(largest, size=images.size)}
+        parts.append(
+            found | {key: grad_cam(model, pixels, layer=layer, score=score) for key, score in scores.items()}
+        )
+        start += len(pixels)
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-GRID = Grid(
-    "aap",
-    _runs(),
-    _cells(),
-    main=("aap", "baseline", "band", "stride", "cwa-all"),
+def _drawn(trained: Trained, found: dict[str, Tensor], *, rows: Tensor | np.ndarray) -> np.ndarray:
+    """Some saliency maps as figures show them. ``[n, K, H/4, W/4]``"""
+    size = trained.run.data.height // 4, trained.run.data.width // 4
+    return torch.stack([adaptive_avg_pool2d(maps[rows], size) for maps in found.values()], 1).numpy()
+
+
+def shown(data: TestSet, whole: TestSet, *, each: int = 3) -> Int[np.ndarray, " n"]:
+    """Queries for a figure: behind cars or carts, then behind others, the first of different people each.
+
+    Only those whose unoccluded twin is known.
+    """
+    rows, known = twins(data, whole)
+    frame = pd.DataFrame({"pid": data.query.pid.numpy(), "vehicle": _behind_vehicle(data)})[known]
+    first = frame.drop_duplicates(["pid", "vehicle"])
+    chosen = [first[first["vehicle"] == kind].index[:each] for kind in (True, False)]
+    return np.concatenate(chosen)
+
+
+def _behind_vehicle(data: TestSet) -> Bool[np.ndarray, " Q"]:
+    return truth_of(data.split, data.query.names)["occluder"].isin(VEHICLES).to_numpy()
+
+
+def heat_values(
+    heat: dict[str, Float[Tensor, "Q H W"]], data: TestSet, whole: TestSet
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """Share of each saliency map on the person and on what hides that person, per query; the rest is background.
+
+    Args:
+        heat: name -> map, 0 and up.
+        data: the queries the maps belong to.
+        whole: the set that holds their twins; the same as ``data`` where nothing hides anyone.
+
+    Returns:
+        ``<name>-person`` and ``<name>-front``, and the same for ``area``, a map that is one everywhere: what a
+        share would be by chance. NaN where a map is empty or the occlusion is not known.
+    """
+    person, hidden, known = bodies(data, whole) if data is not whole else _unhidden(data)
+    maps = torch.stack([*heat.values(), torch.ones_like(next(iter(heat.values())))], 1)  # [Q, K, H, W]
+    maps = maps / maps.sum((2, 3), keepdim=True)  # 0 / 0 = NaN marks an empty map
+    values = {}
+    for place, region in (("person", person), ("front", hidden)):
+        shares = np.where(known[:, None], mass(maps, region).numpy(), np.nan)
+        values |= {f"{name}-{place}": share for name, share in zip([*heat, "area"], shares.T)}
+    return values
+
+
+def _unhidden(data: TestSet) -> tuple[Bool[Tensor, "Q H W"], Bool[Tensor, "Q H W"], Bool[np.ndarray, " Q"]]:
+    person = data.query.masks > 0
+    return person, torch.zeros_like(person), np.ones(len(person), dtype=bool)
+
+
+# -- what the notebook shows --------------------------------------------------------------------------
+
+
+def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
+    """Sum of the terms of a record's history."""
+    return np.sum([values for name, values in history.items() if name != "lr"], axis=0)
+
+
+def loss_curves(study: Study, runs: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Total training loss over stretches of training, averaged over seeds; rows without a record are left out.
+
+    Args:
+        runs: title -> row.
+    """
+    found = {title: [record.history for record in study.records(name)] for title, name in runs.items()}
+    return {
+        title: np.mean([total_loss(history) for history in histories], axis=0)
+        for title, histories in found.items()
+        if histories
+    }
+
+
+def places(trained: Trained) -> tuple[str, ...]:
+    """The groups of queries that ``heat_maps`` shows; with real data the fixed figure queries are all."""
+    return ("figure queries",) if trained.run.data.real else PLACES
+
+
+def heat_maps(
+    study: Study, trained: Trained, runs: Mapping[str, str], *, place: str
+) -> tuple[Pictures, Float[np.ndarray, "N M h w"], list[str]]:
+    """Stored saliency maps of several rows on a few queries.
+
+    Args:
+        trained: any model of the study, for its images.
+        runs: title -> row; NaN where a row has no record.
+        place: one of ``places``; unoccluded are the twins of those behind cars and carts.
+
+    Returns:
+        Images, maps in [0, 1], and what each of the M maps is.
+    """
+    data = trained.run.data
+    name, rows, kept = _placed(trained, place)
+    empty = np.full((len(rows), len(HEATS), data.height // 4, data.width // 4), np.nan)
+    stored = [
+        records[0].arrays[f"{name}/heat"].astype(float) if (records := study.records(r)) else empty
+        for r in runs.values()
+    ]
+    names = [f"{title}: {kind}" for kind in HEATS.values() for title in runs]
+    maps = rearrange(np.stack(stored, 2), "n k r h w -> n (k r) h w")
+    query = trained.test_set(name).split.query
+    return pictures([query[i] for i in rows[kept]]), maps[kept], names
+
+
+def _placed(trained: Trained, place: str) -> tuple[str, np.ndarray, np.ndarray]:
+    """A test set, its queries whose saliency is stored, and which of those belong to a place."""
+    data = trained.run.data
+    if data.real:
+        rows = figure_queries(len(trained.test_set(data.occluded).query)).numpy()
+        return data.occluded, rows, np.arange(len(rows))[::2]
+    whole, occluded = trained.inputs.pair()
+    rows = shown(occluded, whole)
+    vehicle = _behind_vehicle(occluded)[rows]
+    kept = np.flatnonzero(vehicle if place != "behind others" else ~vehicle)
+    if place == "unoccluded":
+        return data.holistic, twins(occluded, whole)[0][rows], kept
+    return data.occluded, rows, kept
+
+
+def saliency_shares(study: Study, trained: Trained, runs: Mapping[str, str]) -> pd.DataFrame:
+    """How much of each saliency map lies on the person and on what is in front, averaged over queries and seeds.
+
+    Args:
+        trained: any model of the study, for its images.
+        runs: title -> row.
+
+    Returns:
+        Columns place, map, model, person, front, background; the map ``area`` is what chance would give.
+    """
+    whole, occluded = trained.inputs.pair()
+    vehicle, everyone = _behind_vehicle(occluded), np.ones(len(whole.query), dtype=bool)
+    lines = []
+    for place, data, chosen in zip(PLACES, (occluded, occluded, whole), (vehicle, ~vehicle, everyone)):
+        name = data.split.name
+        for kind, text in (HEATS | {"area": "area: by chance"}).items():
+            for title, known in runs.items():
+                if not (records := study.records(known)):
+                    continue
+                person, front = (
+                    np.nanmean([r.arrays[f"{name}/{kind}-{where}"][chosen].astype(float) for r in records])
+                    for where in ("person", "front")
+                )
+                lines.append((place, text, title, person, front, 1 - person - front))
+                if kind == "area":
+                    lines[-1] = (place, text, "–", *lines[-1][3:])
+                    break
+    return pd.DataFrame(lines, columns=["place", "map", "model", "person", "front", "background"])
+
+
+def saliency_table(shares: pd.DataFrame) -> pd.DataFrame:
+    """The shares of ``saliency_shares`` in percent."""
+    columns = ("person", "front", "background")
+    texts = shares.assign(**{column: shares[column].map(percent) for column in columns})
+    return texts.rename(columns={"front": "what is in front"})
+
+
+def size_table() -> Styler:
+    """Every size that the paper prints, beside the exact count; bold where it is not cut to two decimals."""
+    frame = printed_sizes()
+    bold = frame["rule"].map(lambda rule: "font-weight:600" if rule != "truncated" else "")
+    marked = styled(frame).apply(lambda _: bold, subset=["rule"])
+    return marked.format(precision=2, thousands=",")
+
+
+def slots(_: Trained, one: Features, pair: Features) -> SlotView:
+    """The two terms of the distance, and what stripes cost side by side; no weights."""
+    variants = {
+        "global": aap.Scoring(local="none"),
+        "global and aligned stripes": aap.Scoring(),
+        "global and stripes side by side": aap.Scoring(local="unaligned"),
+    }
+    found = [aap.AaP.distance(one, pair, scoring=scoring)[0].numpy() for scoring in variants.values()]
+    return SlotView(tuple(variants), np.stack(found), np.full((len(variants), 3), np.nan))
+
+
+# -- claims that a computation decides ----------------------------------------------------------------
+
+IDENTITIES = {"market1501": 751, "dukemtmc": 702, "cuhk03": 767}
+"""Training identities, which the classifiers of the printed sizes have."""
+
+
+def printed_sizes() -> pd.DataFrame:
+    """Every size that AaP-ReID prints, beside the exact count in training, cut and rounded to its two decimals.
+
+    Returns:
+        Columns table, row, dataset, printed (millions), exact, truncated, rounded, rule.
+    """
+    own = printed("aap").query("metric == 'params_m'")
+    lines = []
+    for cell in own.itertuples():
+        exact = _parameters(cell.row, IDENTITIES[cell.dataset])
+        digits = {"truncated": exact // 10_000 / 100, "rounded": round(exact / 1e6, 2)}
+        rule = next((name for name, value in digits.items() if value == float(cell.value)), "neither")
+        lines.append(
+            {"table": cell.table, "row": cell.row, "dataset": cell.dataset, "printed": float(cell.value)}
+            | {"exact": exact, **digits, "rule": rule}
+        )
+    return pd.DataFrame(lines)
+
+
+@cache
+def _parameters(row: str, identities: int) -> int:
+    config = PAPER.printed_config(PAPER.row(PRINTED_AS.get(row, row)))
+    with torch.device("meta"):
+        model = aap.AaP(config, identities=identities)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _sizes(_: Study) -> tuple[Status, str]:
+    """Claim 10: order of the attentions' sizes, and the printed digits."""
+    sizes = printed_sizes()
+    exact = sizes.query("table == 'table3'").set_index("row")["exact"]
+    ordered = all(
+        exact[f"{name}-eca"] < exact[f"{name}-cwa-mul"] == exact[f"{name}-cwa-add"]
+        and exact[f"{name}-cwa-mul"] < exact[f"{name}-sp"] < exact[f"{name}-bam"]
+        for name in BACKBONES
+    )
+    counts = sizes["rule"].value_counts().to_dict()
+    tally = ", ".join(f"{number} {rule}" for rule, number in counts.items())
+    order = "ECA < CWA < SP < BAM" if ordered else "another order"
+    text = f"{order} on the four backbones; printed sizes equal to the exact count {tally}"
+    return holds(ordered and "neither" not in counts), text
+
+
+def _lowest_loss(study: Study) -> tuple[Status, str]:
+    """Claim 12: the training loss at the end, by attention, on each backbone."""
+    statuses, found = [], []
+    for name in BACKBONES:
+        ends = {kind: _final_loss(study, f"{name}-{kind}") for kind in ATTENTIONS}
+        missing = [f"{name}-{kind}" for kind, end in ends.items() if end is None]
+        if missing:
+            return Status.NOT_TESTED, f"no usable record of {', '.join(missing)}"
+        mine, error = ends.pop("cwa-mul")
+        best = min(ends, key=lambda kind: ends[kind][0])
+        gap, noise = mine - ends[best][0], 2 * float(np.hypot(error, ends[best][1]))
+        statuses.append(
+            Status.CONTRADICTED if gap > noise else Status.REPRODUCED if gap < -noise else Status.INCONCLUSIVE
+        )
+        found.append(f"{name} {gap:+.3f} ± {noise:.3f} against {best}")
+    return combine(statuses), f"loss at the end, CWA(x) less the best other: {'; '.join(found)}"
+
+
+def _final_loss(study: Study, name: str) -> tuple[float, float] | None:
+    """Mean total loss over the last tenth of a training, over its seeds, and its standard error; None if none."""
+    records = study.records(name)
+    if not records or study.collapsed(name):
+        return None
+    ends = np.stack([total_loss(record.history) for record in records])
+    ends = ends[:, -max(2, ends.shape[1] // 10) :].mean(0)
+    return float(ends.mean()), float(ends.std(ddof=1) / np.sqrt(len(ends)))
+
+
+PAPER = Paper(
+    slug="aap",
+    title="AaP-ReID",
+    rows=(*TABLE1, *TABLE3),
+    cells=_cells(),
+    repeated=("aap", "baseline", "band", "stride", "cwa-all"),
     headline=(
-        ("AlignedReID++ baseline", "baseline", "default"),
-        ("last stride 1", "stride", "default"),
-        ("BaND", "band", "default"),
-        ("CWA in all layers", "cwa-all", "default"),
-        ("AaP-ReID", "aap", "default"),
-        ("AaP-ReID, re-ranked", "aap", "reranked"),
+        ("baseline", "default"),
+        ("stride", "default"),
+        ("band", "default"),
+        ("cwa-all", "default"),
+        ("aap", "default"),
+        ("aap", "reranked"),
     ),
+    widths={"aap": ("local_dim",)},
+    recipe=RECIPE,
+    shape=_shape,
+    measure=measure,
+    exact={"10": _sizes, "12": _lowest_loss},
+    slots=slots,
     computed=("table2",),
 )

@@ -1,125 +1,86 @@
-"""BPBreID's tables as runs: objectives (Table 4), parts (Table 5), components (Table 2), backbones (Table 1)."""
+"""BPBreID under study: objectives (Table 4), parts (Table 5), components (Table 2), backbones (Table 1).
 
-from collections.abc import Callable
+The baselines BoT and PCB of its Table 2 are rows of this paper too.
+"""
+
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
-from companion.papers import Cell, Grid
-from companion.presets import Preset, RunConfig
-from reidlib.models import MODELS
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from companion.claims import Status, holds
+from companion.inputs import TestSet
+from companion.paper import Cell, Paper, Row
+from companion.presets import Preset
+from companion.real import ERASING, HOLISTIC, TALL, Recipe, steps
+from companion.run import RunConfig
+from companion.study import Study
+from companion.trained import Trained, initial
+from companion.truth import VISIBLE, true_visibility
+from companion.views import SlotView, figure_pictures, part_names
+from reidlib.data.masks import groups
+from reidlib.distances import full_precision
+from reidlib.models import bpbreid, pcb
 from reidlib.models.bpbreid import GILT_GRID, Config
+from reidlib.training import TrainConfig
+from reidlib.types import Features
 
 FROM_SCRATCH = 10.0  # deviation D5: at the paper's 0.35, attention is not learned without pretrained weights
 STRIPES = 6  # of the PCB architecture
 PARTS = (2, 3, 4, 5, 6, 8, 11)
-BACKBONES = {"bpbreid-rn": "resnet50", "bpbreid-ri": "resnet50-ibn", "bpbreid-hr": "hrnet-w32"}
+GIVEN = {"attention": "fixed"}  # the masks themselves
+STRIPED = {"attention": "stripes", "parts": STRIPES}
+STRIPE_OBJECTIVES = tuple(name for name in GILT_GRID if name not in ("idx7", "idx10"))  # no foreground there
+
 VISIBILITY = ("default", "no-visibility", "threshold", "soft", "truth")
 EMBEDDINGS = ("parts", "parts-no-visibility", "global", "foreground", "concat")
-OBJECTIVES = tuple(GILT_GRID)
-STRIPE_OBJECTIVES = tuple(name for name in OBJECTIVES if name not in ("idx7", "idx10"))  # no foreground there
+BOTH = ("default", "parts")
+SHOWN = ("default", "no-visibility", "parts")
 
 
-def _run(
-    preset: Preset,
-    *,
-    name: str,
-    config: Any,
-    model: str = "bpbreid",
-    scorings: tuple[str, ...] = ("default", "parts"),
-) -> RunConfig:
-    return RunConfig(
-        "bpbreid", name, model, config, preset.data, preset.train, preset.name, scorings=scorings
-    )
-
-
-def _scaled(preset: Preset, *, backbone: str = "resnet50") -> Config:
-    """The paper's model at a preset's scale."""
-    base = Config()
-    return replace(
-        base,
-        backbone=preset.backbones[backbone],
-        width=preset.width,
-        dim=base.dim // preset.embedding_divisor,
-        attention_weight=FROM_SCRATCH,
-    )
-
-
-def _without_attention_loss(config: Config, *, attention: str) -> Config:
-    """Attention that is given, not learned; the weight of its absent loss is left at the paper's."""
-    return replace(config, attention=attention, attention_weight=Config().attention_weight)
-
-
-def _variant(
-    preset: Preset, *, name: str, scorings: tuple[str, ...], change: Callable[[Config], Config]
-) -> RunConfig:
-    return _run(preset, name=name, config=change(_scaled(preset)), scorings=scorings)
-
-
-def _parts(preset: Preset, *, k: int) -> RunConfig:
+def _parts(k: int) -> Row:
     singles = tuple(f"part-{part}" for part in range(1, k + 1)) if k in (6, 8) else ()
-    config = replace(_scaled(preset), parts=k)
-    return _run(preset, name=f"k{k}", config=config, scorings=VISIBILITY + EMBEDDINGS + singles)
-
-
-def _backbone(preset: Preset, *, row: str) -> RunConfig:
-    config = _scaled(preset, backbone=BACKBONES[row])
-    return _run(
-        preset,
-        name=row.removeprefix("bpbreid-"),
-        config=config,
-        scorings=("default", "no-visibility", "parts"),
+    titles = (
+        {"no-visibility": "BPBreID, visibility off", "truth": "BPBreID, true visibility"} if k == 8 else {}
     )
+    title = "BPBreID" if k == 8 else f"BPBreID, {k} parts"
+    return Row(f"k{k}", title, {"parts": k}, scorings=VISIBILITY + EMBEDDINGS + singles, titles=titles)
 
 
-def _objective(preset: Preset, *, name: str) -> RunConfig:
-    config = replace(_scaled(preset), objective=GILT_GRID[name])
-    return _run(preset, name=f"objective-{name}", config=config)
-
-
-def _stripes(preset: Preset, *, name: str) -> RunConfig:
-    config = _without_attention_loss(_scaled(preset), attention="stripes")
-    config = replace(config, parts=STRIPES, objective=GILT_GRID[name])
-    return _run(preset, name=f"stripes-{name}", config=config, scorings=("default",))
-
-
-def _baseline(preset: Preset, *, model: str) -> RunConfig:
-    config = MODELS[model].Config(backbone=preset.backbones["resnet50"], width=preset.width)
-    if model == "pcb":  # deviation D6: from scratch, PCB hardly learns under its dropout
-        config = replace(config, dropout=0.0, dim=config.dim // preset.embedding_divisor)
-    return _run(preset, name=model, config=config, model=model, scorings=("default",))
-
-
-def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
-    runs = {"k8": partial(_parts, k=8)}
-    runs |= {model: partial(_baseline, model=model) for model in ("bot", "pcb")}
-    runs["fixed-attention"] = partial(
-        _variant,
-        name="fixed-attention",
-        scorings=("default", "no-visibility", "parts"),
-        change=lambda config: _without_attention_loss(config, attention="fixed"),
-    )
-    runs["per-part-triplet"] = partial(
-        _variant,
-        name="per-part-triplet",
-        scorings=("default", "parts"),
-        change=lambda config: replace(config, triplet="per-part"),
-    )
-    runs["stripes-gilt"] = partial(_stripes, name="gilt")
-    runs["k6"] = partial(_parts, k=6)
-    runs |= {f"objective-{name}": partial(_objective, name=name) for name in OBJECTIVES if name != "gilt"}
-    runs |= {f"k{k}": partial(_parts, k=k) for k in PARTS if k not in (6, 8)}
-    runs["visible-triplet"] = partial(
-        _variant,
-        name="visible-triplet",
-        scorings=("default", "parts"),
-        change=lambda config: replace(config, visible_triplet=True),
-    )
-    runs |= {
-        row.removeprefix("bpbreid-"): partial(_backbone, row=row) for row in BACKBONES if row != "bpbreid-rn"
-    }
-    runs |= {f"stripes-{name}": partial(_stripes, name=name) for name in STRIPE_OBJECTIVES if name != "gilt"}
-    return runs
+ROWS = (
+    _parts(8),
+    Row("bot", "BoT", model="bot", scorings=("default",)),
+    Row("pcb", "PCB, its own losses", model="pcb", scorings=("default",)),
+    Row("fixed-attention", "BPBreID, fixed attention", GIVEN, scorings=SHOWN),
+    Row("per-part-triplet", "BPBreID, a triplet per part", {"triplet": "per-part"}, scorings=BOTH),
+    Row("stripes-gilt", "PCB architecture, GiLt losses", STRIPED, scorings=("default",)),
+    _parts(6),
+    *(
+        Row(f"objective-{name}", f"BPBreID, losses {name}", {"objective": losses}, scorings=BOTH)
+        for name, losses in GILT_GRID.items()
+        if name != "gilt"
+    ),
+    *(_parts(k) for k in PARTS if k not in (6, 8)),
+    Row("visible-triplet", "BPBreID, visibility in training", {"visible_triplet": True}, scorings=BOTH),
+    Row("ri", "BPBreID, ResNet-50-IBN", {"backbone": "resnet50-ibn"}, scorings=SHOWN),
+    Row("hr", "BPBreID, HRNet-W32", {"backbone": "hrnet-w32"}, scorings=SHOWN),
+    *(
+        Row(
+            f"stripes-{name}",
+            f"PCB architecture, losses {name}",
+            STRIPED | {"objective": GILT_GRID[name]},
+            scorings=("default",),
+        )
+        for name in STRIPE_OBJECTIVES
+        if name != "gilt"
+    ),
+)
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -148,7 +109,7 @@ def _cells() -> tuple[Cell, ...]:
         f"f-{row}": f"part-{label}" for row, label in zip(range(1, 7), (1, 2, 4, 3, 5, 6), strict=True)
     }
     cells += [Cell("table3", row, "occluded-duke", "k6", scoring) for row, scoring in singles.items()]
-    learned = {name: "k8" if name == "gilt" else f"objective-{name}" for name in OBJECTIVES}
+    learned = {name: "k8" if name == "gilt" else f"objective-{name}" for name in GILT_GRID}
     cells += [Cell("table4", name, "occluded-duke", run) for name, run in learned.items()]
     cells += [Cell("table4", f"{name}@parts", "occluded-duke", run, "parts") for name, run in learned.items()]
     cells += [Cell("table4", f"{name}@pcb", "occluded-duke", f"stripes-{name}") for name in STRIPE_OBJECTIVES]
@@ -156,17 +117,213 @@ def _cells() -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-GRID = Grid(
-    "bpbreid",
-    _runs(),
-    _cells(),
-    main=("k8", "bot", "pcb", "stripes-gilt"),
+def _shape(run: RunConfig, _: Preset) -> RunConfig:
+    """Deviations of the small presets: D5, D6 of the notebook."""
+    match run.model_config:
+        case Config(attention="learned"):
+            return replace(run, model_config=replace(run.model_config, attention_weight=FROM_SCRATCH))
+        case pcb.Config():  # D6: from scratch, PCB hardly learns under its dropout
+            return replace(run, model_config=replace(run.model_config, dropout=0.0))
+    return run
+
+
+# -- real data ----------------------------------------------------------------------------------------
+
+BOT = steps(epochs=120, decays=(39, 69), warm_epochs=9, warm_start=0.109, lr=3.5e-4, augment=ERASING)
+"""Its scheduler steps before an epoch: 3.815e-5 in the first, 3.5e-4 from the tenth on."""
+
+
+def _adapt(run: RunConfig, dataset: str) -> RunConfig:
+    """BPBreID's released configuration of a data set; the baselines have BoT's."""
+    config, train = run.model_config, TrainConfig.released()
+    if not isinstance(config, Config):
+        return replace(run, train=BOT)
+    if dataset == "occluded-reid" and config.attention == "learned":
+        config = replace(config, attention_weight=0.7)
+    if dataset in HOLISTIC and run.name in (f"{row}-{dataset}" for row in ("k8", "ri", "hr")):  # Table 1
+        config = replace(config, parts=5)
+    if config.attention == "stripes":
+        train = replace(train, augment=replace(train.augment, flip=0.5))
+    elif dataset == "occluded-reid":
+        train = replace(train, augment=replace(train.augment, flip=0.5, jitter=0.5))
+    height, width = (
+        TALL if config.backbone in ("resnet50-ibn", "hrnet-w32") else (run.data.height, run.data.width)
+    )
+    return replace(run, model_config=config, train=train, data=replace(run.data, height=height, width=width))
+
+
+RECIPE = Recipe(("occluded-duke", "market1501", "dukemtmc", "occluded-reid", "p-dukemtmc"), _adapt)
+
+
+# -- measures against ground truth --------------------------------------------------------------------
+
+
+def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+    """Do part maps cover their parts, do visibility scores follow the truth? On sets whose queries are occluded."""
+    if trained.run.data.real or trained.run.model_config.figure_map is None or "occluded" not in name:
+        return {}, {}
+    data, (query, _) = trained.test_set(name), trained.features(name)
+    return _part_measures(query, trained.maps(data.query, "parts"), data), {}
+
+
+def _part_measures(query: Features, maps: Float[Tensor, "Q M h w"], data: TestSet) -> dict:
+    k = maps.shape[1] - 1
+    truth = true_visibility(data.query, data.split, k=k)
+    return {
+        "attention_iou": attention_iou(maps, data.query.masks, lookup=groups(k).lookup),
+        **visibility_agreement(query.visibility["soft"].numpy(), truth),
+    }
+
+
+def attention_iou(
+    maps: Float[Tensor, "N M h w"], labels: UInt8[Tensor, "N H W"], *, lookup: UInt8[Tensor, " L"]
+) -> list[float]:
+    """Intersection over union of each attended part with the true one, over all images together.
+
+    Args:
+        maps: part probabilities, background first; a pixel belongs to the most probable part.
+        labels: true part labels at image size.
+        lookup: part (0..K) of every label.
+
+    Returns:
+        K values in [0, 1]; NaN for a part that is never there and never attended.
+    """
+    parts = maps.shape[1]
+    upsampled = interpolate(full_precision(maps), size=labels.shape[-2:], mode="bilinear", align_corners=True)
+    attended = upsampled.argmax(1)  # [N, H, W]
+    true = lookup.to(labels.device)[labels.long()].long()  # [N, H, W]
+    pairs = torch.bincount((attended * parts + true).flatten(), minlength=parts * parts)
+    table = pairs.view(parts, parts).double()
+    hit = table.diagonal()
+    union = table.sum(0) + table.sum(1) - hit
+    return [round(value, 4) for value in (hit / union)[1:].tolist()]
+
+
+def visibility_agreement(
+    score: Float[np.ndarray, "N K"], truth: Float[np.ndarray, "N K"]
+) -> dict[str, float | list[float]]:
+    """How well predicted visibility follows the true visible fraction.
+
+    Returns:
+        AUC of telling visible from hidden parts (all parts together, and per part), and the Spearman
+        correlation of score and fraction.
+    """
+    visible = truth > VISIBLE
+    return {
+        "visibility_auc": auc(score.ravel(), visible.ravel()),
+        "visibility_auc_per_part": [auc(score[:, k], visible[:, k]) for k in range(score.shape[1])],
+        "visibility_spearman": round(float(spearmanr(score.ravel(), truth.ravel()).statistic), 4),
+    }
+
+
+def auc(score: Float[np.ndarray, " n"], positive: np.ndarray) -> float:
+    """Area under the ROC curve; NaN where all are positive, or none."""
+    return (
+        float("nan")
+        if positive.all() or not positive.any()
+        else round(float(roc_auc_score(positive, score)), 4)
+    )
+
+
+# -- what the notebook shows --------------------------------------------------------------------------
+
+
+def attention(trained: Trained, test_set: str) -> dict:
+    """Part maps (background left out) and visibility of the figure queries, for ``plots.attention``.
+
+    The truth is the true visible fraction, where it is known.
+    """
+    rows, images = figure_pictures(trained, test_set)
+    data, k = trained.test_set(test_set), trained.run.model_config.parts
+    query = data.query[rows]
+    seen, _ = trained.features(test_set)
+    return {
+        "images": images,
+        "maps": trained.maps(query, "parts")[:, 1:].numpy(),
+        "names": part_names(k),
+        "visibility": seen.visibility["argmax"][rows].numpy(),
+        "truth": None if trained.run.data.real else true_visibility(query, data.split, k=k),
+    }
+
+
+def part_measure(study: Study, name: str, key: str) -> np.ndarray:
+    """A ground-truth measure of a row, one line per seed; one line of NaN where nothing is recorded."""
+    rows = [measures.get(key, np.nan) for measures in study.measured(name)]
+    return np.array(rows or [np.full(study.run(name).model_config.parts, np.nan)], dtype=float)
+
+
+def visibility_pairs(
+    trained: Trained, test_set: str
+) -> tuple[Float[np.ndarray, "Q K"], Float[np.ndarray, "Q K"]]:
+    """Predicted soft visibility and true visible fraction of every part of every query."""
+    data, (query, _) = trained.test_set(test_set), trained.features(test_set)
+    truth = true_visibility(data.query, data.split, k=trained.run.model_config.parts)
+    return query.visibility["soft"].numpy(), truth
+
+
+def gilt_grid(study: Study, *, metric: str) -> dict:
+    """Table 4 as switches and values: losses per row, printed and own accuracy of both architectures."""
+    names, embeddings = list(GILT_GRID), ("global", "foreground", "concat", "parts")
+    letters = ("g", "f", "c", "parts")
+    checks = [[e in on for on in (o.identity, o.triplet) for e in embeddings] for o in GILT_GRID.values()]
+    frame = study.frame("table4").query("metric == @metric").set_index("row")
+    rows: Mapping[str, list[str]] = {
+        "BPBreID": names,
+        "BPBreID, parts only": [f"{n}@parts" for n in names],
+        "PCB": [f"{n}@pcb" for n in names],
+    }
+    values = {model: frame.reindex(keys) for model, keys in rows.items()}
+    return {
+        "rows": names,
+        "checks": np.array(checks),
+        "columns": [f"{loss} {e}" for loss in ("id", "tri") for e in letters],
+        "printed": {model: value["printed"].to_numpy(float) for model, value in values.items()},
+        "ours": {model: value["ours"].to_numpy(float) for model, value in values.items()},
+    }
+
+
+def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+    """Foreground and parts, and whether the parts are visible."""
+    visible = torch.cat([one.visibility["argmax"], pair.visibility["argmax"]]) > 0  # [3, K]
+    visible = torch.cat([torch.ones(3, 1, dtype=torch.bool), visible], 1)
+    distances = bpbreid.part_distances(one, pair, scoring=trained.run.scoring("default"))[:, 0]  # [S, 2]
+    names = ("foreground", *part_names(trained.run.model_config.parts))
+    return SlotView(names, distances.numpy(), visible.T.numpy())
+
+
+# -- claims that a computation decides ----------------------------------------------------------------
+
+
+def _needs_no_masks(study: Study) -> tuple[Status, str]:
+    """Claim 17: in evaluation, part masks are no input; the embeddings are the same without them."""
+    run = study.run("k8")
+    model = initial(run, identities=4).eval()
+    images = torch.rand(2, 3, run.data.height, run.data.width, generator=torch.Generator().manual_seed(0))
+    masks = torch.rand(2, run.model_config.parts + 1, run.data.height // 4, run.data.width // 4)
+    with torch.inference_mode():
+        without, given = model(images), model(images, masks)
+    same = all(torch.equal(without.embeddings[name], given.embeddings[name]) for name in without.embeddings)
+    return holds(same), f"embeddings with and without masks are {'equal' if same else 'different'}"
+
+
+PAPER = Paper(
+    slug="bpbreid",
+    title="BPBreID",
+    rows=ROWS,
+    cells=_cells(),
+    repeated=("k8", "bot", "pcb", "stripes-gilt"),
     headline=(
-        ("BoT", "bot", "default"),
-        ("PCB, its own losses", "pcb", "default"),
-        ("PCB architecture, GiLt losses", "stripes-gilt", "default"),
-        ("BPBreID", "k8", "default"),
-        ("BPBreID, visibility off", "k8", "no-visibility"),
-        ("BPBreID, true visibility", "k8", "truth"),
+        ("bot", "default"),
+        ("pcb", "default"),
+        ("stripes-gilt", "default"),
+        ("k8", "default"),
+        ("k8", "no-visibility"),
+        ("k8", "truth"),
     ),
+    widths={"bpbreid": ("dim",), "bot": (), "pcb": ("dim",)},
+    recipe=RECIPE,
+    shape=_shape,
+    measure=measure,
+    exact={"17": _needs_no_masks},
+    slots=slots,
 )

@@ -1,59 +1,46 @@
-"""DPTI's tables as runs: what the part attention is asked with (Table 4) and backbones (Table 5)."""
+"""DPTI under study: what the part attention is asked with (Table 4) and backbones (Table 5)."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-from companion.papers import Cell, Grid
-from companion.presets import Preset, RunConfig
-from reidlib.models.dpti import Config
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
 
-APART = {"spread": 1.0, "decay": False}  # deviation D5: from a small start, all templates stay alike
-SMALL_START = {"spread": Config.spread, "decay": Config.decay}
+from companion.claims import Status, holds
+from companion.inputs import TestSet, figure_queries
+from companion.paper import Cell, Paper, Row
+from companion.presets import Preset
+from companion.real import TRANSFER, Recipe, steps
+from companion.run import RunConfig
+from companion.study import Study
+from companion.trained import Trained
+from companion.truth import bodies, mask_measures, mass, twins
+from companion.views import Pictures, SlotView, blocks, figure_pictures, pictures
+from reidlib.data.transforms import Augment
+from reidlib.models import dpti
+from reidlib.types import Features
+
 STEPS = {"cpu": 1440}  # deviation D7: from scratch, the head learns late
-CHANGES = {
-    "gd": {},
-    "g": {"templates": "none"},
-    "gt": {"templates": "static"},
-    "gp": {"templates": "grid"},
-    "gdw": {"weighted": True},
-    "separate-losses": {"joint": False},
-    "small-start": SMALL_START,
-    "weighted-small-start": {"weighted": True} | SMALL_START,
-}
-"""What each run changes in row G+D."""
+WEIGHTED = {"weighted": True}
+SMALL_START = ("spread", "decay")
 
-BACKBONES = ("resnet50-ibn", "osnet", "resnet18")
-
-
-def _run(preset: Preset, *, name: str, backbone: str = "resnet50", **changes: object) -> RunConfig:
-    """DPTI at a preset's scale, its templates started apart, its schedule longer."""
-    base = Config()
-    config = replace(
-        base,
-        backbone=preset.backbones[backbone],
-        width=preset.width,
-        dim=base.dim // preset.embedding_divisor,
-        # deviation D6: on a CPU, fused attention with dropout is slow
-        attention_dropout=base.attention_dropout if preset.name == "gpu" else 0.0,
-    )
-    templates = changes.get("templates", base.templates)
-    config = replace(config, **((APART if templates in ("static", "dynamic") else {}) | changes))
-    return RunConfig(
-        "dpti",
-        name,
-        "dpti",
-        config,
-        preset.data,
-        replace(preset.train, iterations=STEPS.get(preset.name, preset.train.iterations)),
-        preset.name,
-        scorings=tuple(config.scorings()),
-    )
-
-
-def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
-    runs = {name: partial(_run, name=name, **changes) for name, changes in CHANGES.items()}
-    return runs | {name: partial(_run, name=name, backbone=name) for name in BACKBONES}
+ROWS = (
+    Row("gd", "G+D: dynamic templates"),
+    Row("g", "G: global only", {"templates": "none"}),
+    Row("gt", "G+T: static templates", {"templates": "static"}),
+    Row("gp", "G+P: grid cells", {"templates": "grid"}),
+    Row("gdw", "G+D+W: weighted", WEIGHTED),
+    Row("separate-losses", "G+D, losses per block", {"joint": False}),
+    Row("small-start", "G+D, small start", literal=SMALL_START),
+    Row("weighted-small-start", "G+D+W, small start", WEIGHTED, literal=SMALL_START),
+    Row("resnet50-ibn", "G+D, ResNet-50-IBN", {"backbone": "resnet50-ibn"}),
+    Row("osnet", "G+D, OSNet", {"backbone": "osnet"}),
+    Row("resnet18", "G+D, ResNet-18", {"backbone": "resnet18"}),
+)
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -67,45 +54,261 @@ def _cells() -> tuple[Cell, ...]:
         "g+d-small-start": "small-start",  # not in the paper: without deviation D5
         "g+d+w-small-start": "weighted-small-start",
     }
+    datasets = ("market1501", "occluded-reid", "partial-reid")
     cells = [
         Cell("table1", "ours", "market1501", "gd"),
         Cell("table2", "ours", "occluded-reid", "gd"),
         Cell("table3", "ours", "partial-reid", "gd"),
         Cell("table3", "ours", "partial-ilids", "gd"),
     ]
-    cells += [
-        Cell("table4", row, dataset, run)
-        for row, run in table4.items()
-        for dataset in ("market1501", "occluded-reid", "partial-reid")
-    ]
-    cells += [
-        Cell(
-            "table4", f"{row}-before-neck", dataset, run, "before"
-        )  # not in the paper: another test descriptor
+    cells += [Cell("table4", row, dataset, run) for row, run in table4.items() for dataset in datasets]
+    cells += [  # not in the paper: another test descriptor
+        Cell("table4", f"{row}-before-neck", dataset, run, "before")
         for row, run in (("g+d", "gd"), ("g+d+w", "gdw"))
-        for dataset in ("market1501", "occluded-reid", "partial-reid")
+        for dataset in datasets
     ]
-    cells += [
-        Cell("table5", row, "market1501", run)
-        for row, run in {"resnet50": "gdw", **{name: name for name in BACKBONES}}.items()
-    ]
+    backbones = {"resnet50": "gdw", **{name: name for name in ("resnet50-ibn", "osnet", "resnet18")}}
+    cells += [Cell("table5", row, "market1501", run) for row, run in backbones.items()]
     occluded = {"g": "g", "g+p": "gp", "g+t": "gt", "g+d": "gd", "g+d+w": "gdw"}
-    cells += [
-        Cell("occluded", row, "occluded-duke", run) for row, run in occluded.items()
-    ]  # not in the paper
+    # not in the paper
+    cells += [Cell("occluded", row, "occluded-duke", run) for row, run in occluded.items()]
     return tuple(cells)
 
 
-GRID = Grid(
-    "dpti",
-    _runs(),
-    _cells(),
-    main=("gd", "g", "gt", "gp", "gdw"),
-    headline=(
-        ("G: global only", "g", "default"),
-        ("G+P: grid cells", "gp", "default"),
-        ("G+T: static templates", "gt", "default"),
-        ("G+D: dynamic templates", "gd", "default"),
-        ("G+D+W: weighted", "gdw", "default"),
-    ),
+def _shape(run: RunConfig, preset: Preset) -> RunConfig:
+    """Deviations of the small presets: D5 (templates start apart), D6, D7 of the notebook."""
+    config = run.model_config
+    if config.templates in ("static", "dynamic"):  # D5: from a small start, all templates stay alike
+        config = replace(config, spread=1.0, decay=False)
+    if preset.name != "gpu":  # D6: on a CPU, fused attention with dropout is slow
+        config = replace(config, attention_dropout=0.0)
+    iterations = STEPS.get(preset.name, preset.train.iterations)
+    return replace(run, model_config=config, train=replace(run.train, iterations=iterations))
+
+
+def _adapt(run: RunConfig, dataset: str) -> RunConfig:
+    zoom = "resized" if dataset in TRANSFER else "none"
+    augment = Augment(erase_area=(0.02, 0.33), augmix=0.5, zoom=zoom)
+    train = steps(
+        epochs=180, decays=(40, 90, 150), warm_epochs=10, warm_start=0.1, lr=3.5e-4, augment=augment
+    )
+    return replace(run, train=train)
+
+
+RECIPE = Recipe(("market1501", "occluded-reid", "partial-reid", "partial-ilids"), _adapt)
+
+
+# -- measures against ground truth --------------------------------------------------------------------
+
+
+def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+    """How spread and how alike templates' maps are, which region each weighs, and what an occluder does to them."""
+    config, data = trained.run.model_config, trained.run.data
+    if data.real or config.templates == "none" or name != data.occluded:
+        return {}, {}
+    whole, occluded = trained.inputs.pair()
+    (query, _), (twin, _) = trained.features(data.occluded), trained.features(data.holistic)
+    kinds = dict.fromkeys((config.figure_map, "parts"))
+    found = {kind: tuple(trained.maps(d.query, kind) for d in (occluded, whole)) for kind in kinds}
+    measured = {
+        kind: mask_measures(maps, occluded, whole) | {"entropy": round(entropy(maps), 4)}
+        for kind, (maps, _) in found.items()
+    }
+    if config.weighted:
+        measured["largest_weight"] = round(float(query.visibility["rho"].amax(1).mean()), 4)
+    return measured, template_values(query, twin, found, occluded, whole)
+
+
+def entropy(maps: Float[Tensor, "N K h w"]) -> float:
+    """Mean entropy of maps that sum to one, over the largest possible: 1 for uniform maps, 0 for single cells."""
+    flat = maps.flatten(2)
+    found = torch.special.entr(flat).sum(-1).mean() / np.log(flat.shape[-1])
+    return float(found)
+
+
+def template_values(
+    query: Features, twin: Features, maps: dict[str, tuple[Tensor, Tensor]], data: TestSet, whole: TestSet
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """What an occluder does to templates and to where they look, per query whose unoccluded twin is known.
+
+    Args:
+        query: features of the occluded queries, with their ``templates``.
+        twin: features of the queries of the set that holds the twins.
+        maps: name -> maps ``[Q, K, h, w]`` of the occluded queries and of all the others.
+        data: the occluded queries.
+        whole: the others.
+
+    Returns:
+        ``moved``: mean cosine distance of a query's templates from its twin's. ``moved-person``: the same from
+        another person's. For each map, share of its mass on the place that something hides, without
+        (``<name>-clear``) and with it (``<name>-hidden``). ``rho-shift``: over the templates of an image, how the
+        change of weights correlates with how much of a template's place is hidden (-1: weights leave it).
+    """
+    rows, known = twins(data, whole)
+    _, hidden, _ = bodies(data, whole)
+    here, there = query.embeddings["templates"], twin.embeddings["templates"][rows]
+    others = there.roll(len(there) // 2, 0)  # half of all people further
+    values = {"moved": _apart(here, there), "moved-person": _apart(here, others)}
+    for name, (occluded, clear) in maps.items():
+        values[f"{name}-clear"] = mass(clear[rows], hidden).mean(1)
+        values[f"{name}-hidden"] = mass(occluded, hidden).mean(1)
+    if "rho" in query.visibility:
+        change = query.visibility["rho"] - twin.visibility["rho"][rows]
+        values["rho-shift"] = _correlation(change, mass(maps["templates"][1][rows], hidden))
+    return {name: np.where(known, value.numpy(), np.nan) for name, value in values.items()}
+
+
+def _correlation(a: Float[Tensor, "N K"], b: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
+    a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
+    return torch.cosine_similarity(a, b, dim=1)
+
+
+def _apart(a: Float[Tensor, "N K D"], b: Float[Tensor, "N K D"]) -> Float[Tensor, " N"]:
+    return (1 - torch.cosine_similarity(a, b, dim=-1)).mean(1)
+
+
+# -- what the notebook shows --------------------------------------------------------------------------
+
+
+def templates(trained: Trained, test_set: str) -> tuple[Pictures, Float[np.ndarray, "N K h w"]]:
+    """Where the model's templates come from on every other figure query, each map over its largest value."""
+    rows, images = figure_pictures(trained, test_set)
+    found = trained.maps(trained.test_set(test_set).query[rows], "templates").numpy()
+    return images, found / found.max((2, 3), keepdims=True)
+
+
+def template_pairs(
+    study: Study, trained: Trained, name: str
+) -> tuple[Pictures, Float[np.ndarray, "N K h w"]]:
+    """The same person without and with an occluder, in turn, as a row's record has them.
+
+    Stored maps of the figure queries whose twin is known; both maps of a template are drawn over the larger of
+    their maxima. NaN where the row has no record.
+
+    Args:
+        trained: any model, for its images.
+    """
+    holistic, occluded = trained.inputs.pair()
+    rows, known = twins(occluded, holistic)
+    index = figure_queries(len(rows)).numpy()
+    places = np.flatnonzero(
+        known[index] & (rows[index] == index)
+    )  # both sets' figure queries are twins there
+    if records := study.records(name):
+        stored = [records[0].arrays[f"{test_set}/maps"][places] for test_set in trained.run.data.shown]
+        pair = np.stack(stored, 1).astype(float)
+        pair = pair / pair.max((1, 3, 4), keepdims=True)  # [N, 2, K, h, w]
+    else:
+        pair = np.full((len(places), 2, study.run(name).model_config.parts, 16, 8), np.nan)
+    images = [pictures([d.split.query[i] for i in index[places]]) for d in (holistic, occluded)]
+    return rearrange(np.stack(images, 1), "n p h w c -> (n p) h w c"), rearrange(
+        pair, "n p k h w -> (n p) k h w"
+    )
+
+
+def template_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
+    """What an occluder does to templates: how far they move, and how much attention stays on what is hidden."""
+    keys = {
+        "templates moved": "moved",
+        "from another person": "moved-person",
+        "template maps on the place: without": "templates-clear",
+        "template maps on the place: with": "templates-hidden",
+        "part attention on the place: without": "parts-clear",
+        "part attention on the place: with": "parts-hidden",
+    }
+    study.require_truth()
+    lines = []
+    for name in rows:
+        known, occluded = study.records(name), study.run(name).data.occluded
+        line = {"model": study.paper.title_of(name)}
+        for text, key in keys.items():
+            found = [
+                np.nanmean(r.per_query(occluded, "default", key))
+                for r in known
+                if r.has(occluded, "default", key)
+            ]
+            line[text] = f"{np.mean(found):.3f}" if found else "–"
+        lines.append(line | {"seeds": len(known)})
+    return pd.DataFrame(lines)
+
+
+def map_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
+    """How spread and how alike the maps of several rows' templates are, averaged over their records."""
+    lines = []
+    for name in rows:
+        for kind, text in (("templates", "where templates come from"), ("parts", "part attention")):
+            found = [measures[kind] for measures in study.measured(name) if kind in measures]
+            if found:
+                values = {key: np.mean([m[key] for m in found]) for key in ("entropy", "cosine")}
+                line = {
+                    "model": study.paper.title_of(name),
+                    "maps": text,
+                    "entropy, of the largest": f"{values['entropy']:.2f}",
+                }
+                line |= {"mean cosine of two": f"{values['cosine']:.2f}", "seeds": len(found)}
+                lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+    """The global block and the templates' blocks of the descriptor."""
+    config = trained.run.model_config
+    count = 0 if config.templates == "none" else config.parts
+    return blocks(one, pair, name="descriptor_bn", widths=[config.dim] * (count + 1), kind="template")
+
+
+# -- claims that a computation decides ----------------------------------------------------------------
+
+
+def _squares_make_orthogonal(_: Study) -> tuple[Status, str]:
+    """Claim 8: eight vectors, pushed apart by the diversity loss and by the same without its square."""
+    found = {}
+    for power in (2, 1):
+        vectors = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        for _step in range(1000):
+            (gradient,) = torch.autograd.grad(dpti.diversity_loss(vectors, power=power), vectors)
+            vectors = (vectors - gradient).detach().requires_grad_()
+        unit = torch.nn.functional.normalize(vectors.detach()[0], dim=-1)
+        found[power] = (unit @ unit.T)[~torch.eye(8, dtype=torch.bool)]
+    squared, plain = found[2].abs().max().item(), found[1].mean().item()
+    text = f"largest |cosine| of two vectors {squared:.2f} with the square; mean cosine {plain:+.2f} without"
+    return holds(squared < 0.05 and plain < -0.1), text
+
+
+def _templates_are_distinct(study: Study) -> tuple[Status, str]:
+    """Claim 10: do dynamic templates look at different parts of the body, rather than anywhere?
+
+    Reproduced if so in every training, contradicted if in none.
+    """
+    found = [measures["templates"] for measures in study.measured("gd")]
+    if not found:
+        return Status.NOT_TESTED, "no usable record of gd"
+    parts = [len(followed(np.array(measures["mask_regions"]))) for measures in found]
+    spread = float(np.mean([measures["entropy"] for measures in found]))
+    held = [count >= 3 and measures["entropy"] < 0.95 for count, measures in zip(parts, found)]
+    counts = ", ".join(map(str, parts))
+    text = f"{counts} parts of the body are followed by some template; entropy of maps {spread:.2f} of the largest"
+    return holds(all(held)) if len({*held}) == 1 else Status.INCONCLUSIVE, text
+
+
+def followed(weights: Float[np.ndarray, "K R"]) -> set[int]:
+    """Parts of the body on which some map is highest, and half as high again as its mean."""
+    best = np.nanargmax(weights, axis=1)
+    body = range(1, weights.shape[1] - 1)  # neither background nor what is in front
+    return {int(b) for b, row in zip(best, weights) if b in body and row[b] >= 1.5}
+
+
+PAPER = Paper(
+    slug="dpti",
+    title="DPTI",
+    rows=ROWS,
+    cells=_cells(),
+    repeated=("gd", "g", "gt", "gp", "gdw"),
+    headline=tuple((row, "default") for row in ("g", "gp", "gt", "gd", "gdw")),
+    widths={"dpti": ("dim",)},
+    recipe=RECIPE,
+    shape=_shape,
+    measure=measure,
+    exact={"8": _squares_make_orthogonal, "10": _templates_are_distinct},
+    slots=slots,
 )

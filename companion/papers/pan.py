@@ -1,12 +1,27 @@
-"""PAN's tables as runs: sharing (Tables 1, 2), buffers (3), softmax (4), widths (Figure 2), masks (Figure 3)."""
+"""PAN under study: sharing (Tables 1, 2), buffers (3), softmax (4), widths (Figure 2), masks (Figure 3)."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-from companion.papers import Cell, Grid
-from companion.presets import Preset, RunConfig
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from companion import truth
+from companion.claims import Status, holds
+from companion.paper import Cell, Paper, Row
+from companion.presets import Preset
+from companion.published import printed
+from companion.real import ERASING, Recipe, steps
+from companion.run import RunConfig
+from companion.study import Study
+from companion.trained import Trained
+from companion.views import Pictures, SlotView, blocks, figure_pictures
+from reidlib.complexity import complexity
+from reidlib.models import pan
 from reidlib.models.pan import Config
+from reidlib.types import Features
 
 WIDTHS = (32, 64, 128, 512, 1024)  # n_l as printed, besides the default 256
 PARTS = (2, 6, 10, 12, 16, 18)  # p besides the default 14; the text names 14 and 16 only
@@ -16,55 +31,29 @@ SOURCES = {  # Table 3: of the masks, of the local features
     for local in ("conv50", "conv51")
 }
 PROPOSED = "mask-conv50-feat-conv51"
+BASELINE = {"masks": "stripes", "parts": 6, "shared": False}
 
-CHANGES = {
-    "pan": {},
-    "unshared": {"shared": False},
-    "softmax": {"masks": "softmax"},
-    **{
-        name: {"mask_source": masks, "local_source": local}
+ROWS = (
+    Row("pan", "PAN", titles={"parts": "PAN, parts only"}),
+    Row("unshared", "PAN, own layer per mask", {"shared": False}),
+    Row("softmax", "PAN, softmax masks", {"masks": "softmax"}),
+    *(
+        Row(
+            name,
+            f"PAN, masks from {masks}, parts from {local}",
+            {"mask_source": masks, "local_source": local},
+        )
         for name, (masks, local) in SOURCES.items()
         if name != PROPOSED
-    },
-    **{f"p{p}": {"parts": p} for p in PARTS},
-    "literal-pooling": {"pooling": "max"},
-}
-"""What each run changes in PAN; the baseline, OSNet and the widths follow."""
-
-
-def _run(
-    preset: Preset,
-    *,
-    name: str,
-    backbone: str = "resnet50",
-    dim: int = Config.dim,
-    base: Config = Config(),  # noqa: B008
-    **changes: object,
-) -> RunConfig:
-    """PAN at a preset's scale, its global branch pooled by the average."""
-    config = replace(
-        base,
-        backbone=preset.backbones[backbone],
-        width=preset.width,
-        dim=dim // preset.embedding_divisor,
-        global_dim=base.global_dim // preset.embedding_divisor,
-        pooling="average",  # deviation D5: from scratch, the masks learn far worse beside global max pooling
-    )
-    config = replace(config, **changes)
-    return RunConfig(
-        "pan", name, "pan", config, preset.data, preset.train, preset.name, scorings=tuple(config.scorings())
-    )
-
-
-def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
-    runs = {name: partial(_run, name=name, **changes) for name, changes in CHANGES.items()}
-    runs["pcb-baseline"] = partial(_run, name="pcb-baseline", base=Config.baseline())
-    runs["pcb-literal-pooling"] = partial(
-        _run, name="pcb-literal-pooling", base=Config.baseline(), pooling="max"
-    )
-    runs["osnet"] = partial(_run, name="osnet", backbone="osnet")
-    runs["osnet-unshared"] = partial(_run, name="osnet-unshared", backbone="osnet", shared=False)
-    return runs | {f"n{n}": partial(_run, name=f"n{n}", dim=n) for n in WIDTHS}
+    ),
+    *(Row(f"p{p}", f"PAN, {p} masks", {"parts": p}) for p in PARTS),
+    Row("literal-pooling", "PAN, global max pooling", literal=("pooling",)),
+    Row("pcb-baseline", "PCB baseline", BASELINE),
+    Row("pcb-literal-pooling", "PCB baseline, global max pooling", BASELINE, literal=("pooling",)),
+    Row("osnet", "PAN-OSNet", {"backbone": "osnet"}),
+    Row("osnet-unshared", "PAN-OSNet, own layer per mask", {"backbone": "osnet", "shared": False}),
+    *(Row(f"n{n}", f"PAN, n_l = {n}", {"dim": n}) for n in WIDTHS),
+)
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -114,23 +103,124 @@ def _cells() -> tuple[Cell, ...]:
         for dataset in everywhere
     ]
     misaligned = {"pcb-baseline": "pcb-baseline", "pan-resnet50": "pan", "pan-osnet": "osnet"}
-    cells += [
-        Cell("partial", row, "partial-reid", run) for row, run in misaligned.items()
-    ]  # not in the paper
+    # not in the paper
+    cells += [Cell("partial", row, "partial-reid", run) for row, run in misaligned.items()]
     return tuple(cells)
 
 
-GRID = Grid(
-    "pan",
-    _runs(),
-    _cells(),
-    main=("pan", "pcb-baseline", "unshared", "softmax"),
+def _shape(run: RunConfig, _: Preset) -> RunConfig:
+    """Deviation D5 of the small presets: from scratch, the masks learn far worse beside global max pooling."""
+    return replace(run, model_config=replace(run.model_config, pooling="average"))
+
+
+def _adapt(run: RunConfig, _: str) -> RunConfig:
+    train = steps(epochs=120, decays=(60, 90), warm_epochs=20, warm_start=0.1, lr=3.5e-4, augment=ERASING)
+    return replace(run, train=train)
+
+
+RECIPE = Recipe(("occluded-duke", "market1501", "dukemtmc"), _adapt)
+
+
+def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+    """Which part of the body each mask weighs, and whether masks are alike, on the occluded queries."""
+    data = trained.run.data
+    if data.real or trained.run.model_config.figure_map is None or name != data.occluded:
+        return {}, {}
+    whole, occluded = trained.inputs.pair()
+    return truth.mask_measures(trained.maps(occluded.query, "masks"), occluded, whole), {}
+
+
+# -- what the notebook shows --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaskView:
+    """Signed masks on some queries, and the fusion of all."""
+
+    images: Pictures
+    masks: Float[np.ndarray, "N K h w"]
+    fusion: Float[np.ndarray, "N h w"]  # in [0, 1]: the sum of magnitudes, stretched image by image
+
+
+def masks(trained: Trained, test_set: str) -> MaskView:
+    """The model's masks on every other fixed figure query."""
+    rows, images = figure_pictures(trained, test_set)
+    found = trained.maps(trained.test_set(test_set).query[rows], "masks").numpy()
+    fusion = np.abs(found).sum(1)
+    low, high = fusion.min((1, 2), keepdims=True), fusion.max((1, 2), keepdims=True)
+    span = np.where(high - low > 1e-3 * high, high - low, np.inf)  # softmax masks add up to one everywhere
+    return MaskView(images, found, (fusion - low) / span)
+
+
+def mask_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
+    """How alike and how signed the masks of several rows are, averaged over their records."""
+    keys = {
+        "mean |correlation| of two masks": "alike",
+        "of a mask with its likest": "most_alike",
+        "share of negative values": "negative",
+    }
+    lines = []
+    for name in rows:
+        found = study.measured(name)
+        values = {
+            text: np.mean([m.get(key, np.nan) for m in found] or [np.nan]) for text, key in keys.items()
+        }
+        line = {"model": study.paper.title_of(name)} | {
+            t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()
+        }
+        lines.append(line | {"seeds": len(found)})
+    return pd.DataFrame(lines)
+
+
+def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+    """The global block and the parts of the descriptor."""
+    config = trained.run.model_config
+    kind = "stripe" if config.masks == "stripes" else "mask"
+    widths = [config.global_dim, *[config.dim] * config.parts]
+    return blocks(one, pair, name="concat_bn", widths=widths, kind=kind)
+
+
+# -- claims that a computation decides ----------------------------------------------------------------
+
+
+def _size(study: Study) -> tuple[Status, str]:
+    """Claim 13: the printed digits, counted at 256x128; the proposed model shares its layer."""
+    configs = {
+        "PAN": Config(),
+        "PAN, a layer per mask": Config(shared=False),
+        "baseline": Config.baseline(),
+    }
+    found = {}
+    for name, config in configs.items():
+        cost = complexity(partial(pan.PAN, config))
+        found[name] = {"params_m": round(cost.parameters / 1e6, 1), "gflops": round(cost.operations / 1e9, 2)}
+    own = printed(study.paper.slug).query("table == 'text'").set_index(["row", "metric"])["value"]
+    rows = {"PAN": "pan-resnet50", "baseline": "pcb-baseline"}
+    same = all(
+        float(own[rows[name], metric]) == found[name][metric] for name in rows for metric in found[name]
+    )
+    text = ", ".join(f"{name} {n['params_m']} M and {n['gflops']} G" for name, n in found.items())
+    return holds(same), text
+
+
+PAPER = Paper(
+    slug="pan",
+    title="PAN",
+    rows=ROWS,
+    cells=_cells(),
+    repeated=("pan", "pcb-baseline", "unshared", "softmax"),
     headline=(
-        ("PCB baseline", "pcb-baseline", "default"),
-        ("PAN", "pan", "default"),
-        ("PAN, parts only", "pan", "parts"),
-        ("PAN, own layer per mask", "unshared", "default"),
-        ("PAN, softmax masks", "softmax", "default"),
-        ("PAN-OSNet", "osnet", "default"),
+        ("pcb-baseline", "default"),
+        ("pan", "default"),
+        ("pan", "parts"),
+        ("unshared", "default"),
+        ("softmax", "default"),
+        ("osnet", "default"),
     ),
+    widths={"pan": ("dim", "global_dim")},
+    recipe=RECIPE,
+    shape=_shape,
+    measure=measure,
+    exact={"13": _size},
+    slots=slots,
 )

@@ -1,70 +1,61 @@
-"""QPM's tables as runs: components (Tables V, VI), attentions (VII), parts (IX), widths (X), gamma (XI, no run)."""
+"""QPM under study: components (Tables V, VI), attentions (VII), parts (IX), widths (X), gamma (XI, no training)."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from companion.papers import Cell, Grid
-from companion.presets import Preset, RunConfig
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from companion.claims import Status, holds
+from companion.inputs import Inputs, TestSet, figure_queries
+from companion.paper import Cell, Paper, Row
+from companion.presets import Preset
+from companion.published import printed
+from companion.real import ERASING, TALL, Recipe, steps
+from companion.run import RunConfig
+from companion.study import Study
+from companion.trained import Trained
+from companion.truth import behind_person, bodies, truth_of
+from companion.views import Pictures, SlotView, figure_pictures, pictures, stripe_names
+from reidlib.models import qpm
 from reidlib.models.qpm import GAMMAS, Config
+from reidlib.types import Features
 
-ATTENTIONS = ("fc", "rga", "ra", "cbam")
+ATTENTIONS = {"fc": "FC-SA", "rga": "RGA-SA", "ra": "RA-SA", "cbam": "CBAM-SA"}
 PARTS = (2, 3, 4, 8)  # besides the default 6
 WIDTHS = (128, 256, 512)  # as printed, besides the default 1024
 GAMMA_ROWS = {f"gamma{gamma}": "default" if gamma == 0.6 else f"gamma-{gamma}" for gamma in GAMMAS}
 PARTS_ONLY = {"global_feature": "none", "attention": "none"}
-
-CHANGES = {
-    "qpm": {},
-    "part-branch": PARTS_ONLY,
-    "baseline-triplet": PARTS_ONLY | {"quality": False},
-    "baseline": PARTS_ONLY | {"quality": False, "triplet": False},
-    "agfe": {"attention": "none"},
-    "gap": {"global_feature": "gap", "attention": "none", "part_branch": False, "quality": False},
-    "single": {"global_feature": "single", "attention": "none"},
-    "gap-isa": {"global_feature": "gap"},
-    **{f"{name}-sa": {"attention": name} for name in ATTENTIONS},
-    **{f"k{k}": {"parts": k} for k in PARTS},
-}
-"""What each run changes in QPM; rows of K and d follow the others."""
+POOLED = {"global_feature": "gap", "attention": "none", "part_branch": False, "quality": False}
 
 
-def _run(preset: Preset, *, name: str, backbone: str = "resnet50", **changes: object) -> RunConfig:
-    """QPM at a preset's scale, its images half as high again, with the scores kept from the global losses."""
-    base = Config()
-    config = replace(
-        base,
-        backbone=preset.backbones[backbone],
-        width=preset.width,
-        dim=base.dim // preset.embedding_divisor,
-        global_dim=base.global_dim // preset.embedding_divisor,
-        detach_quality=True,  # deviation D5: from scratch the global losses' gradient spoils the scores
-        normalise=True,  # deviation D6: without, hardly anything is learnt from scratch
-    )
-    config = replace(config, **changes)
-    if not config.scored:
-        config = replace(config, detach_quality=False)
-    data = replace(preset.data, height=preset.data.height * 3 // 2)
-    kept = tuple(config.scorings()) if name == "qpm" else _kept(config)
-    return RunConfig("qpm", name, "qpm", config, data, preset.train, preset.name, scorings=kept)
+def _row(slug: str, title: str, **change: object) -> Row:
+    """A row whose record keeps all test-time variants but the gammas."""
+    known = replace(Config(), **change).scorings()
+    return Row(slug, title, change, scorings=tuple(name for name in known if not name.startswith("gamma")))
 
 
-def _kept(config: Config) -> tuple[str, ...]:
-    """Test-time variants in the record of a run: all but the gammas."""
-    return tuple(name for name in config.scorings() if not name.startswith("gamma"))
-
-
-def _width(preset: Preset, *, d: int) -> RunConfig:
-    dim = d // preset.embedding_divisor
-    return _run(preset, name=f"d{d}", dim=dim, global_dim=dim)
-
-
-def _runs() -> dict[str, Callable[[Preset], RunConfig]]:
-    runs = {name: partial(_run, name=name, **changes) for name, changes in CHANGES.items()}
-    runs |= {f"d{d}": partial(_width, d=d) for d in WIDTHS}
-    runs["hr"] = partial(_run, name="hr", backbone="hrnet-w32")
-    runs["literal-gradient"] = partial(_run, name="literal-gradient", detach_quality=False)
-    return runs
+ROWS = (
+    Row("qpm", "QPM", titles={"agfe": "AGFE global with ISA"}),
+    _row("part-branch", "Part branch: learnt quality", **PARTS_ONLY),
+    _row("baseline-triplet", "Baseline with triplet", **PARTS_ONLY, quality=False),
+    _row("baseline", "Baseline: stripes, identity loss", **PARTS_ONLY, quality=False, triplet=False),
+    _row("agfe", "AGFE global", attention="none"),
+    _row("gap", "GAP global", **POOLED),
+    _row("single", "SI global", global_feature="single", attention="none"),
+    _row("gap-isa", "GAP global with ISA", global_feature="gap"),
+    *(_row(f"{name}-sa", f"AGFE global with {title}", attention=name) for name, title in ATTENTIONS.items()),
+    *(_row(f"k{k}", f"QPM, {k} parts", parts=k) for k in PARTS),
+    *(_row(f"d{d}", f"QPM, d = {d}", dim=d, global_dim=d) for d in WIDTHS),
+    _row("hr", "QPM, HRNet-W32", backbone="hrnet-w32"),
+    replace(_row("literal-gradient", "QPM, scores not detached"), literal=("detach_quality",)),
+)
 
 
 def _cells() -> tuple[Cell, ...]:
@@ -125,18 +116,356 @@ def _cells() -> tuple[Cell, ...]:
     )
 
 
-GRID = Grid(
-    "qpm",
-    _runs(),
-    _cells(),
-    main=("qpm", "part-branch", "baseline-triplet", "agfe"),
-    headline=(
-        ("Baseline: stripes, identity loss", "baseline", "default"),
-        ("Baseline with triplet", "baseline-triplet", "default"),
-        ("Part branch: learnt quality", "part-branch", "default"),
-        ("GAP global", "gap", "default"),
-        ("AGFE global", "agfe", "agfe"),
-        ("AGFE global with ISA", "qpm", "agfe"),
-        ("QPM", "qpm", "default"),
+def _shape(run: RunConfig, _: Preset) -> RunConfig:
+    """Images half as high again, and the deviations of the small presets: D5, D6 of the notebook."""
+    config = run.model_config
+    config = replace(
+        config,
+        detach_quality=config.scored,  # D5: from scratch the global losses' gradient spoils the scores
+        normalise=True,  # D6: without, hardly anything is learnt from scratch
+    )
+    return replace(run, model_config=config, data=replace(run.data, height=run.data.height * 3 // 2))
+
+
+# -- real data ----------------------------------------------------------------------------------------
+
+
+def _adapt(run: RunConfig, _: str) -> RunConfig:
+    height, width = TALL
+    sgd = {"lr": 0.01, "optimiser": "sgd", "weight_decay": 0.0}
+    augment = replace(ERASING, pad=0.0)
+    train = steps(epochs=70, decays=(20, 40, 60), identities=8, images=8, augment=augment, **sgd)
+    return replace(run, train=train, data=replace(run.data, height=height, width=width))
+
+
+RECIPE = Recipe(
+    (
+        "occluded-duke",
+        "p-dukemtmc",
+        "p-dukemtmc-transfer",
+        "partial-reid-occluded",
+        "partial-ilids-occluded",
     ),
+    _adapt,
+    measured_on={"partial-reid": "partial-reid-occluded", "partial-ilids": "partial-ilids-occluded"},
+)
+"""QPM asks with the occluded originals of the two partial sets."""
+
+
+# -- measures against ground truth --------------------------------------------------------------------
+
+_LEAST = 0.02  # of a stripe must be the person for its visible share to mean something
+
+
+def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+    """Do quality scores and heat maps follow the true visible share, behind objects and behind people?"""
+    config, data = trained.run.model_config, trained.run.data
+    if data.real or not config.scored or name != data.occluded:
+        return {}, {}
+    whole, occluded = trained.inputs.pair()
+    query, _ = trained.features(name)
+    heat = trained.maps(occluded.query, "heat") if config.figure_map == "heat" else None
+    return _stripe_measures(query, occluded, whole), _stripe_values(query, occluded, whole, heat=heat)
+
+
+def _stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:
+    quality = query.visibility["quality"].numpy()
+    share, other = stripe_visibility(data, whole, stripes=quality.shape[1]), behind_person(data)
+    return {
+        kind: quality_agreement(quality[rows], share[rows])
+        for kind, rows in (("object", ~other), ("person", other))
+    }
+
+
+def _stripe_values(
+    query: Features, data: TestSet, whole: TestSet, *, heat: Float[Tensor, "Q 1 h w"] | None
+) -> dict[str, Float[np.ndarray, " Q"]]:
+    """Per query, behind objects and behind people (NaN elsewhere): fall of the scores, focus of the heat."""
+    quality = query.visibility["quality"].numpy()
+    person, hidden, known = bodies(data, whole)
+    other = behind_person(data)
+    values = {"drop": quality_drop(quality, stripe_visibility(data, whole, stripes=quality.shape[1]))}
+    if heat is not None:
+        values["focus"] = np.where(known, focus(heat[:, 0], person, hidden), np.nan)
+    return {
+        f"{name}-{kind}": np.where(rows, value, np.nan)
+        for name, value in values.items()
+        for kind, rows in (("object", ~other), ("person", other))
+    }
+
+
+def stripe_visibility(data: TestSet, whole: TestSet, *, stripes: int) -> Float[np.ndarray, "Q K"]:
+    """True visible share of each horizontal stripe of the queries, from each one's unoccluded twin.
+
+    Args:
+        data: queries that each hide behind something.
+        whole: the set that holds their twins, the same people in the same pose with nothing in front.
+
+    Returns:
+        Shares in [0, 1]; NaN where it is not known: the query has no twin, its box follows the visible body
+        (and so differs from the twin's), or hardly anything of the person is in the stripe.
+    """
+    person, hidden, known = bodies(data, whole)
+    left, rest = (_per_stripe(pixels, stripes) for pixels in (person, hidden))
+    total = left + rest
+    cells = data.query.size[0] * data.query.size[1] / stripes
+    share = np.where(total > _LEAST * cells, left / np.maximum(total, 1), np.nan)
+    return np.where(known[:, None], share, np.nan)
+
+
+def _per_stripe(pixels: Bool[Tensor, "N H W"], stripes: int) -> Float[np.ndarray, "N K"]:
+    bands = pixels.float().tensor_split(stripes, dim=1)
+    return np.stack([band.sum((1, 2)).numpy() for band in bands], 1)
+
+
+def focus(
+    heat: Float[Tensor, "N h w"], person: Bool[Tensor, "N H W"], other: Bool[Tensor, "N H W"]
+) -> Float[np.ndarray, " N"]:
+    """How much warmer a map is on the person than on what stands in front: the logarithm of the ratio.
+
+    Args:
+        heat: magnitudes, 0 and up.
+        person: where the right person shows.
+        other: where something else hides that person.
+
+    Returns:
+        log of mean heat on the person over mean heat on the other; NaN where either covers under a hundredth
+        of the image.
+    """
+    shares = [adaptive_avg_pool2d(m.to(heat.dtype)[:, None], heat.shape[-2:])[:, 0] for m in (person, other)]
+    means = [(heat * share).sum((1, 2)) / share.sum((1, 2)) for share in shares]
+    known = torch.stack([share.mean((1, 2)) >= 0.01 for share in shares]).all(0)
+    return torch.where(known, (means[0] / means[1]).log(), torch.nan).numpy()
+
+
+def relative_quality(
+    score: Float[np.ndarray, "N K"], known: Bool[np.ndarray, "N K"]
+) -> Float[np.ndarray, "N K"]:
+    """Logarithm of quality scores less the mean of their image, since only ratios within an image are taught.
+
+    Args:
+        score: in (0, 1).
+        known: which stripes count; the others become NaN.
+    """
+    log = np.where(known, np.log(score), np.nan)
+    count = np.maximum(known.sum(1, keepdims=True), 1)
+    return log - np.nansum(log, axis=1, keepdims=True) / count
+
+
+def quality_drop(score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
+    """By how much scores fall on stripes that are mostly hidden, against those that show: mean log score.
+
+    Args:
+        score: predicted quality, in (0, 1).
+        share: true visible share, NaN where it is not known.
+
+    Returns:
+        One value per image, each stripe position's own mean over all images taken away first; NaN where the
+        image has no stripe that shows (share over 0.8) or none that is mostly hidden (under 0.5).
+    """
+    log = np.log(score)
+    log = log - log.mean(axis=0, keepdims=True)
+    parts = []
+    for chosen in (share > 0.8, share < 0.5):  # NaN is neither
+        count = chosen.sum(1)
+        parts.append(np.where(chosen, log, 0).sum(1) / np.where(count, count, np.nan))
+    return parts[0] - parts[1]
+
+
+def quality_agreement(
+    score: Float[np.ndarray, "N K"], share: Float[np.ndarray, "N K"]
+) -> dict[str, float | int]:
+    """How well quality scores of stripes follow the true visible share, within images.
+
+    Args:
+        score: predicted quality, in (0, 1).
+        share: true visible share, NaN where it is not known.
+
+    Returns:
+        Spearman correlation of log score and share, the mean of each image and of each stripe position taken
+        away from both; the number of stripes; and the entropy of the scores within an image over its largest
+        possible value (near 0 if one stripe had all the weight).
+    """
+    known = ~np.isnan(share)
+    centred = relative_quality(score, known)
+    apart = share - np.nansum(share, axis=1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
+    places = np.maximum(known.sum(0, keepdims=True), 1)
+    pair = [
+        (values - np.nansum(values, axis=0, keepdims=True) / places)[known] for values in (centred, apart)
+    ]
+    weights = score / score.sum(1, keepdims=True)
+    entropy = -(weights * np.log(weights)).sum(1) / np.log(score.shape[1])
+    return {
+        "spearman": round(float(spearmanr(*pair).statistic), 4),
+        "stripes": int(known.sum()),
+        "entropy": round(float(entropy.mean()), 4),
+    }
+
+
+# -- what the notebook shows --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class QualityView:
+    """Predicted quality of each stripe of some occluded queries, beside the truth."""
+
+    images: Pictures
+    scores: Float[np.ndarray, "N K"]  # in (0, 1)
+    truth: Float[np.ndarray, "N K"] | None  # true visible share, where it is known
+    titles: tuple[str, ...]  # what is in front, or who it is
+
+
+def quality(trained: Trained, *, each: int = 5) -> QualityView:
+    """Queries behind objects, then behind people: the first of different persons whose truth is known.
+
+    Those that hide most of the person come first, so that there is something to see. With real data, the fixed
+    figure queries.
+    """
+    occluded = trained.run.data.occluded
+    data, (query, _) = trained.test_set(occluded), trained.features(occluded)
+    if trained.run.data.real:
+        rows = figure_queries(len(query))
+        chosen = [data.split.query[i] for i in rows]
+        titles = tuple(f"person {record.pid}" for record in chosen)
+        return QualityView(pictures(chosen), query.visibility["quality"][rows].numpy(), None, titles)
+    share = quality_truth(trained.inputs)
+    known = truth_of(data.split, data.query.names)
+    visible = np.where(np.isnan(share).any(1), np.inf, known["visible_share"].to_numpy() > 0.6)
+    rows = []
+    for kind in (~behind_person(data), behind_person(data)):
+        order = [i for i in np.argsort(visible, kind="stable") if kind[i] and np.isfinite(visible[i])]
+        first = pd.Series(order, dtype=int).groupby(query.pid.numpy()[order], sort=False).first()
+        rows += first.tolist()[:each]
+    return QualityView(
+        images=pictures([data.split.query[i] for i in rows]),
+        scores=query.visibility["quality"].numpy()[rows],
+        truth=share[rows],
+        titles=tuple(known["occluder"].iloc[rows]),
+    )
+
+
+def quality_truth(inputs: Inputs) -> Float[np.ndarray, "Q K"]:
+    """True visible share of each stripe of the occluded queries, NaN where unknown."""
+    holistic, occluded = inputs.pair()
+    return stripe_visibility(occluded, holistic, stripes=inputs.run.model_config.parts)
+
+
+def quality_pairs(trained: Trained) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
+    """Log quality less its image's mean, and true visible share, behind objects and behind people."""
+    _, data = trained.inputs.pair()
+    query, _ = trained.features(data.split.name)
+    share = quality_truth(trained.inputs)
+    relative = relative_quality(query.visibility["quality"].numpy(), ~np.isnan(share))
+    person = behind_person(data)[:, None]
+    kinds = np.stack([np.where(chosen, share, np.nan).ravel() for chosen in (~person, person)], 1)
+    return np.repeat(relative.reshape(-1, 1), 2, 1), kinds
+
+
+def heat(
+    study: Study, trained: Trained, rows: Sequence[str], test_set: str
+) -> tuple[Pictures, Float[np.ndarray, "N M h w"]]:
+    """Stored heat of several rows on every other figure query, each map stretched to [0, 1]; NaN without a record."""
+    index, images = figure_pictures(trained, test_set)
+    stored = []
+    for name in rows:
+        if records := study.records(name):
+            stored.append(records[0].arrays[f"{test_set}/maps"][::2, 0].astype(float))
+        else:
+            stored.append(np.full((len(index), *study.run(name).model_config.cells), np.nan))
+    maps = np.stack(stored, 1)
+    low, high = maps.min((2, 3), keepdims=True), maps.max((2, 3), keepdims=True)
+    return images, (maps - low) / (high - low)
+
+
+def isa(trained: Trained, test_set: str) -> tuple[Pictures, Float[np.ndarray, "N 1 h w"]]:
+    """The model's attention M on every other figure query."""
+    rows, images = figure_pictures(trained, test_set)
+    return images, trained.maps(trained.test_set(test_set).query[rows], "attention").numpy()
+
+
+def cost(study: Study, trained: Trained, *, gallery: int) -> pd.DataFrame:
+    """Milliseconds per training step and per matched query, printed (Table 8) and ours, at this preset, now.
+
+    Args:
+        gallery: images that a query is matched with.
+    """
+    own = printed(study.paper.slug).query("table == 'table8' and kind == 'own'")
+    own = own.set_index("metric")["value"].astype(float)
+    seconds = _matching_seconds(trained, scorings=("part", "default"), gallery=gallery)
+    batch = trained.run.train.identities * trained.run.train.images
+    spent = [batch / r.provenance["throughput"] for r in study.records(study.paper.main)]
+    lines = (
+        ("training step, ms", 1e3 * own["train_s_per_iter"], 1e3 * np.mean(spent) if spent else np.nan),
+        ("query, part branch, ms", np.nan, 1e3 * seconds["part"]),
+        ("query, nearest 30 refined, ms", 1e3 * own["infer_s_per_img"], 1e3 * seconds["default"]),
+        ("refined over part branch", np.nan, seconds["default"] / seconds["part"]),
+    )
+    return pd.DataFrame(lines, columns=["what", "printed (Titan V)", "here"])
+
+
+def _matching_seconds(
+    trained: Trained, *, scorings: Sequence[str], gallery: int, repeats: int = 5
+) -> dict[str, float]:
+    """Seconds to match one occluded query, the median of some repeats; the gallery repeated as often as it takes."""
+    query, known = trained.features(trained.run.data.occluded)
+    everyone = known[torch.arange(gallery) % len(known)]
+    block, found = query[slice(0, 64)], {}
+    for scoring in scorings:
+        distance, times = trained.distance(scoring), []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            distance(block, everyone)
+            times.append((time.perf_counter() - started) / len(block))
+        found[scoring] = float(np.median(times))
+    return found
+
+
+def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+    """Stripes and their quality, and the two distances of the whole image."""
+    parts = [features.embeddings["parts"] for features in (one, pair)]
+    distances = 1 - torch.cosine_similarity(*parts, dim=-1)  # [2, K]
+    whole = [qpm.QPM.distance(one, pair, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")]  # [2, 1]
+    scores = torch.cat([features.visibility["quality"] for features in (one, pair)])  # [3, K]
+    nothing = torch.full((3, 2), torch.nan)
+    return SlotView(
+        (*stripe_names(trained.run.model_config.parts), "all stripes, weighed", "pair-adaptive, whole image"),
+        torch.cat([distances, *whole], 1).T.numpy(),
+        torch.cat([scores, nothing], 1).T.numpy(),
+    )
+
+
+# -- claims that a computation decides ----------------------------------------------------------------
+
+
+def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
+    """Claim 11: multiplications of matching one query in Occluded-Duke's gallery, of 17,661 images."""
+    paper, scoring, gallery = Config(), qpm.SCORINGS["default"], 17_661
+    part = gallery * paper.parts * paper.dim
+    refined = scoring.top * (2 * paper.parts * paper.global_dim + 3 * paper.global_dim)  # Eq. 9, 10; cosine
+    ratio = 1 + refined / part
+    text = f"{ratio:.3f} times the multiplications of the part branch alone, counted from the paper's sizes"
+    return holds(ratio < 1.3), text
+
+
+PAPER = Paper(
+    slug="qpm",
+    title="QPM",
+    rows=ROWS,
+    cells=_cells(),
+    repeated=("qpm", "part-branch", "baseline-triplet", "agfe"),
+    headline=(
+        ("baseline", "default"),
+        ("baseline-triplet", "default"),
+        ("part-branch", "default"),
+        ("gap", "default"),
+        ("agfe", "agfe"),
+        ("qpm", "agfe"),
+        ("qpm", "default"),
+    ),
+    widths={"qpm": ("dim", "global_dim")},
+    recipe=RECIPE,
+    shape=_shape,
+    measure=measure,
+    exact={"11": _refinement_is_cheap},
+    slots=slots,
 )

@@ -22,12 +22,13 @@ from reidlib.sheets import CORRECT, FAINT, INK, OURS, PRINTED, QUERY, STYLE, WRO
 
 SERIES = (QUERY, "#e0a030", "#7a5195", "#3a9d9d", "#c46a4a", "#6b7a8f", "#9c8b3e", "#b0578d")
 VERDICTS = {
-    "reproduced": CORRECT,
-    "contradicted": WRONG,
-    "inconclusive": "#e0a030",
-    "not tested": "#aab0b7",
-    "untestable": FAINT,
+    "reproduced": "#1a7f37",
+    "contradicted": "#c62828",
+    "inconclusive": "#b7791f",
+    "not tested": "#6e7781",
+    "untestable": "#9aa2aa",
 }
+"""Dark enough to be read as text on white; white text can be read on all."""
 
 
 @mpl.rc_context(STYLE)
@@ -198,10 +199,9 @@ def verdict_strip(verdicts: Mapping[str, Sequence], *, title: str = "") -> Figur
             status = str(verdict.status)
             counts[status] += 1
             ax.add_patch(Rectangle((x, y), 0.94, 0.86, color=VERDICTS[status], lw=0))
-            dark = status in ("untestable", "not tested", "inconclusive")
             ax.text(
                 x + 0.47, y + 0.43, str(verdict.claim), ha="center", va="center",
-                color=INK if dark else "white", fontweight="bold", fontsize=8,
+                color="white", fontweight="bold", fontsize=8,
             )  # fmt: skip
     ax.set(xlim=(0, most), ylim=(len(verdicts), 0), title=title)
     ax.set_yticks(np.arange(len(verdicts)) + 0.43, list(verdicts))

@@ -7,18 +7,17 @@ import pytest
 
 from companion import published
 from companion.claims import (
-    EXACT,
     Contrast,
     Outcome,
     Status,
-    _followed,
-    _quantile,
     bootstrap,
     combine,
     find_cell,
     outcome,
     parse,
 )
+from companion.papers import PAPERS
+from companion.papers.dpti import followed
 from companion.study import Study
 
 CONTRAST = Contrast("rank1", ("table2/bpbreid-rn",), ("table2/bot",), ">")
@@ -70,7 +69,7 @@ def test_one_contradicted_contrast_contradicts_the_claim():
 
 def test_no_claim_rests_on_a_collapsed_training(monkeypatch):
     """Whatever its numbers, a run that tripped a collapse alarm decides nothing."""
-    study = Study("bpbreid", "cpu")
+    study = Study(PAPERS["bpbreid"], "cpu")
     if not (study.records("k8") and study.records("bot")):
         pytest.skip("the cpu records of k8 and bot are not there")
     assert outcome(study, CONTRAST).status != Status.NOT_TESTED
@@ -82,7 +81,7 @@ def test_no_claim_rests_on_a_collapsed_training(monkeypatch):
 
 def test_a_measure_against_ground_truth_decides_like_an_accuracy(monkeypatch):
     """A contrast of one cell alone, on values that exist for some queries only."""
-    study = Study("qpm", "cpu")
+    study = Study(PAPERS["qpm"], "cpu")
     drop = np.where(np.arange(60) % 2, np.nan, 0.2)[None]
     monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (drop, [0]))
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(60) // 3)
@@ -98,7 +97,7 @@ def test_a_measure_against_ground_truth_decides_like_an_accuracy(monkeypatch):
 
 def test_the_luck_of_training_widens_the_interval_less_with_more_seeds(monkeypatch):
     """Two trainings have their own luck each; two scorings of one training share it."""
-    study, sure = Study("bpbreid", "cpu"), np.full((1, 600), 0.05)
+    study, sure = Study(PAPERS["bpbreid"], "cpu"), np.full((1, 600), 0.05)
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(600) // 3)
     monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
     monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.02, 10**6))
@@ -124,7 +123,7 @@ def test_the_luck_of_training_widens_the_interval_less_with_more_seeds(monkeypat
 
 def test_a_cell_is_the_mean_of_all_its_seeds(monkeypatch):
     """Also where runs have different seeds, so that a contrast is the difference of two numbers in the tables."""
-    study = Study("bpbreid", "cpu")
+    study = Study(PAPERS["bpbreid"], "cpu")
     values = {"k8": np.array([[0.2] * 9, [0.4] * 9, [np.nan] * 9]), "bot": np.full((1, 9), 0.1)}
     monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(9))
     monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
@@ -143,24 +142,29 @@ def test_spread_pools_the_runs_that_have_several_seeds(monkeypatch):
     known = {"fixed-attention": [0.1, 0.3], "bot": [0.5, 0.5, 0.8], "pcb": [0.9]}
     monkeypatch.setattr(Study, "records", lambda self, name, **_: [record(v) for v in known.get(name, [])])
     expected = ((2 * 0.1**2 + 0.1**2 * 2 + 0.2**2) / 3) ** 0.5
-    assert Study("bpbreid", "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)
-    assert Study("qpm", "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)  # borrowed
+    assert Study(PAPERS["bpbreid"], "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)
+    assert Study(PAPERS["qpm"], "cpu").spread("synth-market", "made") == (0, 0)  # no row of its own is repeated
     known["qpm"] = [0.0, 0.2]
-    assert Study("qpm", "cpu").spread("synth-market", "made") == (pytest.approx(0.02**0.5), 1)
+    assert Study(PAPERS["qpm"], "cpu").spread("synth-market", "made") == (pytest.approx(0.02**0.5), 1)
     known.clear()
-    assert Study("bpbreid", "cpu").spread("synth-market", "made") == (0, 0)
+    assert Study(PAPERS["bpbreid"], "cpu").spread("synth-market", "made") == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("freedom", "quantile"), [(3, 3.18), (4, 2.78), (8, 2.31), (30, 2.04), (10**9, 1.96)]
-)
-def test_few_repeated_runs_say_less_of_the_spread(freedom, quantile):
-    assert _quantile(freedom) == pytest.approx(quantile, abs=0.12)
+def test_few_repeated_runs_say_less_of_the_spread(monkeypatch):
+    """Student's t: 12.7 standard deviations at one degree of freedom, 1.96 at many."""
+    study, sure = Study(PAPERS["bpbreid"], "cpu"), np.full((1, 600), 0.05)
+    monkeypatch.setattr(Study, "identities", lambda self, cell: np.arange(600) // 3)
+    monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
+    monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (sure, [0]))
+    for freedom, quantile in ((1, 12.7062), (4, 2.7764), (10**9, 1.95996)):
+        monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.01, freedom))  # noqa: B023
+        found = outcome(study, Contrast("rank1", ("table2/bpbreid-rn",), (), ">"))
+        assert found.high - found.estimate == pytest.approx(0.01 * quantile, rel=1e-4)
 
 
 def test_cells_with_other_queries_are_not_paired(monkeypatch):
     """Their intervals are independent: half-widths add as squares, where paired ones would cancel."""
-    study, values = Study("bpbreid", "cpu"), np.tile([0.0, 1.0], 300)[None]
+    study, values = Study(PAPERS["bpbreid"], "cpu"), np.tile([0.0, 1.0], 300)[None]
     monkeypatch.setattr(Study, "collapsed", lambda self, name, **_: [])
     monkeypatch.setattr(Study, "spread", lambda self, test_set, metric: (0.0, 0))
     monkeypatch.setattr(Study, "per_query", lambda self, cell, metric: (values, [0]))
@@ -175,8 +179,8 @@ def test_cells_with_other_queries_are_not_paired(monkeypatch):
 
 def test_templates_follow_a_part_only_if_they_are_high_there_and_nowhere_higher():
     regions = np.array([[0.5, 2.0, 1.0, np.nan, 0.2], [3.0, 2.0, 1.0, 1.0, 0.2], [0.9, 1.2, 1.0, 1.0, 0.2]])
-    assert _followed(regions) == {1}
-    assert _followed(np.ones((8, 5))) == set()
+    assert followed(regions) == {1}
+    assert followed(np.ones((8, 5))) == set()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_distinct_templates_must_be_so_in_every_training(monkeypatch, trainings,
         {"templates": {"mask_regions": regions[:count].tolist(), "entropy": 0.5}} for count in trainings
     ]
     monkeypatch.setattr(Study, "measured", lambda self, name: measures)
-    found, text = EXACT["dpti-10"](Study("dpti", "cpu"))
+    found, text = PAPERS["dpti"].exact["10"](Study(PAPERS["dpti"], "cpu"))
     assert found == status
     assert ", ".join(map(str, trainings)) in text
 
@@ -202,7 +206,7 @@ def test_distinct_templates_must_be_so_in_every_training(monkeypatch, trainings,
 def test_every_contrast_in_the_csv_names_cells_that_exist():
     frame = published.claims().query("kind == 'contrast'")
     for row in frame.itertuples():
-        study = Study(row.paper, "cpu")
+        study = Study(PAPERS[row.paper], "cpu")
         for contrast in parse(row):
             for reference in (*contrast.plus, *contrast.minus):
                 find_cell(study, reference)
@@ -216,7 +220,7 @@ def test_bpbreid_has_its_eighteen_claims():
 def test_the_paper_itself_passes_the_contrasts_it_prints(paper, least):
     """The direction of every contrast agrees with the printed numbers, where both cells are printed."""
     frame = published.printed(paper).set_index(["table", "row", "dataset", "metric"])["value"]
-    study, checked = Study(paper, "cpu"), 0
+    study, checked = Study(PAPERS[paper], "cpu"), 0
     for row in published.claims().query("paper == @paper and kind == 'contrast'").itertuples():
         for contrast in parse(row):
             cells = [(find_cell(study, r), 1) for r in contrast.plus] + [

@@ -11,14 +11,15 @@ from IPython.core.interactiveshell import InteractiveShell
 from test_datasets import LAYOUTS, touch
 from trees import paint, plant, plant_fields
 
-from companion import papers as grids
-from companion import records, runner
-from companion.papers import GRIDS, grid
+from companion import paper as paper_module
+from companion import places, records, runner
+from companion.__main__ import main
+from companion.inputs import Inputs, NoTruth
+from companion.papers import PAPERS
 from companion.presets import preset
-from companion.published import ROOT
-from companion.recipes import BENCHMARKS, TRANSFER, literal
+from companion.real import TRANSFER
 from companion.study import Study
-from reidlib.__main__ import main
+from companion.trained import initial
 from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.loading import Loader, load_stack
@@ -59,17 +60,6 @@ def test_every_layout_is_trained_and_scored_on(tmp_path, name, number):
     assert 0 <= scores.mAP <= 1
 
 
-@pytest.fixture
-def scratch(tmp_path, monkeypatch):
-    """Real data, records and caches below a folder of the test."""
-    monkeypatch.setattr(runner, "REAL", tmp_path / "data")
-    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    runner._test_set.cache_clear()
-    return tmp_path
-
-
 def test_a_real_run_becomes_a_record_and_a_value(scratch):
     """BPBreID's recipe on Occluded-Duke with its published masks, the network and the length cut down."""
     plant_fields(
@@ -77,7 +67,7 @@ def test_a_real_run_becomes_a_record_and_a_value(scratch):
             "occluded-duke", scratch / "data", counts={"train": (64, 16), "query": (6, 3), "gallery": (24, 4)}
         )
     )
-    study = Study("bpbreid", "real")
+    study = Study(PAPERS["bpbreid"], "real")
     run = study.run("k8", dataset="occluded-duke")
     small = replace(
         run,
@@ -93,10 +83,10 @@ def test_a_real_run_becomes_a_record_and_a_value(scratch):
     with pytest.raises(records.RecordError, match="weights: None -> imagenet"):
         records.find(run)
     records.write(replace(record, config=run.identity()), records.path(run))
-    cell = study.grid.cell("table1", "bpbreid-rn", "occluded-duke")
+    cell = study.paper.cell("table1", "bpbreid-rn", "occluded-duke")
     found = record.metrics["occluded-duke"]["default"]
     assert study.value(cell, "mAP").mean == pytest.approx(found["mAP"])
-    assert study.value(study.grid.cell("table1", "bpbreid-rn", "market1501"), "mAP") is None
+    assert study.value(study.paper.cell("table1", "bpbreid-rn", "market1501"), "mAP") is None
 
 
 def _recorded(run, dataset):
@@ -114,7 +104,7 @@ def _recorded(run, dataset):
 
 
 def test_command_line_prints_the_paper_beside_ours(scratch, capsys):
-    _recorded(grid("pan").run("pan", preset_name="real", dataset="market1501"), "market1501")
+    _recorded(PAPERS["pan"].run("pan", preset_name="real", dataset="market1501"), "market1501")
     assert (
         main(["run", "--paper", "pan", "--preset", "real", "--dataset", "market1501", "--only", "pan"]) == 0
     )
@@ -124,29 +114,59 @@ def test_command_line_prints_the_paper_beside_ours(scratch, capsys):
     assert line[2:7] == ["market1501", "mAP", "87.6", "80.0", "NaN"]
 
 
-def smaller(run, dataset=None):
-    """The literal recipe with the smoke preset's network and images, and as few epochs as make ten steps."""
-    small = grid(run.paper).runs[run.name](preset("smoke"))
-    real = literal(run, dataset)
-    data = replace(real.data, height=small.data.height, width=small.data.width)
-    train = replace(real.train, epochs=5, identities=8, images=4)
-    return replace(real, model_config=small.model_config, data=data, train=train)
+@pytest.fixture
+def small_networks(monkeypatch):
+    """The literal recipes with the smoke preset's networks and images, and as few epochs as make ten steps."""
+    literal = paper_module._real
+
+    def smaller(paper, row, dataset):
+        small, real = paper_module._scaled(paper, row, preset("smoke")), literal(paper, row, dataset)
+        data = replace(real.data, height=small.data.height, width=small.data.width)
+        train = replace(real.train, epochs=5, identities=8, images=4)
+        return replace(real, model_config=small.model_config, data=data, train=train)
+
+    monkeypatch.setattr(paper_module, "_real", smaller)
+    paper_module._trainings.cache_clear()
+    yield
+    paper_module._trainings.cache_clear()
 
 
-ASKED = {paper: BENCHMARKS[paper][0] for paper in GRIDS} | {"qpm": "p-dukemtmc-transfer"}
+ASKED = {slug: paper.recipe.datasets[0] for slug, paper in PAPERS.items()} | {"qpm": "p-dukemtmc-transfer"}
 
 
-@pytest.mark.parametrize(("paper", "dataset"), ASKED.items())
-def test_every_notebook_runs_on_real_data(paper, dataset, scratch, monkeypatch, capsys):
-    """Cell by cell, in this process; what only ground truth could fill says so."""
+def _planted(slug, dataset, folder):
     counts = {"train": (64, 16), "query": (12, 6), "gallery": (48, 8)}
-    home = plant(dataset, scratch / "data", counts=counts, cameras=3)
-    if paper == "bpbreid":
+    home = plant(dataset, folder, counts=counts, cameras=3)
+    if slug == "bpbreid":
         plant_fields(home)
     if dataset in TRANSFER:
-        plant("market1501", scratch / "data", counts=counts, cameras=3)
-    monkeypatch.setattr(grids, "literal", smaller)
-    book = json.loads((ROOT / "notebooks" / f"{paper}.ipynb").read_text())
+        plant("market1501", folder, counts=counts, cameras=3)
+
+
+@pytest.mark.parametrize(("slug", "dataset"), ASKED.items())
+@pytest.mark.usefixtures("small_networks")
+def test_every_paper_is_recorded_on_real_data(slug, dataset, scratch):
+    """Its own model, trained and scored; what only ground truth could tell is refused by name."""
+    _planted(slug, dataset, scratch / "data")
+    run = PAPERS[slug].run(PAPERS[slug].main, preset_name="real", dataset=dataset)
+    record = runner.train(run, progress=False)
+    assert set(record.metrics[dataset]) == set(run.scorings)
+    assert record.measures == {dataset: {}}
+    shown = f"{dataset}/heat" if slug == "aap" else f"{dataset}/maps"
+    assert len(record.arrays[shown])
+    own = Study(PAPERS[slug], "real").frame().query("seeds > 0")
+    assert set(own["dataset"]) <= {dataset, *PAPERS[slug].recipe.measured_on}
+    with pytest.raises(NoTruth, match="known for synthetic sets only"):
+        Inputs.of(run).pair()
+
+
+@pytest.mark.real_notebooks
+@pytest.mark.parametrize(("slug", "dataset"), ASKED.items())
+@pytest.mark.usefixtures("small_networks")
+def test_every_notebook_runs_on_real_data(slug, dataset, scratch, capsys):
+    """Cell by cell, in this process; what only ground truth could fill says so."""
+    _planted(slug, dataset, scratch / "data")
+    book = json.loads((places.ROOT / "notebooks" / f"{slug}.ipynb").read_text())
     shell = InteractiveShell.instance()
     shell.reset()
     for cell in book["cells"]:
@@ -158,17 +178,17 @@ def test_every_notebook_runs_on_real_data(paper, dataset, scratch, monkeypatch, 
     assert f"data: {dataset}, trained on" in out
     assert f"warning: {dataset}: query images 12, expected" in out
     assert "not shown: true parts and occluders are known for synthetic sets only" in out
-    own = Study(paper, "real").frame().query("seeds > 0")
+    own = Study(PAPERS[slug], "real").frame().query("seeds > 0")
     assert set(own["dataset"]) == {dataset}
 
 
-def test_a_record_stands_for_its_images_and_labels(scratch, monkeypatch):
+@pytest.mark.usefixtures("small_networks")
+def test_a_record_stands_for_its_images_and_labels(scratch):
     """More images, or labels of another make: neither the record nor the cached weights are used for them."""
     counts = {"train": (32, 8), "query": (6, 3), "gallery": (12, 4)}
     home = plant("occluded-duke", scratch / "data", counts=counts)
     plant_fields(home)
-    monkeypatch.setattr(grids, "literal", smaller)
-    run = grid("bpbreid").run("k8", preset_name="real")
+    run = PAPERS["bpbreid"].run("k8", preset_name="real")
     run = replace(run, train=replace(run.train, epochs=1))
     record = runner.train(run, progress=False)
     folder = home / "masks" / "pifpaf_maskrcnn_filtering"
@@ -192,36 +212,37 @@ def test_a_record_stands_for_its_images_and_labels(scratch, monkeypatch):
         runner.train(run, progress=False)
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_a_broken_test_image_is_found_before_training(scratch, monkeypatch):
     home = plant("market1501", scratch / "data")
     broken = min((home / "bounding_box_test").iterdir())
     broken.write_bytes(broken.read_bytes()[:-20])
     monkeypatch.setattr(runner, "fit", lambda *_, **__: pytest.fail("trained"))
     monkeypatch.setattr(runner, "behaviour", lambda run: [0.0])
-    monkeypatch.setattr(grids, "literal", smaller)
-    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    run = PAPERS["pan"].run("pan", preset_name="real", dataset="market1501")
     with pytest.raises(ValueError, match=f"{broken.name} is unreadable or truncated"):
         runner.train(run, progress=False)
 
 
-def test_labels_that_a_model_does_not_read_do_not_matter(scratch, monkeypatch):
+@pytest.mark.usefixtures("small_networks")
+def test_labels_that_a_model_does_not_read_do_not_matter(scratch):
     home = plant("market1501", scratch / "data")
     plant_fields(home)
     for file in sorted((home / "masks").rglob("*.npy"))[::3]:
         file.unlink()
-    monkeypatch.setattr(grids, "literal", smaller)
-    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
-    assert runner.training_stack(run).masks is None
-    assert runner.test_set(run.data, "market1501").gallery.masks is None
+    run = PAPERS["pan"].run("pan", preset_name="real", dataset="market1501")
+    inputs = Inputs.of(run)
+    assert inputs.training.masks is None
+    assert inputs.test_set("market1501").gallery.masks is None
 
 
 def test_rows_without_a_deviation_are_the_main_one_again(scratch, capsys):
-    study = Study("pan", "real")
+    study = Study(PAPERS["pan"], "real")
     made = _recorded(study.run("pan"), "occluded-duke")
     for name in ("pan", "literal-pooling"):
         assert study.records(name) == [made]
     _recorded(study.run("pan", seed=1), "occluded-duke")
-    assert Study("pan", "real").spread("occluded-duke", "rank1") == (0.0, 1)  # two seeds, counted once
+    assert Study(PAPERS["pan"], "real").spread("occluded-duke", "rank1") == (0.0, 1)  # two seeds, counted once
     command = ["run", "--paper", "pan", "--preset", "real", "--only"]
     assert main([*command, "literal-pooling"]) == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -229,9 +250,9 @@ def test_rows_without_a_deviation_are_the_main_one_again(scratch, capsys):
 
 def test_qpm_asks_with_the_occluded_originals(scratch, capsys):
     dataset = "partial-reid-occluded"
-    _recorded(grid("qpm").run("qpm", preset_name="real", dataset=dataset), dataset)
-    study = Study("qpm", "real")
-    assert study.value(study.grid.cell("table3", "qpm", "partial-reid"), "rank1").mean == 0.9
+    _recorded(PAPERS["qpm"].run("qpm", preset_name="real", dataset=dataset), dataset)
+    study = Study(PAPERS["qpm"], "real")
+    assert study.value(study.paper.cell("table3", "qpm", "partial-reid"), "rank1").mean == 0.9
     command = [
         "run",
         "--paper",
@@ -248,11 +269,11 @@ def test_qpm_asks_with_the_occluded_originals(scratch, capsys):
 
 
 def test_absent_data_is_an_error_with_a_remedy(scratch):
-    run = grid("pan").run("pan", preset_name="real", dataset="market1501")
+    run = PAPERS["pan"].run("pan", preset_name="real", dataset="market1501")
     with pytest.raises(
         FileNotFoundError, match=r"market1501: expected .*Market-1501-v15\.09\.15.*does not exist"
     ):
-        runner.prepare(run.data)
+        Inputs.of(run)
 
 
 @pytest.mark.parametrize(
@@ -282,16 +303,15 @@ def test_a_recipe_at_full_size(scratch):
     files.mkdir(parents=True)
     torch.manual_seed(0)
     torch.save(build_backbone("resnet50").state_dict(), files / "resnet50-0676ba61.pth")
-    run = grid("bpbreid").run("k8", preset_name="real")
-    stack = runner.training_stack(run)
+    run = PAPERS["bpbreid"].run("k8", preset_name="real")
+    stack = Inputs.of(run).training
     assert stack.size == (256, 128)
     assert stack.masks.shape == (16, 36, 64, 32)
     config = replace(run.train, identities=4, images=2, iterations=2)
-    model = runner.build(run, identities=4)
+    model = initial(run, identities=4)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    history = fit(
-        model, runner.loader(replace(run, train=config), stack), config=config, seed=0, device="cpu"
-    )
+    loader = Inputs.of(replace(run, train=config)).loader()
+    history = fit(model, loader, config=config, seed=0, device="cpu")
     assert history.lr == pytest.approx([3.5e-6, 3.5e-6])
     assert set(history.losses) == {"id_global", "id_foreground", "id_concat", "triplet_parts", "attention"}
     assert all(np.isfinite(values).all() for values in history.losses.values())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SOURCE = Path(__file__).parents[1] / "tools" / "render.py"
+SOURCE = Path(__file__).parents[2] / "tools" / "render.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,45 +5,35 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from companion import records, runner
-from companion.papers import grid
+from companion import fingerprint, records, runner
+from companion.inputs import Inputs
+from companion.papers import PAPERS
+from companion.sweep import sweep
 from reidlib.training import Interrupted
 
-RUN = replace(grid("bpbreid").run("k8", preset_name="smoke"), scorings=("default", "no-visibility"))
+PAPER = PAPERS["bpbreid"]
+RUN = replace(PAPER.run("k8", preset_name="smoke"), scorings=("default", "no-visibility"))
+BRIEF = replace(RUN, train=replace(RUN.train, iterations=2), scorings=("default",))
 
-
-@pytest.fixture(scope="module")
-def benchmark(tmp_path_factory):
-    return tmp_path_factory.mktemp("synthetic")
-
-
-@pytest.fixture
-def places(benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "SYNTHETIC", benchmark)
-    monkeypatch.setattr(runner, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(records, "RESULTS", tmp_path)
-    runner._test_set.cache_clear()
-    yield tmp_path
-    runner._test_set.cache_clear()
+pytestmark = pytest.mark.usefixtures("scratch")
 
 
 def forbid(*_, **__):
     raise AssertionError("this must come from the cache")
 
 
-def test_a_run_is_trained_once_and_a_missing_scoring_is_filled_from_the_cache(places, monkeypatch):
+def test_a_run_is_trained_once_and_a_missing_scoring_is_filled_from_the_cache(monkeypatch):
     record = runner.train(RUN, progress=False)
     assert set(record.metrics) == set(RUN.data.test_sets)
     assert record.test_scorings == 8
     monkeypatch.setattr(runner, "fit", forbid)
-    monkeypatch.setattr(runner, "behaviour", lambda run: record.behaviour)
     assert runner.train(RUN, progress=False) == record
     more = runner.train(replace(RUN, scorings=("default", "truth")), progress=False)
     assert more.metrics["synth-market"]["default"] == record.metrics["synth-market"]["default"]
     assert "truth" in more.metrics["synth-occluded"]
 
 
-def test_a_killed_run_resumes_to_the_record_of_an_unbroken_one(places, monkeypatch):
+def test_a_killed_run_resumes_to_the_record_of_an_unbroken_one():
     run = replace(RUN, train=replace(RUN.train, iterations=6))
     whole = runner.train(run, progress=False)
     runner.forget(run)
@@ -56,42 +46,71 @@ def test_a_killed_run_resumes_to_the_record_of_an_unbroken_one(places, monkeypat
     assert again.history == whole.history
     for name, array in whole.arrays.items():
         np.testing.assert_array_equal(array, again.arrays[name])
-    assert not runner.stale(again, run)
-    assert runner.stale(replace(again, behaviour=[b * 1.01 for b in again.behaviour]), run)
 
 
-def test_weights_of_code_that_behaved_differently_are_not_reused(places, monkeypatch):
-    run = replace(RUN, train=replace(RUN.train, iterations=2))
-    runner.train(run, progress=False)
+def test_a_record_is_stale_when_the_code_behaves_differently():
+    behaviour = fingerprint.behaviour(BRIEF)
+    assert behaviour == fingerprint.behaviour(replace(BRIEF, name="another name of the same"))
+    assert fingerprint.same(behaviour, [value * (1 + 1e-6) for value in behaviour])
+    assert not fingerprint.same(behaviour, [value * 1.001 for value in behaviour])
+    assert not fingerprint.same(behaviour, behaviour[:-1])
+    harder = replace(BRIEF, model_config=replace(BRIEF.model_config, margin=0.4))
+    assert not fingerprint.same(behaviour, fingerprint.behaviour(harder))
+
+
+def test_a_model_in_hand_scores_as_the_one_read_from_its_file():
+    fresh = runner.trained(Inputs.of(BRIEF))
+    read = runner.trained(Inputs.of(BRIEF))
+    assert read.history == fresh.history
+    for name in BRIEF.data.test_sets:
+        assert read.score("default", name).summary() == fresh.score("default", name).summary()
+    stored = runner.weights_path(BRIEF).read_bytes()
+    runner.forget(BRIEF)
+    again = runner.trained(Inputs.of(BRIEF))
+    assert runner.weights_path(BRIEF).read_bytes() == stored
+    np.testing.assert_array_equal(
+        again.features("synth-market")[0].embeddings["parts"],
+        fresh.features("synth-market")[0].embeddings["parts"],
+    )
+
+
+def test_weights_of_code_that_behaved_differently_are_not_reused(monkeypatch):
+    runner.train(BRIEF, progress=False)
     monkeypatch.setattr(runner, "behaviour", lambda run: [0.0])
     monkeypatch.setattr(runner, "fit", forbid)
     with pytest.raises(AssertionError, match="must come from the cache"):
-        runner.trained(run)
+        runner.trained(Inputs.of(BRIEF))
 
 
-def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows(places):
+def test_the_index_is_made_once_for_a_run(monkeypatch):
+    calls = []
+    make = Inputs.of.__func__
+    monkeypatch.setattr(Inputs, "of", classmethod(lambda cls, run: (calls.append(run), make(cls, run))[1]))
+    runner.train(BRIEF, progress=False)
+    assert calls == [BRIEF]
+
+
+def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows():
     few = replace(RUN, scorings=("default", "part-8"))
-    assert set(runner.live(few, replace(RUN.model_config, parts=2), name="k2").metrics["synth-market"]) == {
-        "default"
-    }
+    found = runner.live(few, replace(RUN.model_config, parts=2), name="k2")
+    assert set(found.metrics["synth-market"]) == {"default"}
 
 
-def test_a_variation_that_changes_nothing_is_read_from_the_record(places, monkeypatch):
-    record = runner.train(RUN, progress=False)
+def test_a_variation_that_changes_nothing_is_read_from_the_record(monkeypatch):
+    record = runner.train(BRIEF, progress=False)
     monkeypatch.setattr(runner, "train", forbid)
-    assert runner.live(RUN, RUN.model_config, name="the same") == record
+    assert runner.live(BRIEF, BRIEF.model_config, name="the same") == record
 
 
-def test_a_failing_run_does_not_stop_the_others(places):
+def test_a_failing_run_does_not_stop_the_others():
     broken = replace(RUN, scorings=("cosine",))
-    short = replace(RUN, train=replace(RUN.train, iterations=2), scorings=("default",))
-    assert runner.sweep([broken, short]) == {"done": 1, "interrupted": 0, "not started": 0, "failed": 1}
+    assert sweep([broken, BRIEF]) == {"done": 1, "interrupted": 0, "not started": 0, "failed": 1}
 
 
-def test_the_sweep_stops_at_its_budget_and_says_so(places):
-    assert runner.sweep([RUN], budget=1e-9)["not started"] == 1
+def test_the_sweep_stops_at_its_budget_and_says_so():
+    assert sweep([RUN], budget=1e-9)["not started"] == 1
 
 
-def test_an_unknown_scoring_names_the_known_ones(places):
+def test_an_unknown_scoring_names_the_known_ones():
     with pytest.raises(ValueError, match="bpbreid has no scoring 'cosine' here; expected one of default"):
-        runner.distance(RUN, "cosine")
+        RUN.scoring("cosine")

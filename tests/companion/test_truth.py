@@ -4,32 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from companion import runner
-from companion.papers import grid
-from companion.truth import (
-    VEHICLES,
-    bodies,
-    heat_values,
-    map_alarms,
-    mask_measures,
-    region_names,
-    shown,
-    stripe_visibility,
-    template_values,
-    truth_of,
-    twins,
-)
+from companion import places
+from companion.inputs import Inputs
+from companion.papers import PAPERS
+from companion.papers.aap import VEHICLES, heat_values, shown
+from companion.papers.dpti import template_values
+from companion.papers.qpm import stripe_visibility
+from companion.truth import bodies, map_alarms, mask_measures, region_names, truth_of, twins
 from reidlib.types import Features
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory):
+def sets(drawn, tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.setattr(runner, "SYNTHETIC", tmp_path_factory.mktemp("synthetic"))
-    patch.setattr(runner, "CACHE", tmp_path_factory.mktemp("cache"))
-    data = grid("qpm").run("qpm", preset_name="smoke").data
-    yield [runner.test_set(data, name) for name in ("synth-occluded", "synth-market")]
-    runner._test_set.cache_clear()
+    patch.setattr(places, "SYNTHETIC", drawn)
+    patch.setattr(places, "CACHE", tmp_path_factory.mktemp("cache"))
+    inputs = Inputs.of(PAPERS["qpm"].run("qpm", preset_name="smoke"))
+    yield [inputs.test_set(name) for name in ("synth-occluded", "synth-market")]
     patch.undo()
 
 

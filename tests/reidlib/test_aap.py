@@ -7,16 +7,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from companion import claims, runner
-from companion.papers import grid
 from reidlib.backbones import build_backbone, stages
 from reidlib.complexity import complexity
 from reidlib.distances import aligned_distance, aligned_pairs, shortest_path
-from reidlib.evaluation import evaluate
 from reidlib.losses import batch_hard_triplet, hardest, identity_loss
 from reidlib.models.aap import ATTENTIONS, BAM, CWA, ECA, SP, AaP, Config, Scoring
-from reidlib.protocol import Protocol
-from reidlib.reranking import k_reciprocal
 from reidlib.types import Features
 
 A = torch.tensor([[1.0, 0], [0, 1], [-1, 0]])
@@ -198,23 +193,6 @@ def test_sizes_of_the_blocks(kind: str, sizes: tuple[int, ...]) -> None:
         assert sum(p.numel() for p in ATTENTIONS[kind](channels).parameters()) == expected
 
 
-def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded() -> None:
-    """29 cells: truncated to two decimals 27, rounded the other two; the specification's section 6."""
-    sizes = claims.printed_sizes()
-    assert len(sizes) == 29
-    rounded = sizes.query("rule != 'truncated'")
-    assert rounded[["table", "row", "dataset", "rule"]].to_numpy().tolist() == [
-        ["table2", "cwa-all", "dukemtmc", "rounded"],
-        ["table3", "resnet18-sp", "market1501", "rounded"],
-    ]
-    exact = sizes.set_index(["table", "row", "dataset"])["exact"]
-    assert exact["table2", "baseline", "market1501"] == 25_313_199
-    assert exact["table2", "aap-reid", "market1501"] == 27_691_183
-    assert exact["table3", "resnet101-bam", "market1501"] == 53_825_033
-    added = [exact["table2", row, "market1501"] - 25_313_199 for row in ("cwa-all", "aap-reid")]
-    assert added == [2_536_976, 2_377_984]
-
-
 @pytest.mark.parametrize(
     ("name", "strided", "fine"),
     [("resnet18", 1.184, 1.990), ("resnet34", 2.392, 3.651), ("resnet50", 2.669, 4.053), ("resnet101", 5.093, 6.478)],
@@ -291,20 +269,3 @@ def test_spatial_gate_is_one_map() -> None:
     maps = torch.rand(2, 32, 8, 4)
     ratio = SP(32).eval()(maps) / maps
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
-
-
-def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner asks the model for pairwise distances only, and re-ranks query and gallery together."""
-    run = grid("aap").run("aap", preset_name="smoke")
-    everyone = features(build(), 24)
-    everyone = replace(everyone, pid=torch.arange(24) % 6 + 1, camid=torch.arange(24) // 6)
-    query, gallery = everyone[slice(0, 6)], everyone[slice(6, None)]
-    monkeypatch.setattr(runner, "features", lambda *_: (query, gallery))
-    table = k_reciprocal(query, gallery, distance=partial(AaP.distance, scoring=Scoring()))
-    expected = evaluate(query, gallery, distance=lambda *_: table, protocol=Protocol.MARKET, block=6)
-    assert runner.score(run, "reranked", "synth-market").summary() == expected.summary()
-    rows = torch.tensor([4, 1])
-    assert torch.equal(runner.distances(run, "reranked", "synth-market", rows=rows), table[rows])
-    plain = runner.distances(run, "default", "synth-market", rows=rows)
-    assert torch.equal(plain, AaP.distance(query[rows], gallery, scoring=Scoring()))
-    assert not torch.allclose(plain, table[rows])

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from companion.papers import GRIDS, grid
-from companion.recipes import BENCHMARKS, BOT, TRAINING, measured_on
+from companion.papers import PAPERS
+from companion.papers.bpbreid import BOT
+from companion.published import printed
 from reidlib.data.transforms import Augment
 from reidlib.options import later, settings
 from reidlib.training import TrainConfig, learning_rate
@@ -39,7 +40,7 @@ def test_later_fields_count_only_where_they_leave_their_default():
     ],
 )
 def test_a_changed_later_field_is_part_of_the_hash(change, key):
-    run = grid("bpbreid").run("bot", preset_name="cpu")
+    run = PAPERS["bpbreid"].run("bot", preset_name="cpu")
     assert key not in run.identity()["train"]
     other = replace(run, train=replace(run.train, **change))
     assert key in other.identity()["train"]
@@ -49,6 +50,8 @@ def test_a_changed_later_field_is_part_of_the_hash(change, key):
         "jitter"
     }
 
+
+TRAINING = {slug: paper.run(paper.main, preset_name="real").train for slug, paper in PAPERS.items()}
 
 SCHEDULES = {
     "bpbreid": {
@@ -97,7 +100,7 @@ def test_recipes_differ_where_the_papers_do():
 
 
 def real(paper, name, dataset=None):
-    return grid(paper).run(name, preset_name="real", dataset=dataset)
+    return PAPERS[paper].run(name, preset_name="real", dataset=dataset)
 
 
 def test_bpbreid_per_data_set():
@@ -135,29 +138,28 @@ def test_no_deviation_of_the_small_presets_is_left():
     assert real("qpm", "qpm").data.height == 384
 
 
-@pytest.mark.parametrize("paper", GRIDS)
-def test_every_run_has_a_recipe_for_every_data_set(paper):
-    for dataset in BENCHMARKS[paper]:
-        for name in grid(paper).runs:
-            run = real(paper, name, dataset)
+@pytest.mark.parametrize("slug", PAPERS)
+def test_every_run_has_a_recipe_for_every_data_set(slug):
+    for dataset in PAPERS[slug].recipe.datasets:
+        for row in PAPERS[slug].rows:
+            run = real(slug, row.slug, dataset)
             assert run.model_config.weights == "imagenet"
             assert run.train.iterations is None
             assert run.data.test_sets == (dataset,)
             assert "default" in run.scorings
 
 
-def test_printed_data_sets_have_a_recipe():
-    for paper in GRIDS:
-        from companion.published import printed
-
-        own = printed(paper).query("kind == 'own' and dataset != ''")
-        assert {measured_on(paper, dataset) for dataset in own["dataset"]} <= set(BENCHMARKS[paper])
+@pytest.mark.parametrize("slug", PAPERS)
+def test_printed_data_sets_have_a_recipe(slug):
+    recipe = PAPERS[slug].recipe
+    own = printed(slug).query("kind == 'own' and dataset != ''")
+    assert {recipe.measured_on.get(name, name) for name in own["dataset"]} <= set(recipe.datasets)
 
 
 def test_errors_name_the_choices():
     with pytest.raises(ValueError, match="bpbreid has no data set 'cuhk03'.*occluded-duke"):
         real("bpbreid", "k8", "cuhk03")
     with pytest.raises(ValueError, match="only the real preset"):
-        grid("bpbreid").run("k8", preset_name="cpu", dataset="market1501")
+        PAPERS["bpbreid"].run("k8", preset_name="cpu", dataset="market1501")
     with pytest.raises(ValueError, match='belong to schedule "steps"'):
         TrainConfig(decays=(3,))

@@ -1,0 +1,229 @@
+"""What a paper's wing hands to the machinery: its rows, the cells they fill, and all that only it needs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from companion.presets import COUNTERPARTS, Preset, preset
+from companion.published import printed
+from companion.real import Recipe
+from companion.run import RunConfig
+from reidlib.models import MODELS
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training: what it changes in the paper's printed model, and its names.
+
+    Args:
+        slug: names its records.
+        title: in words.
+        change: fields of the model's printed config.
+        model: slug, where it is not the paper's own (a baseline).
+        scorings: test-time variants kept in its record; None keeps all that the model has.
+        literal: fields that keep their printed value where the small presets deviate.
+        deep: about the depth of its backbone, so that the small presets keep all its blocks.
+        titles: scoring -> the row under that test-time variant, in words.
+    """
+
+    slug: str
+    title: str
+    change: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    scorings: tuple[str, ...] | None = None
+    literal: tuple[str, ...] = ()
+    deep: bool = False
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed value set: where it stands, and the training and test-time variant behind it."""
+
+    table: str
+    row: str
+    dataset: str  # as printed; COUNTERPARTS says which synthetic set stands for it
+    run: str  # slug of a row
+    scoring: str = "default"
+
+    @property
+    def key(self) -> str:
+        return f"{self.table}/{self.row}@{self.dataset}"
+
+    @property
+    def test_set(self) -> str:
+        return COUNTERPARTS[self.dataset]
+
+
+@dataclass(frozen=True, eq=False)
+class Paper:
+    """A paper under study.
+
+    Args:
+        slug: of its files.
+        title: in words.
+        rows: its trainings, the most informative first; the first is the one that the notebook shows.
+        cells: what it prints.
+        repeated: rows that deserve several seeds before others get a second one.
+        headline: row and scoring of what the front page shows.
+        widths: model -> fields that hold a printed embedding width, which small presets divide.
+        recipe: of the real data sets.
+        shape: a run at a preset's scale to the run with what the preset asks of this paper beyond that.
+        measure: ``(trained, test set)`` to what only ground truth can say: summaries, and values per query.
+        exact: number of a claim -> the computation that decides it, given the study.
+        slots: what the parts of the distance of a query to two gallery images are.
+        computed: tables that a computation fills, no training.
+    """
+
+    slug: str
+    title: str
+    rows: tuple[Row, ...]
+    cells: tuple[Cell, ...]
+    repeated: tuple[str, ...]
+    headline: tuple[tuple[str, str], ...]
+    widths: Mapping[str, tuple[str, ...]]
+    recipe: Recipe
+    shape: Callable[[RunConfig, Preset], RunConfig]
+    measure: Callable[..., tuple[dict, dict]]
+    exact: Mapping[str, Callable]
+    slots: Callable
+    computed: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> str:
+        """Slug of the row that the notebook shows."""
+        return self.rows[0].slug
+
+    def row(self, slug: str) -> Row:
+        """The row of a slug.
+
+        Raises:
+            ValueError: no such row.
+        """
+        for row in self.rows:
+            if row.slug == slug:
+                return row
+        raise ValueError(
+            f"{self.slug} has no run {slug!r}; expected one of {', '.join(row.slug for row in self.rows)}"
+        )
+
+    def title_of(self, slug: str, scoring: str = "default") -> str:
+        """A row under a test-time variant, in words."""
+        row = self.row(slug)
+        return row.titles.get(scoring, row.title)
+
+    def legend(self, *shown: str | tuple[str, str]) -> dict[str, tuple[str, str]]:
+        """Titles of rows, each alone or with a scoring -> (row, scoring), for figures."""
+        pairs = [(item, "default") if isinstance(item, str) else item for item in shown]
+        return {self.title_of(*pair): pair for pair in pairs}
+
+    def run(self, slug: str, *, preset_name: str, seed: int = 0, dataset: str | None = None) -> RunConfig:
+        """The training of a row at a preset; at ``real``, on one of the paper's data sets.
+
+        Rows that mean the same training give the same run, named after the first of them.
+
+        Raises:
+            ValueError: no such row, or a data set that the paper does not print.
+        """
+        self.row(slug)
+        known = preset(preset_name).name
+        if known != "real" and dataset is not None:
+            raise ValueError(f"dataset = {dataset!r}: only the real preset has one training per data set")
+        return replace(_trainings(self, known, dataset)[slug], seed=seed)
+
+    def trainings(self, *, preset_name: str, dataset: str | None = None) -> list[str]:
+        """Slugs of the rows, each training once."""
+        runs = _trainings(self, preset(preset_name).name, dataset)
+        seen = {run.hash: slug for slug, run in reversed(runs.items())}
+        return [slug for slug, run in runs.items() if seen[run.hash] == slug]
+
+    def queue(self, *, preset_name: str, seeds: int, dataset: str | None = None) -> list[RunConfig]:
+        """All runs for this many seeds, in the order in which they should be computed.
+
+        Every training once, then the repeated rows' further seeds, then the others'.
+        """
+        slugs = self.trainings(preset_name=preset_name, dataset=dataset)
+        order = [(slug, seed) for seed in range(seeds) for slug in slugs]
+        order.sort(key=lambda item: (item[1] > 0, item[1] > 0 and item[0] not in self.repeated, item[1]))
+        return [self.run(slug, preset_name=preset_name, seed=seed, dataset=dataset) for slug, seed in order]
+
+    def cell(self, table: str, row: str, dataset: str) -> Cell:
+        """The cell that stands at a printed place.
+
+        Raises:
+            ValueError: the paper prints no such row.
+        """
+        for cell in self.cells:
+            if (cell.table, cell.row, cell.dataset) == (table, row, dataset):
+                return cell
+        rows = sorted({c.row for c in self.cells if c.table == table})
+        raise ValueError(
+            f"{self.slug} {table} has no row {row!r} for {dataset}; its rows are {', '.join(rows)}"
+        )
+
+    def uncovered(self) -> list[str]:
+        """Printed own rows without a cell; a test keeps this empty. What names no data set, a size, needs none."""
+        own = printed(self.slug).query("kind == 'own' and dataset != '' and table not in @self.computed")
+        keys = {cell.key for cell in self.cells}
+        return sorted({f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} - keys)
+
+    def printed_config(self, row: Row) -> Any:
+        """The model of a row as the paper printed it."""
+        return replace(MODELS[row.model or self.slug].Config(), **row.change)
+
+
+@cache
+def _trainings(paper: Paper, preset_name: str, dataset: str | None) -> dict[str, RunConfig]:
+    """The run of every row (seed 0); equal trainings are one run, of the first row that means it."""
+    build = _real if preset_name == "real" else _scaled
+    runs, first = {}, {}
+    for row in paper.rows:
+        run = build(paper, row, dataset if preset_name == "real" else preset(preset_name))
+        runs[row.slug] = first.setdefault(run.hash, run)
+    return runs
+
+
+def _scaled(paper: Paper, row: Row, scale: Preset) -> RunConfig:
+    """A row's printed model, narrowed to a preset, and with the deviations that its paper's wing asks for."""
+    printed_model = paper.printed_config(row)
+    model = row.model or paper.slug
+    names = scale.deep if row.deep else scale.backbones
+    narrow = {name: getattr(printed_model, name) // scale.embedding_divisor for name in paper.widths[model]}
+    config = replace(printed_model, backbone=names[printed_model.backbone], width=scale.width, **narrow)
+    run = paper.shape(
+        _run(paper, row, config, data=scale.data, train=scale.train, preset_name=scale.name), scale
+    )
+    kept = {name: getattr(printed_model, name) for name in row.literal}
+    return replace(run, model_config=replace(run.model_config, **kept))
+
+
+def _real(paper: Paper, row: Row, dataset: str | None) -> RunConfig:
+    """A row as its paper trained it on one of its data sets."""
+    config = replace(paper.printed_config(row), weights="imagenet")
+    try:
+        data = paper.recipe.data(dataset)
+    except ValueError as error:
+        raise ValueError(f"{paper.slug} has {error}") from None
+    scale = preset("real")
+    run = _run(paper, row, config, data=data, train=scale.train, preset_name="real")
+    name = f"{row.slug}-{data.holistic}"
+    run = paper.recipe.adapt(replace(run, name=name), data.holistic)
+    known = run.model_config.scorings()
+    return replace(run, scorings=tuple(s for s in run.scorings if s != "truth" and s in known))
+
+
+def _run(paper: Paper, row: Row, config: Any, *, data: Any, train: Any, preset_name: str) -> RunConfig:
+    scorings = tuple(config.scorings()) if row.scorings is None else row.scorings
+    model = row.model or paper.slug
+    return RunConfig(
+        paper.slug,
+        row.slug,
+        model,
+        config,
+        data,
+        train,
+        preset_name,
+        scorings=scorings,
+        measure=paper.measure,
+    )

@@ -1,0 +1,248 @@
+"""What notebooks call: open a study, show source and inputs, look into a run, explore."""
+
+import inspect
+import os
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Code, Markdown, display
+from ipywidgets import Dropdown, IntSlider, interactive
+from pandas.io.formats.style import Styler
+
+from companion import places, plots, records, runner, views
+from companion.formats import percent, styled
+from companion.inputs import Inputs, NoTruth
+from companion.papers import paper
+from companion.report.tables import footnotes
+from companion.run import RunConfig
+from companion.study import METRICS, Study, resolved
+from companion.trained import Trained, initial
+from reidlib import doctor
+from reidlib.training import TrainConfig
+
+OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+
+
+def open_study(
+    slug: str, *, preset: str, seeds: int | None, dataset: str | None = None, device: str = "auto"
+) -> Study:
+    """Check a notebook's parameters, say what it will show, and give access to the records.
+
+    Args:
+        dataset: at preset ``real``, which of the paper's data sets; None is that of its ablations.
+
+    Raises:
+        ValueError: unknown preset or data set, impossible number of seeds, or a device this machine lacks.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("DEVICE is 'cuda' but this machine has no CUDA device; use DEVICE='auto'")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks for CUDA
+    study = Study(paper(slug), resolved(paper(slug), preset), seeds, dataset)
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "CPU"
+    print(f"paper {slug}, preset {study.preset_name}, commit {runner.commit()}, device {where}")
+    return study
+
+
+def open_inputs(study: Study) -> Inputs:
+    """Index the data of a study's main row, and say what they are; of real data, what the doctor warns of.
+
+    Raises:
+        FileNotFoundError: a real data set is not there.
+    """
+    inputs = Inputs.of(study.run(study.paper.main))
+    if not study.real:
+        print(f"data: synthetic benchmark {inputs.data.profile!r}; not the papers' datasets")
+        return inputs
+    for split in inputs.splits.values():
+        for line in doctor.warnings(split):
+            print(line)
+    name = inputs.data.holistic
+    print(f"data: {name}, trained on {inputs.train.name} as the paper did; this notebook trains one model")
+    print(f"other rows: `python -m companion run --paper {study.paper.slug} --preset real --dataset {name}`")
+    return inputs
+
+
+@contextmanager
+def needs_truth() -> Iterator[None]:
+    """A cell that only synthetic data can fill: with real data it says why it stays empty."""
+    try:
+        yield
+    except NoTruth as error:
+        print(f"not shown: {error}")
+
+
+def show(item: object) -> Code:
+    """The library's own source of a class or function, for a notebook."""
+    item = inspect.unwrap(item)
+    where = Path(inspect.getsourcefile(item)).relative_to(places.ROOT)
+    source = textwrap.dedent(inspect.getsource(item))
+    return Code(f"# {where}\n{source}", language="python")
+
+
+def data_table(inputs: Inputs) -> Styler:
+    """Images, identities, cameras and distractors of every split; of real data, what the doctor finds."""
+    if inputs.data.real:
+        found = {name: doctor.examine(name, places.DATA).frame() for name in inputs.splits}
+        return styled(pd.concat(found, names=["data set"]).reset_index(level=0))
+    lines = [
+        {"data set": name, "split": side, **numbers}
+        for name, split in inputs.splits.items()
+        for side, numbers in split.counts().items()
+        if numbers["images"]
+    ]
+    return styled(pd.DataFrame(lines)).format(thousands=",")
+
+
+def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The recipe used beside the paper's own.
+
+    Args:
+        paper: the paper's size, batch, optimiser, learning rate, length and start, in words; None compares
+            with BPBreID's released code, field by field.
+    """
+    size, used = f"{run.data.height}x{run.data.width}", asdict(run.train)
+    if paper is not None:
+        here = (
+            size,
+            f"{run.train.identities} people x {run.train.images} images",
+            f"{OPTIMISERS[run.train.optimiser]}, weight decay {run.train.weight_decay:g}",
+            f"{run.train.lr:g}, {run.train.schedule}",
+            f"{run.train.iterations} steps" if run.train.iterations else f"{run.train.epochs} epochs",
+            run.model_config.weights or "from scratch",
+        )
+        return pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here})
+    released = asdict(TrainConfig.released())
+    keys = [key for key in used if used[key] != released[key]]
+    lines = [
+        {"field": key, "paper (released code)": str(released[key]), "here": str(used[key])} for key in keys
+    ]
+    return pd.DataFrame([{"field": "image size", "paper (released code)": "256x128", "here": size}, *lines])
+
+
+def trace(run: RunConfig) -> pd.DataFrame:
+    """Every module of the run's model, its output shape on one image, and its parameters."""
+    model, rows = initial(run, identities=160).eval(), []
+
+    def note(name: str):
+        def hook(module, _, output) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            shape = str(tuple(first.shape)) if isinstance(first, torch.Tensor) else ""
+            if isinstance(first, dict):
+                shape = ", ".join(f"{key} {tuple(value.shape)}" for key, value in first.items())
+            count = sum(parameter.numel() for parameter in module.parameters())
+            rows.append({"module": name, "output": shape, "parameters": f"{count:,}"})
+
+        return hook
+
+    inside = {id(module) for module in model.backbone.modules()}
+    own = {name.removeprefix("head."): module for name, module in model.named_modules()}
+    named = {"backbone": model.backbone} | {
+        name: module
+        for name, module in own.items()
+        if name not in ("", "head")
+        and id(module) not in inside
+        and name.count(".") <= 1
+        and _is_called(module)
+    }
+    hooks = [module.register_forward_hook(note(name)) for name, module in named.items()]
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, run.data.height, run.data.width))
+    for hook in hooks:
+        hook.remove()
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return pd.DataFrame([*rows, {"module": "total", "output": "", "parameters": f"{total:,}"}])
+
+
+def _is_called(module: torch.nn.Module) -> bool:
+    """Whether a module has a forward pass of its own and is no mere container."""
+    return not isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict))
+
+
+def rescored(trained: Trained, scoring: Any) -> pd.DataFrame:
+    """A model's accuracy under a test-time variant that no table names, beside its default, in percent."""
+    default, lines = trained.run.scoring("default"), []
+    for test_set in trained.run.data.test_sets:
+        tried, known = (trained.rescore(variant, test_set).summary() for variant in (scoring, default))
+        line = {"test set": test_set} | {m: percent(tried[m]) for m in METRICS}
+        lines.append(line | {f"{m} default": percent(known[m]) for m in METRICS})
+    return pd.DataFrame(lines)
+
+
+def footnotes_of(study: Study, table: str) -> Markdown:
+    """A table's footnotes for a notebook."""
+    return Markdown("\n".join(f"- {note}" for note in footnotes(study, table)))
+
+
+def live_check(trained: Trained) -> pd.DataFrame:
+    """The model trained on this machine beside its committed record."""
+    record, lines = records.find(trained.run), []
+    for test_set in trained.run.data.test_sets:
+        live = trained.score("default", test_set).summary()
+        known = record.metrics[test_set]["default"] if record else {}
+        line = {"test set": test_set} | {f"{m} live": percent(live[m]) for m in METRICS}
+        lines.append(line | {f"{m} record": percent(known.get(m, np.nan)) for m in METRICS})
+    return pd.DataFrame(lines)
+
+
+def provenance(study: Study) -> Styler:
+    """Which records a notebook shows: commit, device, versions, duration."""
+    lines = []
+    for name in study.trainings():
+        for record in study.records(name):
+            origin = record.provenance
+            lines.append(
+                {
+                    "record": f"{name} s{record.seed} {record.hash}", "commit": origin["commit"],
+                    "torch": origin["versions"]["torch"], "device": origin["device"],
+                    "seconds": origin["seconds"], "images/s": origin["throughput"],
+                    "alarms": "; ".join(record.alarms), "test scorings": record.test_scorings,
+                }
+            )  # fmt: skip
+    return styled(pd.DataFrame(lines)).format(precision=1)
+
+
+def explore(study: Study, trained: Trained, *, test_set: str, query: int) -> interactive:
+    """Widgets that pick a query and show its ranked gallery and why the first image outranks the second."""
+
+    def draw(test_set: str, query: int, top: int) -> None:
+        view = views.ranked(trained, test_set, query, scorings={"default": "default"}, top=top)
+        display(plots.ranking(view.query, view.gallery, correct=view.correct, distances=view.distances))
+        display(why(study, trained, test_set, query))
+
+    last = len(trained.inputs.splits[test_set].query) - 1
+    return interactive(
+        draw,
+        {"manual": True, "manual_name": "show"},  # on demand: a headless run has nobody to answer a widget
+        test_set=Dropdown(options=trained.run.data.test_sets, value=test_set),
+        query=IntSlider(min=0, max=last, value=min(query, last), continuous_update=False),
+        top=IntSlider(min=3, max=12, value=8, continuous_update=False),
+    )
+
+
+def why(study: Study, trained: Trained, test_set: str, query: int) -> pd.DataFrame:
+    """Distance and weight, slot by slot, of a query's two nearest gallery images."""
+    slots = views.why(trained, test_set, query, slots=study.paper.slots)
+    columns = {"slot": slots.names, "weight in query": _weights(slots.weights[:, 0])}
+    for place, name in enumerate(("first", "second"), start=1):
+        columns[f"weight in {name}"] = _weights(slots.weights[:, place])
+        columns[f"distance to {name}"] = [
+            f"{d:.3f}" if np.isfinite(d) else "–" for d in slots.distances[:, place - 1]
+        ]
+    return pd.DataFrame(columns)
+
+
+def _weights(values: np.ndarray) -> list[str]:
+    """Visibility as a word, quality as a number."""
+    if values.dtype == bool:
+        return ["visible" if value else "hidden" for value in values]
+    return ["–" if np.isnan(value) else f"{value:.2f}" for value in values]

@@ -1,0 +1,90 @@
+"""What a run is: one training, named by its config."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any
+
+from companion.presets import DataConfig
+from reidlib.models import MODELS
+from reidlib.options import settings
+from reidlib.training import TrainConfig
+
+_GENERATOR = ("seed", "difficulty", "pictures")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training. Two printed cells that mean the same training have equal run configs."""
+
+    paper: str  # slug of the paper whose notebook owns the run
+    name: str  # readable part of the file name; not part of the identity
+    model: str  # slug in MODELS
+    model_config: Any  # that model's Config
+    data: DataConfig
+    train: TrainConfig
+    preset: str
+    seed: int = 0
+    scorings: tuple[str, ...] = ("default",)  # test-time variants kept in the record
+    measure: Callable | None = field(default=None, compare=False, repr=False)  # see ``Paper.measure``
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ValueError(f"model {self.model!r} is unknown; expected one of {', '.join(MODELS)}")
+        if not is_dataclass(self.model_config):
+            raise ValueError(
+                f"model_config must be the model's Config, got {type(self.model_config).__name__}"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers, as plain JSON types; see ``options.later`` for what is left out."""
+        data = settings(self.data)
+        if self.data.real:  # which no generator made
+            data = {name: value for name, value in data.items() if name not in _GENERATOR}
+        parts = {
+            "model": self.model,
+            "model_config": settings(self.model_config),
+            "data": data,
+            "train": settings(self.train),
+            "seed": self.seed,
+        }
+        return json.loads(json.dumps(parts, default=list))
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of records of this run begin with, whatever their config."""
+        return f"{self.preset}-{self.name}-s{self.seed}-"
+
+    @property
+    def stem(self) -> str:
+        """File name of the record without suffix."""
+        return f"{self.prefix}{self.hash}"
+
+    def scoring(self, name: str) -> Any:
+        """The test-time variant of a name.
+
+        Raises:
+            ValueError: the model has no such scoring.
+        """
+        known = self.model_config.scorings()
+        if name not in known:
+            raise ValueError(f"{self.model} has no scoring {name!r} here; expected one of {', '.join(known)}")
+        return known[name]
+
+
+def differences(old: Mapping, new: Mapping, *, path: str = "") -> list[str]:
+    """Which fields of two nested configs differ, as ``field: old -> new`` lines."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key, "absent"), new.get(key, "absent")
+        here = f"{path}.{key}" if path else key
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, path=here)
+        elif a != b:
+            lines.append(f"{here}: {a} -> {b}")
+    return lines

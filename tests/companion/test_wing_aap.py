@@ -1,0 +1,57 @@
+"""AaP-ReID's printed sizes, and its re-ranked scoring."""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from companion.inputs import Inputs
+from companion.papers import PAPERS
+from companion.papers.aap import printed_sizes
+from companion.trained import Origin, Trained, initial
+from reidlib.evaluation import evaluate
+from reidlib.models.aap import AaP, Scoring
+from reidlib.protocol import Protocol
+from reidlib.reranking import k_reciprocal
+from reidlib.training import History
+from reidlib.types import Features
+
+
+def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded():
+    """29 cells: truncated to two decimals 27, rounded the other two; the specification's section 6."""
+    sizes = printed_sizes()
+    assert len(sizes) == 29
+    rounded = sizes.query("rule != 'truncated'")
+    assert rounded[["table", "row", "dataset", "rule"]].to_numpy().tolist() == [
+        ["table2", "cwa-all", "dukemtmc", "rounded"],
+        ["table3", "resnet18-sp", "market1501", "rounded"],
+    ]
+    exact = sizes.set_index(["table", "row", "dataset"])["exact"]
+    assert exact["table2", "baseline", "market1501"] == 25_313_199
+    assert exact["table2", "aap-reid", "market1501"] == 27_691_183
+    assert exact["table3", "resnet101-bam", "market1501"] == 53_825_033
+    added = [exact["table2", row, "market1501"] - 25_313_199 for row in ("cwa-all", "aap-reid")]
+    assert added == [2_536_976, 2_377_984]
+
+
+def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch):
+    """The model is asked for pairwise distances only; query and gallery are re-ranked together."""
+    run = PAPERS["aap"].run("aap", preset_name="smoke")
+    model = initial(run, identities=5).eval()
+    images = torch.randn(24, 3, 64, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        embeddings = model(images).embeddings
+    everyone = Features(embeddings, {}, torch.arange(24) % 6 + 1, torch.arange(24) // 6)
+    query, gallery = everyone[slice(0, 6)], everyone[slice(6, None)]
+    trained = Trained(Inputs(run, {}), model, Origin(History(), [], "", {}))
+    monkeypatch.setattr(Trained, "features", lambda *_: (query, gallery))
+    table = k_reciprocal(query, gallery, distance=partial(AaP.distance, scoring=Scoring()))
+    expected = evaluate(query, gallery, distance=lambda *_: table, protocol=Protocol.MARKET, block=6)
+    assert trained.score("reranked", "synth-market").summary() == expected.summary()
+    rows = torch.tensor([4, 1])
+    assert torch.equal(trained.distances("reranked", "synth-market", rows=rows), table[rows])
+    plain = trained.distances("default", "synth-market", rows=rows)
+    assert torch.equal(plain, AaP.distance(query[rows], gallery, scoring=Scoring()))
+    assert not torch.allclose(plain, table[rows])
+    asked = trained.rescore(replace(Scoring(), local="none"), "synth-market")
+    assert asked.summary() == trained.score("global", "synth-market").summary()
