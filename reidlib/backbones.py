@@ -9,14 +9,12 @@ row of the papers built so far needs.
 from pathlib import Path
 from pickle import UnpicklingError
 
-import timm
 import torch
 import torchvision
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 DEPTHS = {
@@ -70,11 +68,8 @@ def build_backbone(
     if name in DEPTHS:
         block, depths = DEPTHS[name]
         backbone = ResNet(block, depths, last_stride=last_stride, ibn=name.endswith("ibn"))
-    elif name == "hrnet-w32":
-        backbone = HRNet(32, stem=64, blocks=4, modules=(1, 4, 3), head=128)
-    elif name == "small-hrnet":
-        narrow = round(32 * width)
-        backbone = HRNet(narrow, stem=narrow, blocks=1, modules=(1, 1, 1), head=narrow)
+    elif "hrnet" in name:
+        backbone = _hrnet(name, width=width)
     elif name == "osnet":
         backbone = OSNet((64, 256, 384, 512), pooled_stem=True)
     elif name == "small-osnet":
@@ -84,6 +79,15 @@ def build_backbone(
     if weights is not None:
         load_weights(backbone, _imagenet_file(name) if weights == "imagenet" else Path(weights))
     return backbone
+
+
+def _hrnet(name: str, *, width: float) -> nn.Module:
+    from reidlib.hrnet import HRNet  # importing timm takes long, and only these need it
+
+    if name == "hrnet-w32":
+        return HRNet(32, stem=64, blocks=4, modules=(1, 4, 3), head=128)
+    narrow = round(32 * width)
+    return HRNet(narrow, stem=narrow, blocks=1, modules=(1, 1, 1), head=narrow)
 
 
 class InstanceBatchNorm(nn.Module):
@@ -159,32 +163,6 @@ class SmallResNet(nn.Sequential):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif deep and isinstance(module, (BasicBlock, Bottleneck)):
                 nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
-
-
-class HRNet(timm.models.hrnet.HighResolutionNet):
-    """timm's HRNet: four branches, each widened by its head block, brought to stride 4 and concatenated.
-
-    Source: Wang et al., Deep High-Resolution Representation Learning, TPAMI 2020 (HRNetV2).
-    """
-
-    def __init__(self, width: int, *, stem: int, blocks: int, modules: tuple[int, int, int], head: int):
-        config = {"stem_width": stem, "stage1": _hrnet_stage(1, "BOTTLENECK", [stem], blocks)}
-        for branches, count in enumerate(modules, start=2):
-            widths = [width * 2**branch for branch in range(branches)]
-            config[f"stage{branches}"] = _hrnet_stage(count, "BASIC", widths, blocks)
-        super().__init__(config, head="incre")
-        heads = [head * 2**branch for branch in range(4)]  # timm's own are always as wide as 128 to 1024
-        self.incre_modules = nn.ModuleList(
-            nn.Sequential(_bottleneck(before, after)) for before, after in zip(widths, heads)
-        )
-        self.init_weights()
-        self.channels = sum(heads)
-
-    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        branches = [widen(branch) for widen, branch in zip(self.incre_modules, self.forward_features(images))]
-        size = branches[0].shape[-2:]
-        upsampled = [interpolate(b, size=size, mode="bilinear", align_corners=True) for b in branches[1:]]
-        return torch.cat([branches[0], *upsampled], dim=1)  # [N, C, H/4, W/4]
 
 
 class OSNet(nn.Module):
@@ -385,19 +363,3 @@ def _block(kind: type[nn.Module], before: int, after: int, *, stride: int = 1) -
         return kind(before, after // kind.expansion)
     shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
     return kind(before, after // kind.expansion, stride, shortcut)
-
-
-def _bottleneck(before: int, after: int) -> nn.Module:
-    shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
-    return Bottleneck(before, after // 4, downsample=shortcut)
-
-
-def _hrnet_stage(modules: int, block: str, widths: list[int], blocks: int) -> dict:
-    return {
-        "num_modules": modules,
-        "num_branches": len(widths),
-        "block_type": block,
-        "num_blocks": [blocks] * len(widths),
-        "num_channels": widths,
-        "fuse_method": "SUM",
-    }

@@ -251,4 +251,5 @@ def _overlap(
     target = np.repeat(np.repeat(np.arange(len(rows)), counts), times) * gallery + by_column.indices[theirs]
     smaller = np.minimum(np.repeat(encoding.data[mine], times), by_column.data[theirs])
     total = np.bincount(target, weights=smaller, minlength=len(rows) * gallery)
+    total = total.astype(float, copy=False)  # of nothing, bincount counts in integers
     return total.reshape(len(rows), gallery)

@@ -1,8 +1,13 @@
 """Promises that concern the tree as a whole."""
 
+import ast
+import json
 import re
 import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -21,6 +26,7 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 def test_there_is_one_training_loop():
+    assert LIBRARY
     holders = [path.name for path in LIBRARY for _ in re.findall(r"\.backward\(", path.read_text())]
     assert holders == ["training.py"]
 
@@ -29,7 +35,7 @@ def test_the_library_swallows_no_keyword_and_prints_nothing():
     for path in LIBRARY:
         text = path.read_text()
         assert "**kwargs" not in text, path
-        if path.name not in ("__main__.py", "report.py"):
+        if path.name != "__main__.py":
             assert not re.search(r"^\s*print\(", text, re.MULTILINE), path
 
 
@@ -39,14 +45,69 @@ def test_conda_and_pip_install_the_same_lock():
     assert "-e ." in environment
 
 
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> tuple[dict[str, str], dict[str, str]]:
+    """Names and lowest versions of what the packages need, and of what only tests and checks do."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = settings["project"]["dependencies"], settings["dependency-groups"]["dev"]
+    return tuple({plain(name): low for name, low in (line.split(">=") for line in lines)} for lines in listed)
+
+
 def test_the_lock_satisfies_the_declared_dependencies():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
-    locked = {
-        re.split(r"[=; ]", line)[0].lower() for line in (ROOT / "requirements.lock").read_text().splitlines()
-    }
-    missing = [name for name in wanted if re.split(r"[><=~ ]", name)[0].lower() not in locked]
-    assert missing == []
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked: dict[str, list[str]] = {}
+    for name, version in (line.split(" ;")[0].split("==") for line in lines):
+        locked.setdefault(plain(name), []).append(version)
+
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(int(number) for number in re.findall(r"[0-9]+", version))
+
+    needed, dev = declared()
+    for name, lowest in (needed | dev).items():
+        assert locked.get(name), name
+        assert all(numbers(version) >= numbers(lowest) for version in locked[name]), name
+
+
+def code(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*.py")):
+        yield path.read_text()
+    for path in sorted(folder.rglob("*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        yield "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def imported(*folders: str) -> set[str]:
+    """Top-level names of all that is imported below some folders and does not come from there or from Python."""
+    found = set()
+    for node in (n for f in folders for text in code(ROOT / f) for n in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    ours = {*PACKAGES, *(path.stem for f in (*PACKAGES, *OTHERS) for path in (ROOT / f).rglob("*.py"))}
+    return found - sys.stdlib_module_names - ours
+
+
+PACKAGES = ("reidlib", "synthreid", "companion", "tools", "notebooks")
+OTHERS = ("tests", "benchmarks")
+RUN = {"jupyterlab", "pytest-xdist", "beartype", "ruff", "import-linter", "nbstripout"}
+"""Programs and plugins, which the Makefile or a setting names and nothing imports."""
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    needed, dev = declared()
+    providers = packages_distributions()
+    used, tested = (
+        {name: {plain(p) for p in providers.get(name, [name])} for name in imported(*folders)}
+        for folders in (PACKAGES, OTHERS)
+    )
+    assert [name for name, those in used.items() if not those & needed.keys()] == []
+    assert [name for name, those in tested.items() if not those & (needed | dev).keys()] == []
+    known = RUN.union(*used.values(), *tested.values())
+    assert sorted((needed | dev).keys() - known) == []
 
 
 def test_the_lock_names_no_address():
@@ -54,27 +115,33 @@ def test_the_lock_names_no_address():
 
 
 def test_tracked_files_are_small_and_name_no_machine_path():
-    for path in tracked():
-        if not path.exists():
-            continue
+    files = [path for path in tracked() if path.exists()]
+    assert files
+    for path in files:
         assert path.stat().st_size < 3_000_000, path
         if path.suffix in (".py", ".md", ".ipynb", ".csv", ".json", ".html", ".yml", ".toml"):
             assert not re.search(r"(^|[^\w.])/(home|root|work)/", path.read_text()), path
 
 
 def test_figures_are_small():
-    for path in tracked("results/figures"):
+    figures = tracked("results/figures")
+    assert figures
+    for path in figures:
         assert path.stat().st_size < 150_000, path
 
 
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_importing_the_library_sets_no_seed_and_no_threads():
-    code = (
+    run(
         "import torch; state = torch.random.get_rng_state(); threads = torch.get_num_threads();"
         "import reidlib.__main__, companion.report;"
         "assert torch.equal(state, torch.random.get_rng_state()); assert threads == torch.get_num_threads()"
     )
-    subprocess.run(
-        [ROOT / ".venv/bin/python" if (ROOT / ".venv").exists() else "python3", "-c", code],
-        cwd=ROOT,
-        check=True,
-    )
+
+
+def test_models_and_metrics_import_little_beyond_torch():
+    slow = ("timm", "cv2", "pandas", "scipy", "sklearn", "matplotlib", "lightning_fabric")
+    run(f"import sys, reidlib.models, reidlib.evaluation; assert not sys.modules.keys() & {set(slow)}")

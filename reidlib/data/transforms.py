@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torchvision.transforms import v2
 
 from reidlib.data.masks import swap_fields, swap_sides
 from reidlib.options import check_choices, later
@@ -155,6 +154,8 @@ def recolour(
         images = _jittered(images, torch.rand(len(images), 3, generator=generator), chance=augment.jitter)
     if not augment.augmix:
         return images
+    from torchvision.transforms import v2  # takes long to import, and only AugMix needs it
+
     chosen = torch.rand(len(images), generator=generator) < augment.augmix
     seed = int(torch.randint(2**62, (), generator=generator))
     mix = v2.AugMix(severity=1, mixture_width=3, chain_depth=1, all_ops=False)
