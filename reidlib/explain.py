@@ -79,7 +79,9 @@ def focus(
         log of mean heat on the person over mean heat on the other; NaN where either covers under a hundredth
         of the image.
     """
-    shares = [F.adaptive_avg_pool2d(m.to(heat.dtype)[:, None], heat.shape[-2:])[:, 0] for m in (person, other)]
+    shares = [
+        F.adaptive_avg_pool2d(m.to(heat.dtype)[:, None], heat.shape[-2:])[:, 0] for m in (person, other)
+    ]
     means = [(heat * share).sum((1, 2)) / share.sum((1, 2)) for share in shares]
     known = torch.stack([share.mean((1, 2)) >= 0.01 for share in shares]).all(0)
     return torch.where(known, (means[0] / means[1]).log(), torch.nan).numpy()

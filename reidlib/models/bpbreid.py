@@ -239,7 +239,10 @@ class PartHead(nn.Module):
         maps = maps.detach()
         numbers = torch.arange(1, maps.shape[1], device=maps.device)[:, None, None]
         winners = (maps.argmax(1, keepdim=True) == numbers).flatten(2).any(-1)  # [N, K]
-        return {"argmax": winners.to(maps.dtype), "soft": maps[:, 1:].flatten(2).amax(-1)}  # Eq. 4 thresholds soft
+        return {
+            "argmax": winners.to(maps.dtype),
+            "soft": maps[:, 1:].flatten(2).amax(-1),
+        }  # Eq. 4 thresholds soft
 
     def _triplet(self, output: ReIDOutput, labels: Int[Tensor, " N"], *, name: str) -> Float[Tensor, ""]:
         embedding, valid = output.embeddings[name], None
