@@ -196,11 +196,13 @@ def test_gates_at_zero_logits(kind: type, gate: float) -> None:
     ("kind", "sizes"),
     [("cwa-mul", (8_496, 33_376, 132_288, 526_720)), ("sp", (8_865, 35_137, 139_905, 558_337)), ("eca", (6,) * 4)],
 )  # fmt: skip
+@pytest.mark.sizes
 def test_sizes_of_the_blocks(kind: str, sizes: tuple[int, ...]) -> None:
     for channels, expected in zip((256, 512, 1024, 2048), sizes):
         assert sum(p.numel() for p in ATTENTIONS[kind](channels).parameters()) == expected
 
 
+@pytest.mark.sizes
 def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded() -> None:
     """29 cells: truncated to two decimals 27, rounded the other two; the specification's section 6."""
     sizes = claims.printed_sizes()
@@ -222,6 +224,7 @@ def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded() -
     ("name", "strided", "fine"),
     [("resnet18", 1.184, 1.990), ("resnet34", 2.392, 3.651), ("resnet50", 2.669, 4.053), ("resnet101", 5.093, 6.478)],
 )  # fmt: skip
+@pytest.mark.sizes
 def test_operations_of_the_trunks(name: str, strided: float, fine: float) -> None:
     for stride, expected in ((2, strided), (1, fine)):
 
@@ -231,6 +234,7 @@ def test_operations_of_the_trunks(name: str, strided: float, fine: float) -> Non
         assert round(complexity(trunk).operations / 1e9, 3) == expected
 
 
+@pytest.mark.sizes
 def test_shapes_of_the_release() -> None:
     with torch.device("meta"):
         output = AaP(Config(), identities=751)(torch.empty(2, 3, 256, 128))

@@ -219,6 +219,7 @@ def test_loss_grid_is_the_printed_one():
         (Config("hrnet-w32", parts=5), 751, 36_549_702, 32_867_398),
     ],
 )
+@pytest.mark.sizes
 def test_parameter_counts(config, identities, lean, inference):
     with torch.device("meta"):
         model = BPBreID(config, identities=identities)
@@ -245,6 +246,7 @@ def test_parameter_counts(config, identities, lean, inference):
         ("hrnet-w32", 5, 751, 38_477_382),
     ],
 )
+@pytest.mark.sizes
 def test_part_classifiers_exist_only_for_their_loss(backbone, parts, identities, total):
     with torch.device("meta"):
         model = BPBreID(Config(backbone, parts=parts, objective=GILT_GRID["idx5"]), identities=identities)

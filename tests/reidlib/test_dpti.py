@@ -138,6 +138,7 @@ def test_diversity_example() -> None:
     assert near(diversity_loss(opposite, power=1), -1.0)
 
 
+@pytest.mark.sizes
 def test_shapes_at_full_size() -> None:
     with torch.device("meta"):
         model = DPTI(Config(), identities=751).eval()
@@ -256,6 +257,7 @@ def test_templates_are_exempt_from_weight_decay_where_configured() -> None:
         ({"backbone": "osnet"}, 4_602_276),
     ],
 )
+@pytest.mark.sizes
 def test_parameter_counts(changes: dict, parameters: int) -> None:
     """Without BN-neck and classifier."""
     config = replace(Config(), **changes)

@@ -150,6 +150,7 @@ def test_forward_and_loss_never_wait_for_the_device(slug):
     ("slug", "identities", "total"),
     [("bot", 751, 25_050_176), ("bot", 702, 24_949_824), ("pcb", 751, 25_190_874), ("pcb", 702, 25_115_316)],
 )
+@pytest.mark.sizes
 def test_parameter_counts_of_the_baselines(slug, identities, total):
     with torch.device("meta"):
         model = MODELS[slug](MODELS[slug].Config(), identities=identities)

@@ -216,11 +216,13 @@ def test_balance(dim: int, gamma: float, length: int) -> None:
         ),
     ],
 )
+@pytest.mark.sizes
 def test_parameter_counts(config: Config, parameters: int) -> None:
     """Section 4's sizes and Table 3's: BN-necks and classifiers left out, biases counted."""
     assert counted(config)[0] == parameters
 
 
+@pytest.mark.sizes
 def test_parameter_counts_of_the_width_sweep() -> None:
     counts = [counted(Config(dim=dim)) for dim in (32, 64, 128, 256, 512, 1024)]
     millions, billions = (
@@ -234,6 +236,7 @@ def test_parameter_counts_of_the_width_sweep() -> None:
     ("config", "billions"),
     [(Config(), 5.97793), (Config(shared=False), 5.97793), (Config.baseline(), 5.97007)],
 )
+@pytest.mark.sizes
 def test_operation_counts(config: Config, billions: float) -> None:
     """Multiply-adds of convolutions and linear layers at 256x128: the printed 5.98 and 5.97."""
     assert round(counted(config)[1] / 1e9, 5) == billions

@@ -200,6 +200,7 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.sizes
 def test_parameters(literal: QPM) -> None:
     """Section 6 of the specification: the literal model, without and with its classifiers for 702 identities."""
     classifiers = [
@@ -215,6 +216,7 @@ def test_attention_parameters() -> None:
     assert count(RGASA(1024, cells=(24, 8))) == 403_334
 
 
+@pytest.mark.sizes
 def test_shapes(literal: QPM) -> None:
     images = torch.zeros(2, 3, 384, 128, dtype=torch.float32)
     with torch.inference_mode():
