@@ -8,11 +8,12 @@ JOBS ?= 2
 FRESH ?=
 DATASET ?=
 DATA_ROOT ?= data
+NUMERIC = $(PY) -m pytest -n $(JOBS) -m "numeric and not sizes"
 
-.PHONY: setup reproduce test lint unit smoke lab runs status data tables render bench clean
+.PHONY: setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
 
 reproduce: setup data render tables        ## everything: data, five notebooks, results/
-test: setup lint unit smoke                ## everything CI checks
+test: setup lint unit processors smoke     ## everything CI checks
 
 setup: .venv/ready                         ## virtual environment from the lock
 .venv/ready: requirements.lock pyproject.toml
@@ -38,6 +39,11 @@ lint: setup
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/nbstripout --verify notebooks/*.ipynb
 unit: setup
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
+processors: setup                          ## what must be exact again, as other processors and two threads compute it
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(NUMERIC)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(NUMERIC)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=2 $(NUMERIC)
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
 	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
 	$(PY) -m companion tables --check

@@ -251,4 +251,5 @@ def normalise(images: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
 
 @cache
 def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device).view(3, 1, 1)  # cached: a copy to a GPU would stop the queue
+    # cached: a copy to a GPU would stop the queue
+    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)

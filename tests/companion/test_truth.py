@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tolerance import EXACT
 
 from companion import places
 from companion.inputs import Inputs
@@ -12,6 +13,8 @@ from companion.papers.dpti import template_values
 from companion.papers.qpm import stripe_visibility
 from companion.truth import bodies, map_alarms, mask_measures, region_names, truth_of, twins
 from reidlib.types import Features
+
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_a_box_that_follows_the_visible_body_leaves_its_shares_unknown(sets):
 def test_masks_that_are_the_true_regions_weigh_them(sets):
     occluded, holistic = sets
     person, hidden, known = bodies(occluded, holistic)
-    masks = torch.stack([person, hidden, ~(person | hidden)], dim=1).float()  # of every query
+    masks = torch.stack([person, hidden, ~(person | hidden)], dim=1).double()  # of every query
     found = mask_measures(masks, occluded, holistic)
     weights, names = np.array(found["mask_regions"]), region_names()
     assert weights.shape == (3, len(names))
@@ -79,9 +82,9 @@ def test_template_values_compare_each_query_with_its_own_twin(sets):
     uniform = torch.full((len(drawn), 3, 16, 8), 1 / 128)
     found = template_values(query, twin, {"parts": (uniform, uniform)}, occluded, holistic)
     assert np.isnan(found["moved"][~known]).all()
-    assert np.allclose(found["moved"][known], 0, atol=1e-6)
+    assert np.allclose(found["moved"][known], 0, atol=EXACT)
     assert (found["moved-person"][known] > 0.1).all()
-    assert np.allclose(found["parts-hidden"][known], hidden[known].float().mean((1, 2)), atol=1e-6)
+    assert np.allclose(found["parts-hidden"][known], hidden[known].double().mean((1, 2)), atol=EXACT)
     assert np.array_equal(found["parts-hidden"], found["parts-clear"], equal_nan=True)
 
 
@@ -92,13 +95,13 @@ def test_weights_that_leave_what_is_hidden_correlate_with_it(sets):
     nothing, templates = torch.zeros(len(hidden), dtype=torch.long), torch.ones(len(hidden), 2, 3)
     upper = torch.zeros(len(hidden), 2, 16, 8)
     upper[:, 0, :8], upper[:, 1, 8:] = 1 / 64, 1 / 64  # one template for each half of the image
-    covered = hidden.float().unflatten(1, (2, -1)).mean((2, 3))  # [Q, 2]
+    covered = hidden.double().unflatten(1, (2, -1)).mean((2, 3))  # [Q, 2]
     even, kept = torch.full_like(covered, 0.5), (1 - covered) / (2 - covered.sum(1, keepdim=True))
     twin, query = (Features({"templates": templates}, {"rho": rho}, nothing, nothing) for rho in (even, kept))
     found = template_values(query, twin, {"templates": (upper, upper)}, occluded, holistic)["rho-shift"]
     apart = known & ((covered[:, 0] - covered[:, 1]).abs() > 0.01).numpy()
     assert apart.sum() > 3
-    assert np.allclose(found[apart], -1, atol=1e-4)
+    assert np.allclose(found[apart], -1, atol=EXACT)
     assert np.isnan(found[~known]).all()
 
 
@@ -118,13 +121,13 @@ def test_one_part_with_all_the_weight_raises_an_alarm():
 def test_heat_that_is_the_person_lies_on_the_person(sets):
     occluded, holistic = sets
     person, hidden, known = bodies(occluded, holistic)
-    heat = {"body": person.float(), "thing": hidden.float(), "even": torch.ones(person.shape)}
+    heat = {"body": person.double(), "thing": hidden.double(), "even": torch.ones(person.shape)}
     found = heat_values(heat, occluded, holistic)
-    assert np.allclose(found["body-person"][known], 1)
-    assert np.allclose(found["body-front"][known], 0)
+    assert np.allclose(found["body-person"][known], 1, atol=EXACT)
+    assert np.allclose(found["body-front"][known], 0, atol=EXACT)
     covered = known & hidden.flatten(1).any(1).numpy()
-    assert np.allclose(found["thing-front"][covered], 1)
-    assert np.allclose(found["even-person"][known], person.float().mean((1, 2))[known])
+    assert np.allclose(found["thing-front"][covered], 1, atol=EXACT)
+    assert np.allclose(found["even-person"][known], person.double().mean((1, 2))[known], atol=EXACT)
     assert np.array_equal(found["even-person"], found["area-person"], equal_nan=True)
     assert all(np.isnan(values[~known]).all() for values in found.values())
     alone = heat_values({"even": torch.ones(holistic.query.masks.shape)}, holistic, holistic)

@@ -1,22 +1,30 @@
 """BPBreID's measures: overlap and visibility against values worked out by hand."""
 
+from functools import partial
+
 import numpy as np
+import pytest
 import torch
+from tolerance import EXACT
 
 from companion.papers.bpbreid import attention_iou, auc, visibility_agreement
+
+close = partial(np.allclose, rtol=0, atol=EXACT)
+
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
 
 
 def test_iou_of_hand_made_maps():
     labels = torch.tensor([[[0, 1], [2, 2]]], dtype=torch.uint8)
     attended = torch.tensor([[0, 1], [1, 2]])
-    maps = torch.nn.functional.one_hot(attended, 3).permute(2, 0, 1)[None].float()
+    maps = torch.nn.functional.one_hot(attended, 3).permute(2, 0, 1)[None].double()
     assert attention_iou(maps, labels, lookup=torch.arange(3, dtype=torch.uint8)) == [0.5, 0.5]
 
 
 def test_auc_counts_ordered_pairs_and_halves_ties():
     score, positive = np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
     pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
-    assert auc(score, positive) == np.mean(pairs)
+    assert auc(score, positive) == np.mean(pairs)  # in quarters
     assert np.isnan(auc(score, np.ones(4, dtype=bool)))
 
 

@@ -1,9 +1,17 @@
 """QPM's measures: quality and focus against values worked out by hand."""
 
+from functools import partial
+
 import numpy as np
+import pytest
 import torch
+from tolerance import EXACT
 
 from companion.papers.qpm import focus, quality_agreement, quality_drop
+
+close = partial(np.allclose, rtol=0, atol=EXACT)
+
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
 
 
 def test_quality_agreement_looks_within_images_and_positions():
@@ -30,9 +38,9 @@ def test_quality_drop_is_the_log_ratio_of_shown_to_hidden_stripes():
     places = np.log(score).mean(0)
     expected = np.log(0.8) - places[0] - (np.log(0.4) - places[1])
     found = quality_drop(score, share)
-    assert np.isclose(found[0], expected)
+    assert close(found[0], expected)
     assert np.isnan(found[1])
-    assert np.isclose(found[2], np.log(0.5) - places[2] - (np.log(0.2) - places[1]))
+    assert close(found[2], np.log(0.5) - places[2] - (np.log(0.2) - places[1]))
 
 
 def test_focus_is_the_log_ratio_of_heat_on_person_and_on_what_hides_them():
@@ -40,5 +48,5 @@ def test_focus_is_the_log_ratio_of_heat_on_person_and_on_what_hides_them():
     person[:, :, :2], other[0, :, 2:] = True, True
     heat = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).expand(2, 2, 2)
     found = focus(heat, person, other)
-    assert np.isclose(found[0], np.log(3))
+    assert close(found[0], np.log(3))
     assert np.isnan(found[1])

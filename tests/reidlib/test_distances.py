@@ -1,19 +1,27 @@
-"""Distances against naive loops and against numbers obtained with the released code of BPBreID."""
+"""Distances against naive loops and against the released code of BPBreID, run in double precision."""
 
 import math
 
 import pytest
 import torch
+from tolerance import EXACT, rounding
 
 from reidlib.distances import euclidean, part_euclidean, safe_sqrt, visible_part_distance
 
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
+
 DTYPES = (torch.float32, torch.float64)
-QUERY = torch.tensor([[[1, 0], [0, 1], [1, 1]], [[0, 0], [2, 0], [0, 3]]]).float()
-GALLERY = torch.tensor([[[4, 4], [0, 1], [1, 1]], [[1, 0], [3, 4], [1, 2]], [[0, 1], [2, 2], [2, 3]]]).float()
-BINARY = torch.tensor([[0, 1, 0], [1, 1, 1]]).float(), torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1]]).float()
+QUERY = torch.tensor([[[1, 0], [0, 1], [1, 1]], [[0, 0], [2, 0], [0, 3]]]).double()
+GALLERY = torch.tensor(
+    [[[4, 4], [0, 1], [1, 1]], [[1, 0], [3, 4], [1, 2]], [[0, 1], [2, 2], [2, 3]]]
+).double()
+BINARY = (
+    torch.tensor([[0, 1, 0], [1, 1, 1]]).double(),
+    torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1]]).double(),
+)
 SOFT = (
-    torch.tensor([[0, 0.81, 0], [1, 0.64, 0.25]]),
-    torch.tensor([[1, 0, 0.36], [0.49, 1, 0], [0, 0, 0.09]]),
+    torch.tensor([[0, 0.81, 0], [1, 0.64, 0.25]], dtype=torch.float64),
+    torch.tensor([[1, 0, 0.36], [0.49, 1, 0], [0, 0, 0.09]], dtype=torch.float64),
 )
 NONE = (None, None)
 
@@ -47,20 +55,25 @@ def ours(query, gallery, visibility, *, normalized):
 @pytest.mark.parametrize(
     ("visibility", "normalized", "expected"),
     [
-        (BINARY, False, [[math.inf, 4.242640, math.inf], [3.946461, 2.561553, 2.000000]]),
-        (BINARY, True, [[math.inf, 0.632456, math.inf], [0.882683, 0.947214, 0.579568]]),
-        (NONE, False, [[1.666667, 1.747547, 1.962117], [3.376330, 2.179106, 1.666667]]),
-        (SOFT, False, [[math.inf, 4.242640, math.inf], [4.867442, 2.665656, 2.000000]]),
+        (BINARY, False, [[math.inf, math.sqrt(18), math.inf], [3.9464611135, 2.56155281281, 2]]),
+        (
+            BINARY,
+            True,
+            [[math.inf, math.sqrt(0.4), math.inf], [0.882683432365, 0.9472135955, 0.579568297377]],
+        ),
+        (NONE, False, [[5 / 3, 1.74754689571, 1.96211650579], [3.37633006816, 2.179106396, 5 / 3]]),
+        (SOFT, False, [[math.inf, math.sqrt(18), math.inf], [4.86744203288, 2.66565633366, 2]]),
     ],
 )
 def test_distances_of_the_released_code(visibility, normalized, expected):
     """The released code writes 1 + max of the comparable part distances for infinity."""
     distances = ours(QUERY, GALLERY, visibility, normalized=normalized)
-    torch.testing.assert_close(distances, torch.tensor(expected), atol=1e-5, rtol=0)
+    tolerance = 3e-8 if visibility is NONE else EXACT  # slots at distance 0: the root of a rounded square
+    torch.testing.assert_close(distances, torch.tensor(expected), atol=tolerance, rtol=0)
     if visibility is BINARY and not normalized:
         shared = torch.einsum("qs,gs->sqg", *BINARY) > 0
         largest = part_euclidean(QUERY, GALLERY)[shared].max()
-        assert 1 + largest.item() == pytest.approx(6.656854, abs=1e-5)
+        assert 1 + largest.item() == pytest.approx(1 + math.sqrt(32), abs=EXACT)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -79,7 +92,10 @@ def test_visible_part_distance_equals_a_naive_loop(dtype, normalized, kind):
         visibility[0][0] = 0  # nothing visible
         visibility[1][:, 1] = 0  # one part invisible everywhere
     distances = ours(query, gallery, visibility, normalized=normalized)
-    torch.testing.assert_close(distances, naive(query, gallery, visibility, normalized=normalized))
+    # |a|^2 + |b|^2 - 2ab of six numbers each; no two images are nearer than a half
+    size = 2.0 if normalized else (query.square().sum(-1).max() + gallery.square().sum(-1).max()).item()
+    expected = naive(query, gallery, visibility, normalized=normalized)
+    torch.testing.assert_close(distances, expected, atol=rounding(dtype, steps=6 + 4, size=size), rtol=0)
     assert distances.dtype == dtype
     assert torch.equal(distances[:, 1], distances[:, 2]) == (kind == "none")
 
@@ -90,7 +106,8 @@ def test_half_precision_embeddings_are_compared_in_full_precision():
         distances = ours(query, query, NONE, normalized=True)
     assert distances.dtype == torch.float32
     expected = naive(query.float(), query.float(), NONE, normalized=True)
-    torch.testing.assert_close(distances, expected, atol=1e-3, rtol=0)
+    zero = math.sqrt(rounding(torch.float32, steps=8, size=2))  # the root of a rounded zero
+    torch.testing.assert_close(distances, expected, atol=zero, rtol=0)
 
 
 def test_inputs_stay_as_they_were():
@@ -114,9 +131,11 @@ def test_euclidean_equals_a_naive_loop(dtype):
     a, b = (torch.randn(2, n, 5, generator=generator, dtype=dtype) for n in (3, 4))
     b[:, 0] = a[:, 0]  # a zero distance
     expected = (a[:, :, None] - b[:, None]).square().sum(-1).sqrt()
-    torch.testing.assert_close(
-        euclidean(a, b), expected, atol=2e-3 if dtype == torch.float32 else 1e-6, rtol=1e-5
-    )
+    found, size = euclidean(a, b), 2 * a.square().sum(-1).max().item()
+    error = rounding(dtype, steps=5 + 4, size=size)
+    zero = expected == 0
+    assert (found[zero] <= math.sqrt(error)).all()  # the root of a rounded zero
+    torch.testing.assert_close(found[~zero], expected[~zero], atol=error, rtol=0)
 
 
 def test_zero_distance_has_zero_gradient():

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from tolerance import EXACT, PRINTED
 from torch.nn.functional import cross_entropy, normalize
 
 from reidlib.complexity import complexity
@@ -13,6 +14,8 @@ from reidlib.losses import batch_hard_triplet
 from reidlib.models import dpti
 from reidlib.models.dpti import DPTI, Config, DynamicTemplates, Encoder, Scoring, diversity_loss, part_weights
 from reidlib.types import Features, ReIDOutput
+
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
 
 TINY = Config(backbone="small", width=0.5, dim=8, heads=2, parts=8)
 ROWS = {
@@ -26,7 +29,7 @@ ROWS = {
 
 
 def near(value: torch.Tensor, *expected: float) -> bool:
-    return torch.allclose(value.flatten(), torch.tensor(expected), atol=2e-6)
+    return torch.allclose(value.flatten(), torch.tensor(expected), atol=PRINTED, rtol=0)
 
 
 def build(config: Config, *, identities: int = 5) -> DPTI:
@@ -72,9 +75,9 @@ def test_encoder_is_naive_multi_head_attention() -> None:
         heads[-1] = (heads[-1], heads[-1] @ v)
     attended = encoder.out(torch.cat([value for _, value in heads], dim=-1))
     expected = encoder.feed_forward(attended + queries) + attended
-    assert torch.allclose(encoder(queries, context), expected, atol=1e-6)
+    assert torch.allclose(encoder(queries, context), expected, atol=EXACT)
     assert torch.allclose(
-        encoder.attention(queries, context), torch.stack([w for w, _ in heads]).mean(0), atol=1e-6
+        encoder.attention(queries, context), torch.stack([w for w, _ in heads]).mean(0), atol=EXACT
     )
 
 
@@ -103,7 +106,7 @@ def test_part_weights_example_and_trap() -> None:
     assert near(part_weights(logits), 1.99572287, 0.73418541, 0.27009172)
     trap = 3 * logits.softmax(-1).mean(-1).softmax(-1)
     assert near(trap, 1.0, 1.0, 1.0)
-    assert part_weights(logits).sum() == pytest.approx(3)
+    assert part_weights(logits).sum().item() == pytest.approx(3, abs=EXACT)
 
 
 def test_weights_survive_because_one_norm_is_taken_of_the_whole() -> None:
@@ -135,6 +138,7 @@ def test_diversity_example() -> None:
     assert near(diversity_loss(opposite, power=1), -1.0)
 
 
+@pytest.mark.sizes
 def test_shapes_at_full_size() -> None:
     with torch.device("meta"):
         model = DPTI(Config(), identities=751).eval()
@@ -158,7 +162,7 @@ def test_rows_of_the_table(row: str) -> None:
     assert ("rho" in output.visibility) == (row == "G+D+W")
     assert ("reduce_middle" in dict(model.named_children())) == (row not in ("G", "G+T"))
     for maps in output.maps.values():
-        assert torch.allclose(maps.sum((2, 3)), torch.ones(8, 8), atol=1e-5)
+        assert torch.allclose(maps.sum((2, 3)), torch.ones(8, 8), atol=EXACT)
     terms = model.loss(output, torch.arange(8) // 2)
     assert set(terms) == {"id", "triplet"} | ({"diversity"} if row != "G" else set())
 
@@ -176,7 +180,7 @@ def test_grid_templates_are_means_of_cells() -> None:
     attended = model.encode_middle(tokens, tokens).view(8, 16, 8, 8)  # [N, h, w, D]
     found = model(images()).embeddings["templates"]
     assert torch.allclose(
-        found[:, 1], attended[:, :4, 4:].mean((1, 2)), atol=1e-5
+        found[:, 1], attended[:, :4, 4:].mean((1, 2)), atol=EXACT
     )  # first row, second column
 
 
@@ -185,7 +189,7 @@ def test_weighted_parts_enter_the_descriptor_and_not_the_diversity() -> None:
     output = model(images())
     weights = 8 * output.visibility["rho"]
     blocks = output.embeddings["descriptor"].view(8, 9, 8)[:, 1:]
-    assert torch.allclose(blocks, weights[..., None] * output.embeddings["parts"], atol=1e-5)
+    assert torch.allclose(blocks, weights[..., None] * output.embeddings["parts"], atol=EXACT)
     assert weights.std() > 1e-3
 
 
@@ -215,11 +219,11 @@ def test_losses_apart_mine_every_block() -> None:
     blocks = output.embeddings["descriptor"].view(8, 9, 8).unbind(1)
     expected = torch.stack([batch_hard_triplet(euclidean(b, b), labels, margin=0.3) for b in blocks]).mean()
     terms = model.loss(output, labels)
-    assert torch.allclose(terms["triplet"], expected, atol=1e-6)
+    assert torch.allclose(terms["triplet"], expected, atol=EXACT)
     scores = [
         cross_entropy(s, labels, label_smoothing=0.1 * 5 / 4) for s in output.logits["blocks"].unbind(1)
     ]
-    assert torch.allclose(terms["id"], torch.stack(scores).mean(), atol=1e-6)
+    assert torch.allclose(terms["id"], torch.stack(scores).mean(), atol=EXACT)
 
 
 def test_scorings_compare_what_they_name() -> None:
@@ -229,7 +233,9 @@ def test_scorings_compare_what_they_name() -> None:
     chosen["global"] = embeddings["descriptor_bn"][:, :8]
     for name, vectors in chosen.items():
         found = DPTI.distance(batch, batch, scoring=Scoring(name))
-        assert torch.allclose(found, euclidean(normalize(vectors), normalize(vectors)), atol=1e-3), name
+        assert torch.allclose(found, euclidean(normalize(vectors), normalize(vectors)), atol=1e-7), (
+            name
+        )  # of zero
 
 
 def test_templates_are_exempt_from_weight_decay_where_configured() -> None:
@@ -251,6 +257,7 @@ def test_templates_are_exempt_from_weight_decay_where_configured() -> None:
         ({"backbone": "osnet"}, 4_602_276),
     ],
 )
+@pytest.mark.sizes
 def test_parameter_counts(changes: dict, parameters: int) -> None:
     """Without BN-neck and classifier."""
     config = replace(Config(), **changes)

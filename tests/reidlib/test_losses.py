@@ -1,9 +1,10 @@
-"""Losses against naive loops and against numbers obtained with the released code of BPBreID."""
+"""Losses against naive loops and against the released code of BPBreID, run in double precision."""
 
 import math
 
 import pytest
 import torch
+from tolerance import EXACT, rounding
 
 from reidlib.distances import part_euclidean
 from reidlib.losses import (
@@ -15,10 +16,12 @@ from reidlib.losses import (
     pixel_targets,
 )
 
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
+
 DTYPES = (torch.float32, torch.float64)
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
-BINARY = torch.tensor([[1, 1, 0], [0, 0, 1], [1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).float()
-SOFT = torch.tensor([[(2 * n + 3 * k + 1) % 5 / 4 for k in range(3)] for n in range(6)])
+BINARY = torch.tensor([[1, 1, 0], [0, 0, 1], [1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).double()
+SOFT = torch.tensor([[(2 * n + 3 * k + 1) % 5 / 4 for k in range(3)] for n in range(6)]).double()
 
 
 def embeddings():
@@ -54,54 +57,55 @@ def naive_triplet(distances, labels, *, margin, valid):
 def test_part_distances_and_their_averages():
     parts = embeddings()
     distances = part_euclidean(parts, parts)
-    expected = [0, 0.984886, 0.953939, 1.014889, 1.104536, 0.964365]
-    torch.testing.assert_close(distances[0, 0], torch.tensor(expected), atol=1e-5, rtol=0)
+    expected = [0, 0.98488578018, 0.953939201417, 1.01488915651, 1.10453610172, 0.964365076099]
+    torch.testing.assert_close(distances[0, 0], torch.tensor(expected), atol=EXACT, rtol=0)
     mean, valid = part_average(distances)
     assert valid is None
-    expected = [[0, 1.037592, 0.992766, 0.784511, 0.849227, 0.629182]]
-    expected += [[0.992766, 0.976522, 0, 0.850676, 0.889527, 0.587169]]
-    torch.testing.assert_close(mean[[0, 2]], torch.tensor(expected), atol=1e-5, rtol=0)
+    expected = [[0, 1.03759252664, 0.992765579452, 0.784510599734, 0.84922691385, 0.629182349563]]
+    expected += [[0.992765579452, 0.976522303968, 0, 0.850675939795, 0.889527340455, 0.587169051906]]
+    torch.testing.assert_close(mean[[0, 2]], torch.tensor(expected), atol=EXACT, rtol=0)
 
 
 def test_averages_over_visible_parts():
     distances = part_euclidean(embeddings(), embeddings())
     mean, valid = part_average(distances, BINARY)
-    expected = [[0, -1, 0.971944, 1.014889, 0.787401, 0.821299], [-1, 0, 0.754983, 0.640312, 0.854400, -1]]
-    torch.testing.assert_close(mean.masked_fill(~valid, -1)[:2], torch.tensor(expected), atol=1e-5, rtol=0)
+    expected = [[0, -1, 0.971944347539, 1.01488915651, 0.787400787401, 0.821299037206]]
+    expected += [[-1, 0, 0.754983443527, 0.640312423743, 0.854400374532, -1]]
+    torch.testing.assert_close(mean.masked_fill(~valid, -1)[:2], torch.tensor(expected), atol=EXACT, rtol=0)
     mean, _ = part_average(distances, SOFT)
-    expected = [0, 1.077195, 1.002838, 0.824224, 0.918762, 0.595314]
-    torch.testing.assert_close(mean[0], torch.tensor(expected), atol=1e-5, rtol=0)
+    expected = [0, 1.07719521707, 1.00283793599, 0.824223633747, 0.918762535699, 0.595313573987]
+    torch.testing.assert_close(mean[0], torch.tensor(expected), atol=EXACT, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("loss", "visibility", "margin", "expected"),
     [
-        (averaged, None, 0.3, 0.495848),
-        (averaged, BINARY, 0.3, 0.509654),
-        (averaged, SOFT, 0.3, 0.414040),
-        (averaged, None, 0.0, 0.797862),
-        (averaged, BINARY, 0.0, 0.805706),
-        (averaged, SOFT, 0.0, 0.761199),
-        (per_part, None, 0.3, 0.613810),
-        (per_part, BINARY, 0.3, 0.380457),
-        (per_part, None, 0.0, 0.878576),
-        (per_part, BINARY, 0.0, 0.754019),
+        (averaged, None, 0.3, 0.495848044681),
+        (averaged, BINARY, 0.3, 0.509653952592),
+        (averaged, SOFT, 0.3, 0.414039897005),
+        (averaged, None, 0.0, 0.797862077104),
+        (averaged, BINARY, 0.0, 0.805706201924),
+        (averaged, SOFT, 0.0, 0.761199479285),
+        (per_part, None, 0.3, 0.613810403688),
+        (per_part, BINARY, 0.3, 0.380456898764),
+        (per_part, None, 0.0, 0.878576016389),
+        (per_part, BINARY, 0.0, 0.754019589387),
     ],
 )
 def test_triplets_of_the_released_code(loss, visibility, margin, expected):
-    assert loss(embeddings(), visibility, margin=margin).item() == pytest.approx(expected, abs=1e-5)
+    assert loss(embeddings(), visibility, margin=margin).item() == pytest.approx(expected, abs=EXACT)
 
 
 def test_single_part_is_the_ordinary_triplet():
-    assert averaged(embeddings()[:, :1]).item() == pytest.approx(0.752002, abs=1e-5)
+    assert averaged(embeddings()[:, :1]).item() == pytest.approx(0.75200259468, abs=EXACT)
 
 
 def test_triplet_gradient_of_the_released_code():
     parts = embeddings().requires_grad_()
     averaged(parts).backward()
-    assert parts.grad.abs().sum().item() == pytest.approx(3.374960, abs=1e-5)
-    expected = torch.tensor([-0.067450, 0.056648, -0.006721, 0.056648])
-    torch.testing.assert_close(parts.grad[0, 0], expected, atol=1e-5, rtol=0)
+    assert parts.grad.abs().sum().item() == pytest.approx(3.37496065852, abs=EXACT)
+    expected = torch.tensor([-0.0674496829023, 0.0566481817252, -0.00672108850836, 0.0566481817252])
+    torch.testing.assert_close(parts.grad[0, 0], expected, atol=EXACT, rtol=0)
 
 
 def test_duplicates_give_a_finite_gradient():
@@ -109,8 +113,8 @@ def test_duplicates_give_a_finite_gradient():
     parts[1] = parts[0]
     loss = averaged(parts.requires_grad_())
     loss.backward()
-    assert loss.item() == pytest.approx(0.289956, abs=1e-5)
-    assert parts.grad.abs().sum().item() == pytest.approx(2.591946, abs=1e-5)
+    assert loss.item() == pytest.approx(0.289955924758, abs=EXACT)
+    assert parts.grad.abs().sum().item() == pytest.approx(2.5919467951, abs=EXACT)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -123,9 +127,8 @@ def test_triplet_equals_a_naive_loop(dtype, margin):
         valid = torch.rand(3, 9, 9, generator=generator) < 0.6
         ours = batch_hard_triplet(distances, labels, margin=margin, valid=valid)
         assert ours.dtype == dtype
-        assert ours.item() == pytest.approx(
-            naive_triplet(distances, labels, margin=margin, valid=valid), 1e-5
-        )
+        expected = naive_triplet(distances, labels, margin=margin, valid=valid)
+        assert ours.item() == pytest.approx(expected, abs=rounding(dtype, steps=27, size=2))  # anchors
 
 
 @pytest.mark.parametrize("labels", [torch.zeros(4, dtype=torch.long), torch.arange(4)])
@@ -151,13 +154,13 @@ def test_part_average_equals_a_naive_loop(dtype):
             assert valid[i, j] == (sum(weights) > 0)
             if valid[i, j]:
                 expected = sum(w * distances[k, i, j].item() for k, w in enumerate(weights)) / sum(weights)
-                assert mean[i, j].item() == pytest.approx(expected, rel=1e-5)
+                assert mean[i, j].item() == pytest.approx(expected, abs=rounding(dtype, steps=12))
 
 
 def test_identity_loss_of_the_released_code():
     logits, labels = torch.tensor([[2, 0, -1, 1], [0.5, 0.5, 0, -0.5]]), torch.tensor([0, 3])
-    assert identity_loss(logits, labels, smoothing=0.1).item() == pytest.approx(1.308868, abs=1e-5)
-    assert identity_loss(logits, labels, smoothing=0.0).item() == pytest.approx(1.265118, abs=1e-5)
+    assert identity_loss(logits, labels, smoothing=0.1).item() == pytest.approx(1.30886771624, abs=EXACT)
+    assert identity_loss(logits, labels, smoothing=0.0).item() == pytest.approx(1.26511771624, abs=EXACT)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -171,14 +174,15 @@ def test_identity_loss_on_parts_is_the_mean_of_the_parts(dtype):
             target = torch.full((7,), 0.1 / 7, dtype=dtype)
             target[labels[n]] += 0.9
             losses.append(-(target * logs).sum().item())
-    assert identity_loss(logits, labels, smoothing=0.1).item() == pytest.approx(sum(losses) / 15, rel=1e-5)
+    found = identity_loss(logits, labels, smoothing=0.1).item()
+    assert found == pytest.approx(sum(losses) / 15, abs=rounding(dtype, steps=15 + 7, size=max(losses)))
 
 
 def test_attention_loss_of_the_released_code():
     logits = torch.tensor([[[[2, 0], [-1, 0.5]], [[0, 1], [0, 2]], [[-1, 0], [3, 0]]]])
-    for target, expected in (([[0, 1], [2, 1]], 0.419216), ([[0, 2], [2, 1]], 0.644216)):
+    for target, expected in (([[0, 1], [2, 1]], 0.419215920702), ([[0, 2], [2, 1]], 0.644215920702)):
         loss = attention_loss(logits, torch.tensor([target]), smoothing=0.1)
-        assert loss.item() == pytest.approx(expected, abs=1e-5)
+        assert loss.item() == pytest.approx(expected, abs=EXACT)
 
 
 def test_pixel_targets_align_corners_and_break_ties_downwards():

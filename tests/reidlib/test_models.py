@@ -1,13 +1,17 @@
 """One contract for all models, and the parameter counts of the baselines."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from tolerance import EXACT, rounding
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reidlib.models import MODELS
 from reidlib.types import Features, ReIDOutput
+
+pytestmark = pytest.mark.numeric
 
 IDS, K = 5, 3
 TINY = {
@@ -69,9 +73,34 @@ def test_every_parameter_gets_a_finite_gradient(slug):
 
 
 @pytest.mark.parametrize("slug", MODELS)
-def test_no_image_is_closer_to_a_query_than_itself(slug):
+def test_double_precision_is_nowhere_narrowed(slug):
+    """Under float32 as default: a tensor made without a precision would halve the digits."""
     images, masks, labels = batch()
-    model = build(slug)
+    images, masks, model = images.double(), masks.double(), build(slug).double()
+    model(images, masks)  # moves the running statistics, and with them cells off the kink of a ReLU
+    output = model.eval()(images, masks)
+    terms = model.loss(output, labels, masks=masks)
+    assert {value.dtype for value in (*tensors(output).values(), *terms.values())} == {torch.float64}
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    slopes = torch.autograd.grad(sum(terms.values()), weights)
+    square, step, ends = sum(slope.square().sum() for slope in slopes).item(), 1e-7, []
+    for shift in (
+        step,
+        -2 * step,
+    ):  # along the gradient, losses change by its square: narrowed, they would not
+        with torch.no_grad():
+            for weight, slope in zip(weights, slopes):
+                weight += shift * slope
+            ends.append(sum(model.loss(model(images, masks), labels, masks=masks).values()).item())
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(square, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("slug", MODELS)
+def test_no_image_is_closer_to_a_query_than_itself(slug, dtype):
+    images, masks, labels = batch()
+    images, masks, model = images.to(dtype), masks.to(dtype), build(slug).to(dtype)
+    zero = math.sqrt(rounding(dtype, steps=8 + 4, size=4))  # the root of a rounded |a|^2 + |b|^2 - 2ab
     for _ in range(3):  # settle the running statistics
         model(images, masks)
     with torch.no_grad():
@@ -85,11 +114,11 @@ def test_no_image_is_closer_to_a_query_than_itself(slug):
             continue  # a path along the stripes leaves the diagonal, where an image differs from itself
         distances = model.distance(features, features[:6], scoring=scoring)
         assert distances.shape == (8, 6)
-        assert distances.dtype == torch.float32
+        assert distances.dtype == dtype
         own = distances.diagonal()
         seen = own.isfinite()  # a part that the query does not show is infinitely far from anything
-        assert (own[seen] < 3e-3).all(), name
-        assert (distances[:6][seen].amin(1) >= own[seen] - 3e-3).all(), name
+        assert (own[seen] < zero).all(), name
+        assert (distances[:6][seen].amin(1) >= own[seen] - zero).all(), name
 
 
 @pytest.mark.parametrize("slug", MODELS)
@@ -121,6 +150,7 @@ def test_forward_and_loss_never_wait_for_the_device(slug):
     ("slug", "identities", "total"),
     [("bot", 751, 25_050_176), ("bot", 702, 24_949_824), ("pcb", 751, 25_190_874), ("pcb", 702, 25_115_316)],
 )
+@pytest.mark.sizes
 def test_parameter_counts_of_the_baselines(slug, identities, total):
     with torch.device("meta"):
         model = MODELS[slug](MODELS[slug].Config(), identities=identities)
@@ -129,8 +159,8 @@ def test_parameter_counts_of_the_baselines(slug, identities, total):
 
 def test_pcb_sums_over_its_stripes():
     images, _, labels = batch()
-    model = build("pcb")
+    model, images = build("pcb").double(), images.double()
     output = model(images)
     logits = output.logits["parts"]
     expected = sum(torch.nn.functional.cross_entropy(logits[:, k], labels) for k in range(6))
-    torch.testing.assert_close(model.loss(output, labels)["id_parts"], expected)
+    torch.testing.assert_close(model.loss(output, labels)["id_parts"], expected, atol=EXACT, rtol=0)

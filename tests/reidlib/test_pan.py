@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from tolerance import EXACT, PRINTED
 from torch.nn.functional import cross_entropy, normalize
 
 from reidlib.complexity import complexity
@@ -13,14 +14,16 @@ from reidlib.losses import batch_hard_triplet, identity_loss
 from reidlib.models.pan import PAN, Config, Scoring, signed_pool
 from reidlib.types import Features
 
-FEATURES = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 1], [0, -1]]]])
-MASKS = torch.tensor([[[[1.0, -1], [2, -2]], [[0.5, 0.5], [0, 1]], [[0, 0], [0, 0]]]])
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
+
+FEATURES = torch.tensor([[[[1, 2], [3, 4]], [[0, 1], [0, -1]]]]).double()
+MASKS = torch.tensor([[[[2, -2], [4, -4]], [[1, 1], [0, 2]], [[0, 0], [0, 0]]]]).double() / 2
 TINY = Config(backbone="small", width=0.5, dim=8, global_dim=16, parts=4)
 SOURCES = [(masks, local) for masks in ("conv40", "conv41", "conv50") for local in ("conv50", "conv51")]
 
 
 def near(value: torch.Tensor, *expected: float) -> bool:
-    return torch.allclose(value.flatten(), torch.tensor(expected), atol=2e-6)
+    return torch.allclose(value.flatten(), torch.tensor(expected), atol=PRINTED, rtol=0)
 
 
 def build(config: Config, *, identities: int = 5) -> PAN:
@@ -64,7 +67,7 @@ def test_signed_pooling_properties() -> None:
     features = torch.randn(2, 6, 4, 5, generator=torch.Generator().manual_seed(1))
     product = features[:, None] * masks[:, :, None]  # Eq. 2, built in full
     naive = product.sum((3, 4)) / masks.abs().sum((2, 3))[..., None]
-    assert torch.allclose(signed_pool(features, masks), naive, atol=1e-6)
+    assert torch.allclose(signed_pool(features, masks), naive, atol=EXACT)
 
 
 def test_softmax_over_masks_and_over_positions() -> None:
@@ -93,8 +96,8 @@ def test_embeddings_are_the_global_one_and_every_parts() -> None:
     first = model.embed[0](signed_pool(maps["conv51"], output.maps["masks"]))[:, 1]
     whole = model.embed_global(maps["conv50"].amax((2, 3)))
     assert output.embeddings["concat"].shape == (8, 16 + 4 * 8)
-    assert torch.allclose(output.embeddings["concat"][:, :16], whole, atol=1e-5)
-    assert torch.allclose(output.embeddings["concat"][:, 24:32], first, atol=1e-5)
+    assert torch.allclose(output.embeddings["concat"][:, :16], whole, atol=EXACT)
+    assert torch.allclose(output.embeddings["concat"][:, 24:32], first, atol=EXACT)
     assert output.embeddings["concat_bn"].shape == (8, 48)
     assert output.logits["parts"].shape == (8, 4, 5)
 
@@ -128,7 +131,7 @@ def test_global_pooling() -> None:
     features = maximum.backbone(images())["conv50"]
     for model, pooled in ((maximum, features.amax((2, 3))), (average, features.mean((2, 3)))):
         seen = model(images()).embeddings["concat"][:, :16]
-        assert torch.allclose(seen, model.embed_global(pooled), atol=1e-5)
+        assert torch.allclose(seen, model.embed_global(pooled), atol=EXACT)
 
 
 def test_the_descriptor_is_normalised_as_a_whole() -> None:
@@ -139,7 +142,9 @@ def test_the_descriptor_is_normalised_as_a_whole() -> None:
     assert torch.equal(concat[:, 16:], embeddings["parts_bn"])
     batch = Features(embeddings, {}, nothing, nothing)
     found = PAN.distance(batch, batch, scoring=Scoring())
-    assert torch.allclose(found, euclidean(normalize(concat), normalize(concat)), atol=1e-3)
+    assert torch.allclose(
+        found, euclidean(normalize(concat), normalize(concat)), atol=1e-7
+    )  # the root of a rounded zero
     apart = torch.cat([normalize(block) for block in concat.split([16, 8, 8, 8, 8], dim=1)], dim=1)
     assert not torch.allclose(found, euclidean(normalize(apart), normalize(apart)), atol=1e-2)
 
@@ -211,11 +216,13 @@ def test_balance(dim: int, gamma: float, length: int) -> None:
         ),
     ],
 )
+@pytest.mark.sizes
 def test_parameter_counts(config: Config, parameters: int) -> None:
     """Section 4's sizes and Table 3's: BN-necks and classifiers left out, biases counted."""
     assert counted(config)[0] == parameters
 
 
+@pytest.mark.sizes
 def test_parameter_counts_of_the_width_sweep() -> None:
     counts = [counted(Config(dim=dim)) for dim in (32, 64, 128, 256, 512, 1024)]
     millions, billions = (
@@ -229,6 +236,7 @@ def test_parameter_counts_of_the_width_sweep() -> None:
     ("config", "billions"),
     [(Config(), 5.97793), (Config(shared=False), 5.97793), (Config.baseline(), 5.97007)],
 )
+@pytest.mark.sizes
 def test_operation_counts(config: Config, billions: float) -> None:
     """Multiply-adds of convolutions and linear layers at 256x128: the printed 5.98 and 5.97."""
     assert round(counted(config)[1] / 1e9, 5) == billions

@@ -1,14 +1,17 @@
-"""k-reciprocal re-ranking against published values and against the dense form, on random and hostile input."""
+"""k-reciprocal re-ranking against the published code, run in double precision, and against the dense form."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerance import EXACT
 
 from reidlib import reranking
 from reidlib.reranking import k_reciprocal
 from reidlib.types import Features
+
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
 
 
 def line(*points: float) -> Features:
@@ -17,7 +20,7 @@ def line(*points: float) -> Features:
 
 def cloud(vectors: torch.Tensor) -> Features:
     nothing = torch.zeros(len(vectors), dtype=torch.long)
-    return Features({"x": vectors.float()}, {}, nothing, nothing)
+    return Features({"x": vectors.double()}, {}, nothing, nothing)
 
 
 def city(query: Features, gallery: Features) -> torch.Tensor:
@@ -59,18 +62,19 @@ def dense(distances: np.ndarray, queries: int, *, k1: int, k2: int, weight: floa
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, [[0.00081664, 0.15157975, 0.71204460, 0.77763140, 1.0],
-              [0.79833055, 0.69691750, 0.00044379, 0.13919161, 0.76666665]]),
-        ({"weight": 0.0}, [[0, 0.20875692, 0.94409020, 1, 1], [0.94409020, 0.87486094, 0, 0.19151634, 0.6666666]]),
-        ({"k2": 1}, [[0.00413226, 0.27008718, 0.66827230, 0.77763140, 1],
-                     [0.83746743, 0.69217280, 0.24513534, 0.01888683, 1]]),
+        ({}, [[0.000816635161, 0.151579780483, 0.712044604106, 0.777631379962, 1],
+              [0.798330585247, 0.696917463467, 0.000443786982, 0.139191609500, 0.766666666667]]),
+        ({"weight": 0.0}, [[0, 0.208756964287, 0.944090185180, 1, 1],
+                           [0.944090185180, 0.874860957954, 0, 0.191516331408, 0.666666666667]]),
+        ({"k2": 1}, [[0.004132293987, 0.270087214816, 0.668272296971, 0.777631379962, 1],
+                     [0.837467455621, 0.692172826901, 0.245135428225, 0.018886858939, 1]]),
     ],
 )  # fmt: skip
 def test_values_of_the_published_code(options, expected):
     found = k_reciprocal(
         line(0.0, 1.0), line(0.12, 0.31, 0.95, 1.17, 2.3), distance=squared, **({"k1": 3, "k2": 2} | options)
     )
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=EXACT)
 
 
 def test_distances_are_not_squared_again():
@@ -78,8 +82,8 @@ def test_distances_are_not_squared_again():
         return squared(query, gallery).square()
 
     found = k_reciprocal(line(0.0, 1.0), line(0.12, 0.31, 0.95, 1.17, 2.3), distance=fourth, k1=3, k2=2)
-    wrong = [0.00000222, 0.15457020, 0.66391380, 0.72008880, 1]
-    np.testing.assert_allclose(found[0], wrong, atol=1e-6)
+    wrong = [0.000002222977, 0.154570254041, 0.663913813369, 0.720088770516, 1]
+    np.testing.assert_allclose(found[0], wrong, atol=EXACT)
 
 
 @settings(max_examples=40, deadline=None)
@@ -103,7 +107,7 @@ def test_equals_the_dense_form(seed, images, spread, k1, k2, weight, block, wide
         pair = points[slice(0, queries)], points[slice(queries, None)]
         found = k_reciprocal(*pair, distance=city, block=block, **options)
     expected = dense(city(points, points).double().numpy(), queries, **options)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=EXACT)
 
 
 def test_sets_that_reach_beyond_the_kept_neighbours_are_measured_again():
@@ -121,7 +125,7 @@ def test_sets_that_reach_beyond_the_kept_neighbours_are_measured_again():
         patch.setattr(reranking, "WIDE", 1)
         found = k_reciprocal(points[slice(0, 20)], points[slice(20, None)], distance=counted, k1=6, k2=3)
     expected = dense(city(points, points).double().numpy(), 20, k1=6, k2=3, weight=0.3)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=EXACT)
     assert sum(asked) > len(points)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from tolerance import EXACT
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,6 +18,18 @@ from reidlib.training import History, Interrupted, TrainConfig, extract, extract
 from reidlib.types import ReIDOutput
 
 CONFIG = TrainConfig(iterations=7, identities=4, images=2, lr=1e-2)
+FROZEN = [2.51472462988, 2.506810581392, 2.151182185782, 2.194318497902, 2.301000485972, 2.052257269323]
+FROZEN += [
+    2.086078920956,
+    0.5832731560699,
+    0.5555106512684,
+    0.3180481223528,
+    0.4369268078818,
+    0.1920232347631,
+]
+FROZEN += [0.2359498375466, 0.1570927714118, 0.1407664056372]
+"""Losses of seven steps, then mean embeddings, in double precision: our own, the same with one thread or two, with
+and without AVX2."""
 
 
 class Tiny(nn.Module):
@@ -36,7 +49,7 @@ class Tiny(nn.Module):
         )
 
     def loss(self, output, labels, *, masks=None):
-        assert output.logits["id"].dtype == torch.float32
+        assert output.logits["id"].dtype == self.head.weight.dtype  # also where the forward pass is halved
         terms = {"identity": F.cross_entropy(output.logits["id"], labels)}
         return terms if masks is None else terms | {"part": 0.1 * output.maps["a"].square().mean()}
 
@@ -178,6 +191,28 @@ def test_bf16_and_channels_last_train_with_float32_losses(loader):
     assert history.steps == 7
 
 
+@pytest.mark.numeric
+@pytest.mark.usefixtures("double")  # weights too: in float32, processors already draw different ones
+@pytest.mark.parametrize("threads", [1, 2])
+def test_double_precision_comes_out_alike_on_every_processor(loader, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        model, history = train(loader)
+        features = extract(model, loader.stack, device="cpu").embeddings["global"]
+    finally:
+        torch.set_num_threads(before)
+    assert features.dtype == torch.float64
+    assert [*history.total, *features.mean(0).tolist()] == pytest.approx(FROZEN, rel=EXACT)
+
+
+def test_a_model_in_double_precision_stays_so(loader):
+    model = tiny().double()
+    fit(model, loader, config=CONFIG, seed=0, device="cpu")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+    assert extract_maps(model, loader.stack, name="a", device="cpu").dtype == torch.float64
+
+
 def test_history_is_plain_and_adds_up(loader):
     _, history = train(loader, label="tiny")
     assert History(**json.loads(json.dumps(asdict(history)))) == history
@@ -229,12 +264,13 @@ def test_impossible_recipes_are_refused(wrong):
 
 
 def test_extract_is_deterministic_and_keeps_everything(stack):
-    model = tiny()
+    model = tiny().double()
     found = extract(model, stack, batch=10, device="cpu")
     assert found.embeddings["global"].shape == (32, 8)
     assert torch.equal(found.pid, stack.pid)
     again = extract(model, stack, batch=32, device="cpu")
-    torch.testing.assert_close(again.embeddings["global"], found.embeddings["global"])
+    assert found.embeddings["global"].dtype == torch.float64
+    torch.testing.assert_close(again.embeddings["global"], found.embeddings["global"], atol=EXACT, rtol=0)
     assert set(again.embeddings) == {"global", "spare"}
     assert model.training
     assert (extract(model, stack, groups=groups(2), device="cpu").visibility["soft"] * 16 % 1 == 0).all()
