@@ -8,6 +8,8 @@ surface angle around the body), so that logos show from the front only and strip
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import cv2
@@ -36,8 +38,15 @@ _TABLE = [(name, *value) for name, value in _MIDDLE.items()] + [
     for one, side in enumerate("rl")
 ]
 ID = {name: number for number, (name, _, _) in enumerate(_TABLE, start=1)}
-PART_OF = np.array([0, *(part for _, part, _ in _TABLE)], np.uint8)
-_GROUP_OF = np.array([0, *(group for _, _, group in _TABLE)], np.uint8)
+
+
+def _table(values) -> np.ndarray:
+    """A look-up table by primitive number, padded to the 256 entries that cv2.LUT wants."""
+    return np.pad(np.array([0, *values], np.uint8), (0, 255 - len(_TABLE)))
+
+
+PART_OF = _table(part for _, part, _ in _TABLE)
+_GROUP_OF = _table(group for _, _, group in _TABLE)
 
 
 def _members(*names: str) -> np.ndarray:
@@ -248,31 +257,34 @@ def draw_pose(rng: np.random.Generator, *, camera_yaw: float) -> Pose:
     )
 
 
-def _direction(swing: float, abduct: float) -> np.ndarray:
-    return np.array([np.sin(abduct), np.cos(abduct) * np.cos(swing), np.cos(abduct) * np.sin(swing)])
+_SIDE = np.array([-1.0, 1.0])  # x of the right and the left side
+
+
+def _direction(swing: np.ndarray, abduct: np.ndarray) -> np.ndarray:
+    """Unit vectors [2, 3] of the right and the left limb from two angles each."""
+    across, along = np.sin(abduct), np.cos(abduct)
+    return np.array([across, along * np.cos(swing), along * np.sin(swing)]).T
 
 
 def _skeleton(body: dict[str, float], pose: Pose) -> dict[str, np.ndarray]:
-    """Joints [3] in body heights, hips at the origin, then moved so that the lower foot stands at y = 0."""
-    joints = {"hips": np.zeros(3), "neck": np.array([0, -0.33, 0.33 * pose.lean])}
-    joints["head"] = joints["neck"] + (0, -0.095, 0.012)
-    for one, (side, sign) in enumerate((("r", -1), ("l", 1))):
-        hip = np.array([0.048 * body["hip"] * sign, 0.0, 0.0])
-        knee = hip + 0.245 * body["leg"] * _direction(pose.hips[one], 0.02 * sign)
-        ankle = knee + 0.225 * body["leg"] * _direction(pose.hips[one] - pose.knees[one], 0.01 * sign)
-        toe_lift = -0.35 * max(0.0, pose.knees[one] - 0.3)
-        toe = ankle + 0.085 * np.array([0.18 * sign, 0.26 - toe_lift, 1.0])
-        shoulder = joints["neck"] + np.array([0.106 * body["shoulder"] * sign, 0.040, 0])
-        swing, abduct, bend = pose.arms[one]
-        elbow = shoulder + 0.165 * _direction(swing, abduct * sign)
-        wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * sign)
-        hand = wrist + 0.045 * _direction(swing + bend, 0.0)
-        names = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist", "hand")
-        joints |= {
-            f"{n} {side}": p for n, p in zip(names, (hip, knee, ankle, toe, shoulder, elbow, wrist, hand))
-        }
-    ground = max(joints[f"ankle {side}"][1] for side in "rl") + 0.04
-    return {name: point - (0, ground, 0) for name, point in joints.items()}
+    """Joints in body heights, hips at the origin: [3], or [2, 3] (right, left) for those of the limbs."""
+    swing, bend = np.array(pose.hips), np.array(pose.knees)
+    neck = np.array([0, -0.33, 0.33 * pose.lean])
+    hip = np.array([[-0.048 * body["hip"], 0.0, 0.0], [0.048 * body["hip"], 0.0, 0.0]])
+    knee = hip + 0.245 * body["leg"] * _direction(swing, 0.02 * _SIDE)
+    ankle = knee + 0.225 * body["leg"] * _direction(swing - bend, 0.01 * _SIDE)
+    toe_lift = -0.35 * np.maximum(0.0, bend - 0.3)
+    toe = ankle + 0.085 * np.array([0.18 * _SIDE, 0.26 - toe_lift, (1.0, 1.0)]).T
+    wide = 0.106 * body["shoulder"]
+    shoulder = neck + ((-wide, 0.040, 0), (wide, 0.040, 0))
+    swing, abduct, bend = np.array(pose.arms).T
+    elbow = shoulder + 0.165 * _direction(swing, abduct * _SIDE)
+    wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * _SIDE)
+    hand = wrist + 0.045 * _direction(swing + bend, 0 * _SIDE)
+    return {
+        "hips": np.zeros(3), "neck": neck, "head": neck + (0, -0.095, 0.012), "hip": hip, "knee": knee,
+        "ankle": ankle, "toe": toe, "shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- outline: the map of primitives
@@ -283,6 +295,20 @@ _V = np.array([0, 0.04, 0.10, 0.17, 0.30, 0.55, 0.80, 1.0, 1.5])
 _LATERAL = np.array([0.040, 0.072, 0.108, 0.122, 0.113, 0.096, 0.103, 0.104, 0.118])
 _DEPTH = np.array([0.036, 0.050, 0.064, 0.075, 0.084, 0.078, 0.084, 0.082, 0.100])
 _HEM = {"normal": 0.86, "long": 1.06, "coat": 1.50}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A posed person as seen by the camera: polygons from far to near, in body heights from the feet."""
+
+    who: Identity
+    pose: Pose
+    primitives: list[int]  # primitive number of each polygon
+    ends: list[int]  # end of each polygon among the corners
+    corners: np.ndarray  # [P, 2]
+    neck: np.ndarray  # [2]
+    crotch: np.ndarray  # [2]
+    head: np.ndarray  # [2, 2]: centre, half width and half height
 
 
 @dataclass(frozen=True)
@@ -300,12 +326,12 @@ class Sketch:
     @property
     def parts(self) -> np.ndarray:
         """Part labels, [H, W] uint8."""
-        return PART_OF[self.ids]
+        return cv2.LUT(self.ids, PART_OF)
 
     @property
     def counts(self) -> np.ndarray:
         """Pixels per part label, [12]."""
-        pixels = np.bincount(self.ids.ravel(), minlength=len(PART_OF))
+        pixels = cv2.calcHist([self.ids], [0], None, [256], [0, 256]).ravel()
         return np.bincount(PART_OF, weights=pixels, minlength=PART_COUNT + 1).astype(int)
 
 
@@ -315,44 +341,72 @@ _TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)  # [28, 2]
 
 
+@cache
+def _rounded(power: float) -> np.ndarray:
+    """A circle (1) or a box with round corners (below 1), [28, 2]."""
+    return np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power
+
+
+def _capsules(start: np.ndarray, end: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Tapered capsules [L, 18, 2] between points [L, 2]; radii [L, 2] at the start and the end."""
+    dx, dy = (end - start).T
+    long = np.maximum(np.hypot(dx, dy), 1e-9)
+    axes = (np.array([[dx, dy], [-dy, dx]]) / long).transpose(2, 0, 1)  # [L, 2, 2]: along, across
+    arcs = _HALF_CIRCLE @ axes  # [L, 9, 2]
+    radii = radii[:, :, None, None]
+    return np.concatenate([start[:, None] + radii[:, 0] * arcs, end[:, None] - radii[:, 1] * arcs], 1)
+
+
 class _Pen:
-    """Collects polygons with a layer and a depth, and fills them far to near."""
+    """Collects polygons with a layer and a depth, in body heights from the hips, seen from a direction."""
 
-    def __init__(self, pose: Pose, feet: tuple[Number, Number], height: Number):
-        self.cos, self.sin = np.cos(pose.yaw), np.sin(pose.yaw)
-        self.feet, self.height, self.shapes = np.asarray(feet), height, []
+    def __init__(self, yaw: Number):
+        self.cos, self.sin = np.cos(yaw), np.sin(yaw)
+        self.shapes = []  # (layer, depth, order, primitive, corners)
+        self.limbs = []  # (primitive, layer, radii)
+        self.starts, self.stops = [], []  # of the limbs, [1 or 2, 3] each
 
-    def depth(self, point: np.ndarray) -> float:
-        return float(point[2] * self.cos - point[0] * self.sin)
+    def depth(self, points: np.ndarray) -> np.ndarray:
+        """How near points [..., 3] are."""
+        return points[..., 2] * self.cos - points[..., 0] * self.sin
 
-    def at(self, point: np.ndarray) -> np.ndarray:
-        x = point[0] * self.cos + point[2] * self.sin
-        y = point[1] + _PITCH * self.depth(point)
-        return np.array([self.feet[0] + self.height * x, self.feet[1] + self.height * y])
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Where points [..., 3] are seen, [..., 2]."""
+        x = points[..., 0] * self.cos + points[..., 2] * self.sin
+        y = points[..., 1] + _PITCH * self.depth(points)
+        return np.array([x, y]).T
 
-    def polygon(self, name: str, points: np.ndarray, *, layer: Number, depth: Number = 0) -> None:
-        self.shapes.append((layer, depth, len(self.shapes), ID[name], np.rint(points * 16).astype(np.int32)))
+    def polygon(self, name: str, corners: np.ndarray, *, layer: Number, depth: Number = 0) -> None:
+        self.shapes.append((layer, depth, len(self.shapes), ID[name], corners))
+
+    def limbs_of(self, name: str, start, end, *, radii: tuple[Number, Number], layer) -> None:
+        """Tapered capsules between the joints [2, 3] of the right and the left side."""
+        layers = (layer, layer) if np.isscalar(layer) else layer
+        self.limbs += [(ID[f"{name} {side}"], one, radii) for side, one in zip("rl", layers)]
+        self.starts.append(start)
+        self.stops.append(end)
 
     def limb(self, name: str, start, end, *, radii: tuple[Number, Number], layer: Number) -> None:
-        """A tapered capsule between two joints."""
-        p, q = self.at(start), self.at(end)
-        dx, dy = q - p
-        long = max(float(np.hypot(dx, dy)), 1e-6) / self.height
-        arc = _HALF_CIRCLE @ np.array([[dx, dy], [-dy, dx]]) / long
-        points = np.concatenate([p + radii[0] * arc, q - radii[1] * arc])
-        self.polygon(name, points, layer=layer, depth=(self.depth(start) + self.depth(end)) / 2)
+        """A tapered capsule between two joints [3]."""
+        self.limbs.append((ID[name], layer, radii))
+        self.starts.append(start[None])
+        self.stops.append(end[None])
 
     def ellipse(
         self, name: str, centre: np.ndarray, axes: tuple[Number, Number], *, layer: Number, power=1.0
     ) -> None:
-        wave = np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power
-        self.polygon(name, centre + wave * axes, layer=layer)
+        self.polygon(name, centre + _rounded(power) * axes, layer=layer)
 
-    def fill(self, shape: tuple[int, int]) -> np.ndarray:
-        ids = np.zeros(shape, np.uint8)
-        for *_, number, points in sorted(self.shapes, key=lambda s: s[:3]):
-            cv2.fillPoly(ids, [points], number, cv2.LINE_8, 4)
-        return ids
+    def far_to_near(self) -> list[tuple]:
+        """All shapes in the order of painting."""
+        start, end = np.concatenate(self.starts), np.concatenate(self.stops)  # [L, 3]
+        corners = _capsules(self.at(start), self.at(end), np.array([radii for *_, radii in self.limbs]))
+        depths = ((self.depth(start) + self.depth(end)) / 2).tolist()
+        limbs = [
+            (layer, depth, order, primitive, points)
+            for order, ((primitive, layer, _), depth, points) in enumerate(zip(self.limbs, depths, corners))
+        ]
+        return sorted(limbs + self.shapes, key=lambda shape: shape[:3])
 
 
 def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray:
@@ -363,92 +417,104 @@ def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray
     return np.hypot(lateral * np.cos(yaw), depth * np.sin(yaw))
 
 
-def outline(
-    who: Identity, pose: Pose, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]
-) -> Sketch:
-    """Draw a person's primitive map.
-
-    Args:
-        who: the identity.
-        pose: the pose, with the direction it is seen from.
-        feet: x and y of the ground point below the hips, pixels.
-        height: body height, pixels.
-        shape: rows and columns of the map.
-    """
-    height = height * (1 + 0.5 * (who.body["height"] - 1))
-    joints, pen = _skeleton(who.body, pose), _Pen(pose, feet, height)
-    for _one, side in enumerate("rl"):
-        _draw_leg(pen, joints, who, side)
-        _draw_arm(pen, joints, who, side)
+def stand_up(who: Identity, pose: Pose) -> Figure:
+    """Pose a person; the result can be outlined at any place and size."""
+    joints, pen = _skeleton(who.body, pose), _Pen(pose.yaw)
+    ground = np.array([0, joints["ankle"][:, 1].max() + 0.04])  # the lower foot stands on it
+    _draw_legs(pen, joints, who)
+    _draw_arms(pen, joints, who)
     neck, crotch = pen.at(joints["neck"]), pen.at(joints["hips"] + (0, 0.035, 0))
     _draw_torso(pen, neck, crotch, who, pose)
     head = _draw_head(pen, joints, who, pose)
     _draw_bag(pen, joints, who, pose)
-    return Sketch(pen.fill(shape), who, pose, height, neck, crotch, head)
+    *_, primitives, corners = zip(*pen.far_to_near())
+    ends = list(accumulate(len(polygon) for polygon in corners))
+    head[0] -= ground
+    corners = np.concatenate(corners) - ground
+    return Figure(who, pose, list(primitives), ends, corners, neck - ground, crotch - ground, head)
 
 
-def _draw_leg(pen: _Pen, joints, who: Identity, side: str) -> None:
-    hip, knee, ankle, toe = (joints[f"{name} {side}"] for name in ("hip", "knee", "ankle", "toe"))
-    limb, wide = who.body["limb"], who.bottom.width
-    kind = who.bottom.kind
-    bare = ("bare thigh", "bare shin")
-    pen.limb(f"{bare[0]} {side}", hip, knee, radii=(0.056 * limb, 0.037 * limb), layer=1)
-    pen.limb(f"{bare[1]} {side}", knee, ankle, radii=(0.037 * limb, 0.021 * limb), layer=1)
+def outline(
+    figure: Figure, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]
+) -> Sketch:
+    """Draw a person's primitive map.
+
+    Args:
+        figure: the posed person.
+        feet: x and y of the ground point below the hips, pixels.
+        height: body height, pixels.
+        shape: rows and columns of the map.
+    """
+    height = height * (1 + 0.5 * (figure.who.body["height"] - 1))
+    corners = np.rint((feet + height * figure.corners) * 16).astype(np.int32)
+    ids = np.zeros(shape, np.uint8)
+    for primitive, start, end in zip(figure.primitives, (0, *figure.ends), figure.ends):
+        cv2.fillPoly(ids, [corners[start:end]], primitive, cv2.LINE_8, 4)
+    neck, crotch, centre = (feet + height * point for point in (figure.neck, figure.crotch, figure.head[0]))
+    return Sketch(
+        ids, figure.who, figure.pose, height, neck, crotch, (*centre, *(height * figure.head[1]))
+    )
+
+
+def _draw_legs(pen: _Pen, joints, who: Identity) -> None:
+    hip, knee, ankle, toe = (joints[name] for name in ("hip", "knee", "ankle", "toe"))
+    limb, wide, kind = who.body["limb"], who.bottom.width, who.bottom.kind
+    pen.limbs_of("bare thigh", hip, knee, radii=(0.056 * limb, 0.037 * limb), layer=1)
+    pen.limbs_of("bare shin", knee, ankle, radii=(0.037 * limb, 0.021 * limb), layer=1)
     if kind != "skirt":
         end = knee + 0.04 * (ankle - knee) if kind == "shorts" else knee
         loose = (1 + 0.25 * (wide - 1)) * limb
         cuff = 0.048 * wide if kind == "shorts" else 0.040 * loose
-        pen.limb(f"thigh {side}", hip, end, radii=(0.058 * loose, max(cuff, 0.041)), layer=1.05)
+        pen.limbs_of("thigh", hip, end, radii=(0.058 * loose, max(cuff, 0.041)), layer=1.05)
     if kind in ("long", "cropped"):
         end = knee + (0.93 if kind == "long" else 0.6) * (ankle - knee)
-        pen.limb(f"shin {side}", knee, end, radii=(0.040 * limb, 0.029 * wide), layer=1.05)
-    sole = np.array([0, 0.012, 0])
+        pen.limbs_of("shin", knee, end, radii=(0.040 * limb, 0.029 * wide), layer=1.05)
+    sole = (0, 0.012, 0)
     heel = ankle + (0, 0.018, -0.015)
-    pen.limb(f"sole {side}", heel + sole, toe + sole, radii=(0.020, 0.017), layer=0.95)
-    pen.limb(f"shoe {side}", heel, toe, radii=(0.023, 0.019), layer=1.1)
+    pen.limbs_of("sole", heel + sole, toe + sole, radii=(0.020, 0.017), layer=0.95)
+    pen.limbs_of("shoe", heel, toe, radii=(0.023, 0.019), layer=1.1)
 
 
-def _draw_arm(pen: _Pen, joints, who: Identity, side: str) -> None:
-    shoulder, elbow, wrist, hand = (
-        joints[f"{name} {side}"] for name in ("shoulder", "elbow", "wrist", "hand")
-    )
+def _draw_arms(pen: _Pen, joints, who: Identity) -> None:
+    shoulder, elbow, wrist, hand = (joints[name] for name in ("shoulder", "elbow", "wrist", "hand"))
     limb, sleeve = who.body["limb"], who.top.sleeve
-    layer = 0 if pen.depth(elbow) < -0.045 else 5
-    pen.limb(f"hand {side}", wrist, hand, radii=(0.016, 0.013), layer=layer)
-    pen.limb(f"forearm {side}", elbow, wrist, radii=(0.025 * limb, 0.017 * limb), layer=layer)
-    pen.limb(f"upper arm {side}", shoulder, elbow, radii=(0.033 * limb, 0.026 * limb), layer=layer)
+    layer = np.where(pen.depth(elbow) < -0.045, 0, 5)
+    pen.limbs_of("hand", wrist, hand, radii=(0.016, 0.013), layer=layer)
+    pen.limbs_of("forearm", elbow, wrist, radii=(0.025 * limb, 0.017 * limb), layer=layer)
+    pen.limbs_of("upper arm", shoulder, elbow, radii=(0.033 * limb, 0.026 * limb), layer=layer)
     if sleeve == "long":
-        pen.limb(f"cuff {side}", elbow, wrist, radii=(0.030 * limb, 0.023 * limb), layer=layer + 0.1)
+        pen.limbs_of("cuff", elbow, wrist, radii=(0.030 * limb, 0.023 * limb), layer=layer + 0.1)
     if sleeve != "none":
         end = elbow if sleeve == "long" else shoulder + 0.62 * (elbow - shoulder)
-        pen.limb(f"sleeve {side}", shoulder, end, radii=(0.035 * limb, 0.031 * limb), layer=layer + 0.2)
+        pen.limbs_of("sleeve", shoulder, end, radii=(0.035 * limb, 0.031 * limb), layer=layer + 0.2)
 
 
 def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
     hem = _HEM[who.top.hem]
-
-    def slab(start: Number, end: Number, *, half: tuple[int, int] = (-1, 1), flare: Number = 0) -> np.ndarray:
-        v = np.linspace(start, end, 10)
-        width = _half_width(v, who.body, pose.yaw) * (1 + flare * (v - start)) * pen.height
-        axis = neck + v[:, None] * (crotch - neck)
-        left, right = ((axis + np.stack([side * width, 0 * v], 1)) for side in half)
-        return np.concatenate([left, right[::-1]])
-
+    whole = (-1, 1)
     halves = {"r": (-1, 0), "l": (0, 1)} if np.cos(pose.yaw) > 0 else {"r": (0, 1), "l": (-1, 0)}
-    pen.polygon("hips", slab(0.7, 1.0), layer=2)
+    # name, layer, first and last height, borders left and right of the axis, flare
+    slabs = [("hips", 2, 0.7, 1.0, whole, 0), ("chest", 3, 0, 0.52, whole, 0)]
+    slabs.append(("belly", 3, 0.5, min(hem, 1.0), whole, 0))
     if who.bottom.kind == "skirt":
-        for side, half in halves.items():
-            pen.polygon(f"skirt {side}", slab(0.98, 1.62, half=half, flare=0.35), layer=2)
-    pen.polygon("chest", slab(0, 0.52), layer=3)
-    pen.polygon("belly", slab(0.5, min(hem, 1.0)), layer=3)
+        slabs += [(f"skirt {side}", 2, 0.98, 1.62, half, 0.35) for side, half in halves.items()]
     if hem > 1:
-        for side, half in halves.items():
-            pen.polygon(f"flap {side}", slab(0.98, hem, half=half, flare=0.2), layer=3)
+        slabs += [(f"flap {side}", 3, 0.98, hem, half, 0.2) for side, half in halves.items()]
+    names, layers, start, end, half, flare = zip(*slabs)
+    start, half, flare = np.array(start)[:, None], np.array(half), np.array(flare)[:, None]
+    v = np.linspace(start[:, 0], end, 10, axis=1)  # [S, 10]
+    width = _half_width(v, who.body, pose.yaw) * (1 + flare * (v - start))
+    v = np.concatenate([v, v[:, ::-1]], 1)  # down the left border, up the right one
+    corners = neck + v[..., None] * (crotch - neck)  # [S, 20, 2]
+    corners[:, :10, 0] += half[:, :1] * width
+    corners[:, 10:, 0] += half[:, 1:] * width[:, ::-1]
+    for name, layer, polygon in zip(names, layers, corners):
+        pen.polygon(name, polygon, layer=layer)
 
 
-def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> tuple[float, float, float, float]:
-    size = who.body["head"] * pen.height
-    centre, style = pen.at(joints["head"]), who.head.style
+def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> np.ndarray:
+    size, style = who.body["head"], who.head.style
+    centre = pen.at(joints["head"])
     turn = np.array([np.sin(pose.head_yaw), np.cos(pose.head_yaw)])  # where the face points: x, towards us
     wide = np.hypot(0.043 * turn[1], 0.053 * turn[0]) * (1.18 if style in ("hood", "afro") else 1.0)
     tall = 0.064 * {"hood": 1.1, "afro": 1.14}.get(style, 1.0)
@@ -464,27 +530,26 @@ def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> tuple[float, flo
     if style == "cap" and turn[1] > -0.35:
         peak = centre + np.array([0.052 * turn[0], -0.014]) * size
         pen.ellipse("brim", peak, ((0.032 + 0.012 * abs(turn[0])) * size, 0.011 * size), layer=4.2)
-    return (*centre, wide * size, tall * size)
+    return np.array([centre, (wide * size, tall * size)])
 
 
 def _draw_bag(pen: _Pen, joints, who: Identity, pose: Pose) -> None:
     if who.bag is None:
         return
     turned = abs(np.sin(pose.yaw)), abs(np.cos(pose.yaw))
-    side = "l" if who.bag.side > 0 else "r"
     if who.bag.kind == "pack":
         centre = joints["neck"] + (0, 0.15, -0.105)
-        axes = np.array([np.hypot(0.088 * turned[1], 0.058 * turned[0]), 0.115])
+        axes = np.hypot(0.088 * turned[1], 0.058 * turned[0]), 0.115
         layer = 6 if pen.depth(centre) > joints["neck"][2] else -1
     elif who.bag.kind == "satchel":
         centre = joints["hips"] + (0.125 * who.bag.side, 0.01, 0.01)
-        axes, layer = np.array([0.032 + 0.035 * turned[0], 0.055]), 4.8
+        axes, layer = (0.032 + 0.035 * turned[0], 0.055), 4.8
         layer = layer if pen.depth(centre) > -0.04 else -1
     else:
-        centre = joints[f"hand {side}"] + (0, 0.075, 0)
-        axes = np.array([0.030 + 0.045 * turned[0], 0.052])
+        centre = joints["hand"][int(who.bag.side > 0)] + (0, 0.075, 0)
+        axes = 0.030 + 0.045 * turned[0], 0.052
         layer = 4.9 if pen.depth(centre) > -0.045 else -1
-    pen.ellipse(who.bag.kind, pen.at(centre), tuple(axes * pen.height), layer=layer, power=0.45)
+    pen.ellipse(who.bag.kind, pen.at(centre), axes, layer=layer, power=0.45)
 
 
 # ---------------------------------------------------------------- paint: colours, textures, shading

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from synthreid.figure import Identity, Number, Sketch, outline, paint
+from synthreid.figure import Figure, Number, Sketch, outline, paint, stand_up
 
 
 @dataclass(frozen=True)
@@ -542,19 +542,18 @@ def place(rng: np.random.Generator, shape: tuple[int, int], difficulty: Difficul
     return Stand(x, height + gap * middle, height)
 
 
-def _crop_sketch(who: Identity, pose, stand: Stand, shape: tuple[int, int]) -> tuple[Sketch, np.ndarray]:
+def _crop_sketch(figure: Figure, stand: Stand, shape: tuple[int, int]) -> tuple[Sketch, np.ndarray]:
     """A sketch within the frame, and the pixel counts of the whole figure, drawn on a wider one."""
     pad = shape[0] // 8
     wide = outline(
-        who,
-        pose,
+        figure,
         feet=(stand.x + pad, stand.y + pad),
         height=stand.height,
         shape=tuple(s + 2 * pad for s in shape),
     )
     x, y, w, h = wide.head
     ids = np.ascontiguousarray(wide.ids[pad:-pad, pad:-pad])
-    sketch = Sketch(ids, who, pose, wide.height, wide.neck - pad, wide.crotch - pad, (x - pad, y - pad, w, h))
+    sketch = Sketch(ids, figure.who, figure.pose, wide.height, wide.neck - pad, wide.crotch - pad, (x - pad, y - pad, w, h))
     return sketch, wide.counts
 
 
@@ -568,12 +567,12 @@ def _object_occluder(rng, stand: Stand, shape: tuple[int, int], *, kind: str) ->
 
 
 def _person_occluder(
-    rng, stand: Stand, shape: tuple[int, int], *, who: Identity, pose, wide: float
+    rng, stand: Stand, shape: tuple[int, int], *, figure: Figure, wide: float
 ) -> Sketch:
     height = stand.height * rng.uniform(1.0, 1.25)
     x = stand.x + rng.choice((-1, 1)) * rng.uniform(0.42, 0.98) * wide
     feet = (x, stand.y + rng.uniform(0.01, 0.09) * stand.height)
-    return outline(who, pose, feet=feet, height=height, shape=shape)
+    return outline(figure, feet=feet, height=height, shape=shape)
 
 
 def occlude(
@@ -597,12 +596,13 @@ def occlude(
     if rng.random() >= difficulty.person_occluders:
         kind = str(rng.choice(list(OBJECTS), p=weights / weights.sum()))
     wide = max(np.ptp(np.flatnonzero(body.any(0))), 0.22 * stand.height)
+    figure = stand_up(*passer_by) if kind == "person" else None
     best, miss = None, np.inf
     low, high = difficulty.visible
     for attempt in range(8):
         if kind == "person":
             closer = wide * (1 - 0.07 * attempt)
-            thing = _person_occluder(rng, stand, shape, who=passer_by[0], pose=passer_by[1], wide=closer)
+            thing = _person_occluder(rng, stand, shape, figure=figure, wide=closer)
         else:
             thing = _object_occluder(rng, stand, shape, kind=kind)
         mask = (thing.ids if kind == "person" else thing.mask) > 0
@@ -665,9 +665,9 @@ def compose(
             stand.x + aside * shape[1] * 1.2, stand.y - (1 - far) * 0.35 * stand.height, far * stand.height
         )
         _stamp_person(
-            image, outline(*walker, feet=there[:2], height=there.height, shape=shape), there, camera, folds
+            image, outline(stand_up(*walker), feet=there[:2], height=there.height, shape=shape), there, camera, folds
         )
-    sketch, full = _crop_sketch(*target, stand, shape)
+    sketch, full = _crop_sketch(stand_up(*target), stand, shape)
     _stamp_person(image, sketch, stand, camera, folds)
     parts, changed = sketch.parts, np.zeros(shape, bool)
     kind, followed = "none", False
