@@ -675,24 +675,25 @@ def compose(
         followed = bool(hiding.random() < difficulty.box_follows_visible)
         kind, mask, colour = occlude(hiding, sketch, stand=stand, passer_by=passer_by, difficulty=difficulty)
         painted = colour()
-        if isinstance(painted, Sketch):
-            painted = paint(painted, light=camera.light, folds=folds)
-        elif kind not in ("wall", "umbrella", "sign"):
-            rows = np.flatnonzero(mask.any(1))
-            columns = np.flatnonzero(mask.any(0))
-            if len(rows):
-                before = image.copy()
-                _shadow(
-                    image,
-                    columns.mean(),
-                    rows[-1],
-                    wide=0.5 * len(columns),
-                    tall=0.03 * stand.height,
-                    depth=0.45,
-                )
-                changed |= (before != image).any(2)
-        cv2.copyTo(painted, mask.astype(np.uint8), image)
         changed |= mask
+        if isinstance(painted, Sketch):
+            paint(image, painted, light=camera.light, folds=folds)
+        else:
+            if kind not in ("wall", "umbrella", "sign"):
+                rows = np.flatnonzero(mask.any(1))
+                columns = np.flatnonzero(mask.any(0))
+                if len(rows):
+                    before = image.copy()
+                    _shadow(
+                        image,
+                        columns.mean(),
+                        rows[-1],
+                        wide=0.5 * len(columns),
+                        tall=0.03 * stand.height,
+                        depth=0.45,
+                    )
+                    changed |= (before != image).any(2)
+            cv2.copyTo(painted, mask.astype(np.uint8), image)
         parts = np.where(mask, np.uint8(0), parts)
     return Scene(image, parts, full, changed, kind, followed)
 
@@ -701,5 +702,4 @@ def _stamp_person(image: np.ndarray, sketch: Sketch, stand: Stand, camera: Camer
     ground = stand.y - 0.012 * stand.height
     lean = -0.10 * camera.light * stand.height
     _shadow(image, stand.x + lean, ground, wide=0.17 * stand.height, tall=0.028 * stand.height, depth=0.40)
-    painted = paint(sketch, light=camera.light, folds=folds)
-    cv2.copyTo(painted, sketch.ids, image)
+    paint(image, sketch, light=camera.light, folds=folds)
