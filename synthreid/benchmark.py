@@ -25,7 +25,7 @@ from filelock import FileLock
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from synthreid.figure import SLOTS, Identity, draw_pose, draw_slots, identity, stream, wardrobe
+from synthreid.figure import SLOTS, Identity, count_labels, draw_pose, draw_slots, identity, stream, wardrobe
 from synthreid.scene import (
     DEFAULT_DIFFICULTY,
     Camera,
@@ -263,15 +263,16 @@ def identities(profile: Profile, seed: int) -> dict[int, Identity]:
     transfer = [_TRANSFER + number for number in range(profile.test)]
     distractors = [_DISTRACTORS + number for number in range(profile.distractors)]
     distractors += [_VAL_DISTRACTORS + number for number in range(profile.val_distractors)]
-    people, clothes = {}, wardrobe(seed)
-    taken = np.zeros((0, len(SLOTS)), int)
+    people, clothes, taken = {}, wardrobe(seed), set()
     for person in pool + profile.train_pids + profile.test_pids + transfer + distractors:
         rng = stream(seed, "identity", person)
         for _ in range(1000):
             slots = draw_slots(rng)
-            if ((taken != slots).sum(1) >= 2).all():
+            # whoever differs in one slot at most shares the other four
+            fours = {(number, *slots[:number], *slots[number + 1 :]) for number in range(len(SLOTS))}
+            if taken.isdisjoint(fours):
                 break
-        taken = np.vstack([taken, slots])
+        taken |= fours
         people[person] = identity(seed, person, slots=slots, clothes=clothes)
     return people
 
@@ -301,7 +302,8 @@ def render(
     key = (shot.purpose, shot.person, shot.camera, shot.number)
     people = identities(profile, seed)
     camera = _camera(seed, shot.camera, profile.frame[0], difficulty.cast)
-    posing, hiding = stream(seed, "pose", *key), stream(seed, "occlusion", *key)
+    posing = stream(seed, "pose", *key)
+    hiding = stream(seed, "occlusion", *key) if shot.occluded else None
     stand = place(posing, profile.frame, difficulty)
     pose = draw_pose(posing, camera_yaw=camera.yaw)
     walker = _passer_by(people, posing, camera) if posing.random() < 0.15 else None
@@ -316,7 +318,7 @@ def render(
         hiding=hiding,
         difficulty=difficulty,
     )
-    boxing = stream(seed, "box", *key)
+    boxing = stream(seed, "box", *key) if shot.crop or scene.followed else None
     if shot.crop == "junk":
         box = _junk_box(boxing, profile.frame)
     else:
@@ -328,7 +330,7 @@ def render(
         image, parts = (np.ascontiguousarray(a[y : y + h, x : x + w]) for a in (image, parts))
         box = tuple(int(side * profile.scale) for side in (x, y, w, h))
     x, y, w, h = box
-    visible = np.bincount(scene.parts[y : y + h, x : x + w].ravel(), minlength=12)
+    visible = count_labels(scene.parts[y : y + h, x : x + w])
     occluder = "crop" if shot.crop == "partial" else scene.occluder
     changed = scene.changed.astype(np.uint8)
     return Picture(image, parts, changed, scene.followed, occluder, visible, np.maximum(scene.full, visible))
@@ -400,7 +402,7 @@ def _write_shots(
         picture = render(shot, profile=profile, seed=seed, difficulty=difficulty)
         quality = _camera(seed, shot.camera, profile.frame[0], difficulty.cast).quality
         options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-        jpeg = cv2.imencode(".jpg", np.ascontiguousarray(picture.image[..., ::-1]), options)[1].tobytes()
+        jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
         png = cv2.imencode(".png", picture.parts, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
         folder = root / set_name
         (folder / entry.folder / entry.name).write_bytes(jpeg)

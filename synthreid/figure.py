@@ -62,6 +62,14 @@ _HIPS = _members("hips")
 _CREASED = (PART_OF != 1).astype(np.float32)  # cloth, not faces
 
 
+def count_labels(parts: np.ndarray) -> np.ndarray:
+    """Pixels per part label, [12]; parts is [H, W] uint8."""
+    x, y, w, h = cv2.boundingRect(parts)
+    counts = np.bincount(parts[y : y + h, x : x + w].ravel(), minlength=PART_COUNT + 1)
+    counts[0] += parts.size - w * h
+    return counts
+
+
 def stream(seed: int, *key: str | int | bool) -> np.random.Generator:
     """Random generator that is a pure function of the seed and a key."""
     digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
@@ -202,10 +210,18 @@ class Identity:
         return _palette(self)
 
 
+def _shares(size: int) -> np.ndarray:
+    weights = 1 / np.sqrt(np.arange(1, size + 1))
+    shares = (weights / weights.sum()).cumsum()
+    return shares / shares[-1]
+
+
+_SHARES = [_shares(size) for size in WARDROBE_SIZES]  # cumulated
+
+
 def draw_slots(rng: np.random.Generator) -> tuple[int, ...]:
     """Slot values with weights 1 / sqrt(rank), so that popular garments are shared."""
-    weights = [1 / np.sqrt(np.arange(1, size + 1)) for size in WARDROBE_SIZES]
-    slots = [int(rng.choice(len(w), p=w / w.sum())) for w in weights]
+    slots = [int(shares.searchsorted(rng.random(), side="right")) for shares in _SHARES]
     slots[4] = max(slots[4] - 2, 0) + 2 if slots[4] > 2 else 0  # the first three bags are "none"
     return tuple(slots)
 
@@ -222,7 +238,7 @@ def identity(seed: int, person: int, *, slots: tuple[int, ...], clothes: dict[st
         "limb": 0.10,
         "height": 0.03,
     }
-    body = {name: float(1 + sd * np.clip(rng.normal(), -2, 2)) for name, sd in spread.items()}
+    body = {name: 1 + sd * min(max(rng.normal(), -2.0), 2.0) for name, sd in spread.items()}
     worn = [clothes[slot][value] for slot, value in zip(SLOTS, slots)]
     return Identity(slots, *worn, body, rng.normal(0, 5, 3))
 
@@ -337,8 +353,7 @@ class Sketch:
     @property
     def counts(self) -> np.ndarray:
         """Pixels per part label, [12]."""
-        pixels = cv2.calcHist([self.ids], [0], None, [256], [0, 256]).ravel()
-        return np.bincount(PART_OF, weights=pixels, minlength=PART_COUNT + 1).astype(int)
+        return count_labels(self.parts)
 
 
 _BEND = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
@@ -412,7 +427,7 @@ class _Pen:
             (layer, depth, order, primitive, points)
             for order, ((primitive, layer, _), depth, points) in enumerate(zip(self.limbs, depths, corners))
         ]
-        return sorted(limbs + self.shapes, key=lambda shape: shape[:3])
+        return sorted(limbs + self.shapes)  # primitives are unique: corners are never compared
 
 
 def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray:
@@ -586,7 +601,8 @@ def _palette(who: Identity) -> np.ndarray:
     }  # fmt: skip
     table = np.zeros((256, 3), np.float32)
     for name, number in ID.items():
-        table[number] = by_name[name.removesuffix(" r").removesuffix(" l")].clip(8, 250)
+        table[number] = by_name[name.removesuffix(" r").removesuffix(" l")]
+    table[1 : len(ID) + 1] = table[1 : len(ID) + 1].clip(8, 250)
     if who.top.pattern == "plain":  # shows the neckline
         second = skin if who.top.hem == "normal" else 0.8 * _TOP_COLOURS[who.top.colour]
     table[TONE["second"]] = second.clip(8, 250)
