@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
@@ -127,6 +127,9 @@ class _Planner:
 
     def __init__(self, profile: Profile, seed: int, difficulty: Difficulty):
         self.profile, self.seed, self.difficulty = profile, seed, difficulty
+        # the sets share shots, so that each of these is asked for several times
+        self.level = cache(lambda *key: stream(seed, "occluded", *key).random())
+        self.frame = cache(lambda *key: 4 * int(stream(seed, "frame", *key).integers(2**16)))
 
     def cameras(self, purpose: str, person: int, count: int) -> list[int]:
         order = stream(self.seed, "cameras", purpose, person).permutation(CAMERAS) + 1
@@ -136,13 +139,13 @@ class _Planner:
         self, purpose: str, person: int, camera: int, number: int, *, share: float, crop: str = ""
     ) -> Shot:
         """A shot whose occlusion is nested: what is occluded at a share is so at any larger share."""
-        level = stream(self.seed, "occluded", purpose, person, camera, number).random()
+        level = self.level(purpose, person, camera, number)
         return Shot(purpose, person, camera, number, bool(level < share), crop)
 
     def entry(self, folder: str, pid: int, shot: Shot) -> Entry:
         key = (shot.purpose, shot.person, shot.camera, shot.number, shot.crop)
         kind = (TRAIN, QUERY, GALLERY).index(folder)  # with camera and number, this makes every name unique
-        frame = 4 * int(stream(self.seed, "frame", *key).integers(2**16)) + kind
+        frame = self.frame(*key) + kind
         name = f"{pid:04d}" if pid >= 0 else "-1"
         return Entry(folder, f"{name}_c{shot.camera}s1_{frame:06d}_{shot.number:02d}.jpg", pid, shot)
 

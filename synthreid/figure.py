@@ -350,11 +350,6 @@ class Sketch:
         """Part labels, [H, W] uint8."""
         return cv2.LUT(self.ids, PART_OF)
 
-    @property
-    def counts(self) -> np.ndarray:
-        """Pixels per part label, [12]."""
-        return count_labels(self.parts)
-
 
 _BEND = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
 _HALF_CIRCLE = np.stack([np.cos(_BEND), np.sin(_BEND)], 1)  # [9, 2], around the start of a limb
@@ -402,7 +397,7 @@ class _Pen:
 
     def limbs_of(self, name: str, start, end, *, radii: tuple[Number, Number], layer) -> None:
         """Tapered capsules between the joints [2, 3] of the right and the left side."""
-        layers = (layer, layer) if np.isscalar(layer) else layer
+        layers = (layer, layer) if np.isscalar(layer) else layer.tolist()
         self.limbs += [(ID[f"{name} {side}"], one, radii) for side, one in zip("rl", layers)]
         self.starts.append(start)
         self.stops.append(end)
@@ -510,26 +505,34 @@ def _draw_arms(pen: _Pen, joints, who: Identity) -> None:
         pen.limbs_of("sleeve", shoulder, end, radii=(0.035 * limb, 0.031 * limb), layer=layer + 0.2)
 
 
-def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
-    hem = _HEM[who.top.hem]
-    whole = (-1, 1)
-    halves = {"r": (-1, 0), "l": (0, 1)} if np.cos(pose.yaw) > 0 else {"r": (0, 1), "l": (-1, 0)}
-    # name, layer, first and last height, borders left and right of the axis, flare
-    slabs = [("hips", 2, 0.7, 1.0, whole, 0), ("chest", 3, 0, 0.52, whole, 0)]
-    slabs.append(("belly", 3, 0.5, min(hem, 1.0), whole, 0))
-    if who.bottom.kind == "skirt":
-        slabs += [(f"skirt {side}", 2, 0.98, 1.62, half, 0.35) for side, half in halves.items()]
+@cache
+def _slabs(kind: str, hem: float, front: bool) -> tuple[list, np.ndarray, np.ndarray, np.ndarray]:
+    """Pieces of torso and skirt, which do not depend on the body.
+
+    Returns:
+        (name, layer) of S pieces; heights [S, 10]; their flare, a factor [S, 10]; where their left and right
+        borders are, in half widths from the axis, [S, 2].
+    """
+    halves = {"r": (-1, 0), "l": (0, 1)} if front else {"r": (0, 1), "l": (-1, 0)}
+    pieces = [("hips", 2, 0.7, 1.0, (-1, 1), 0), ("chest", 3, 0, 0.52, (-1, 1), 0)]
+    pieces.append(("belly", 3, 0.5, min(hem, 1.0), (-1, 1), 0))
+    if kind == "skirt":
+        pieces += [(f"skirt {side}", 2, 0.98, 1.62, half, 0.35) for side, half in halves.items()]
     if hem > 1:
-        slabs += [(f"flap {side}", 3, 0.98, hem, half, 0.2) for side, half in halves.items()]
-    names, layers, start, end, half, flare = zip(*slabs)
-    start, half, flare = np.array(start)[:, None], np.array(half), np.array(flare)[:, None]
-    v = np.linspace(start[:, 0], end, 10, axis=1)  # [S, 10]
-    width = _half_width(v, who.body, pose.yaw) * (1 + flare * (v - start))
-    v = np.concatenate([v, v[:, ::-1]], 1)  # down the left border, up the right one
-    corners = neck + v[..., None] * (crotch - neck)  # [S, 20, 2]
-    corners[:, :10, 0] += half[:, :1] * width
-    corners[:, 10:, 0] += half[:, 1:] * width[:, ::-1]
-    for name, layer, polygon in zip(names, layers, corners):
+        pieces += [(f"flap {side}", 3, 0.98, hem, half, 0.2) for side, half in halves.items()]
+    names, layers, start, end, borders, flare = zip(*pieces)
+    v = np.linspace(start, end, 10, axis=1)
+    return list(zip(names, layers)), v, 1 + np.array(flare)[:, None] * (v - v[:, :1]), np.array(borders)
+
+
+def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
+    pieces, v, flare, borders = _slabs(who.bottom.kind, _HEM[who.top.hem], bool(pen.cos > 0))
+    width = _half_width(v, who.body, pose.yaw) * flare
+    axis = neck + v[..., None] * (crotch - neck)  # [S, 10, 2]
+    corners = np.concatenate([axis, axis[:, ::-1]], 1)  # down the left border, up the right one
+    corners[:, :10, 0] += borders[:, :1] * width
+    corners[:, 10:, 0] += borders[:, 1:] * width[:, ::-1]
+    for (name, layer), polygon in zip(pieces, corners):
         pen.polygon(name, polygon, layer=layer)
 
 
@@ -621,14 +624,14 @@ def _palette(who: Identity) -> np.ndarray:
 
 
 def _wrapped(angle: np.ndarray) -> np.ndarray:
-    """Angles [H, W] float32 in -pi .. pi; bit for bit what `%` gives, at a tenth of its cost."""
-    turn = np.float32(2 * np.pi)
-    angle = angle + np.float32(np.pi)
+    """Angles in -pi .. pi; bit for bit what `%` gives, at a tenth of its cost."""
+    half, turn = angle.dtype.type(np.pi), angle.dtype.type(2 * np.pi)
+    angle = angle + half
     while (high := angle >= turn).any():
         np.subtract(angle, turn, out=angle, where=high)
     while (low := angle < 0).any():
         np.add(angle, turn, out=angle, where=low)
-    return angle - np.float32(np.pi)
+    return angle - half
 
 
 class _Surface:
@@ -688,14 +691,6 @@ class _Tailor:
         self.ids = sketch.ids[self.y : self.y + h, self.x : self.x + w]
         self.tones = self.ids.copy()
 
-    def within(self, members: np.ndarray, heights: tuple[float, float]) -> tuple[slice, slice] | None:
-        """The box of some primitives between two heights, with a pixel to spare; None if it is empty."""
-        x, y, w, h = cv2.boundingRect(cv2.LUT(self.ids, members))
-        neck, crotch = self.sketch.neck[1] - self.y, self.sketch.crotch[1] - self.y
-        low, high = (neck + v * (crotch - neck) for v in heights)
-        top, bottom = int(max(y, low - 1)), int(min(y + h, high + 2))
-        return np.s_[top:bottom, x : x + w] if w and top < bottom else None
-
     def lay(self, tone: str, members: np.ndarray, test: _Test, *, heights=_EVERYWHERE) -> None:
         """Give a tone to the pixels of some primitives that pass a test.
 
@@ -705,13 +700,16 @@ class _Tailor:
             test: where the tone shows.
             heights: outside of these the test fails everywhere.
         """
-        box = self.within(members, heights)
-        if box is None:
+        mask = cv2.LUT(self.ids, members)
+        x, y, w, h = cv2.boundingRect(mask)
+        neck, crotch = self.sketch.neck[1] - self.y, self.sketch.crotch[1] - self.y
+        low, high = (neck + v * (crotch - neck) for v in heights)
+        top, bottom = int(max(y, low - 1)), int(min(y + h, high + 2))  # a pixel to spare
+        if not w or top >= bottom:
             return
-        rows, columns = box
-        size = columns.stop - columns.start, rows.stop - rows.start
-        shown = test(_Surface(self.sketch, (columns.start + self.x, rows.start + self.y, *size)))
-        shown = shown & cv2.LUT(self.ids[box], members).view(bool)
+        box = np.s_[top:bottom, x : x + w]
+        surface = _Surface(self.sketch, (x + self.x, top + self.y, w, bottom - top))
+        shown = test(surface) & mask[box].view(bool)
         value = TONE[tone]
         if tone == "line":
             value = np.where(self.tones[box] == TONE["second"], TONE["line on second"], value)
@@ -753,8 +751,7 @@ def _groom(tones: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int
     head, style = sketch.who.head, sketch.who.head.style
     up = ((np.arange(ids.shape[0]) + origin[0] - y) / tall)[:, None].clip(-1, 1)  # -1 crown, 1 chin
     across = (np.arange(ids.shape[1]) + origin[1] - x)[None] / (wide * np.sqrt(1 - 0.8 * up**2))
-    theta = np.arcsin(across.clip(-1, 1)) - sketch.pose.head_yaw
-    theta = np.abs((theta + np.pi) % (2 * np.pi) - np.pi)
+    theta = np.abs(_wrapped(np.arcsin(across.clip(-1, 1)) - sketch.pose.head_yaw))
     on = ids == ID["head"]
     front = -0.52 + 0.18 * np.minimum(theta, 1.2)
     hair = (up < front) | ((theta > 1.25) & (up < 0.42))
@@ -772,11 +769,13 @@ def _groom(tones: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int
         tones[on & hat] = TONE["hat"]
 
 
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+
 def _shade(ids: np.ndarray, height: Number, light: Number) -> np.ndarray:
     """Brightness factor [H, W]: every limb is rounded and lit from one side and from above."""
     group = cv2.LUT(ids, _GROUP_OF)
-    kernel = np.ones((3, 3), np.uint8)
-    inside = cv2.compare(cv2.erode(group, kernel), cv2.dilate(group, kernel), cv2.CMP_EQ)
+    inside = cv2.compare(cv2.erode(group, _NEIGHBOURS), cv2.dilate(group, _NEIGHBOURS), cv2.CMP_EQ)
     radius = 0.045 * height
     bulge = cv2.distanceTransform(cv2.min(inside, group), cv2.DIST_L2, 3)
     bulge /= radius

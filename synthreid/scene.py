@@ -5,13 +5,13 @@ area averaging (that is the anti-aliasing), and then passes the camera model.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from synthreid.figure import Figure, Number, Sketch, outline, paint, stand_up
+from synthreid.figure import Figure, Number, Sketch, count_labels, outline, paint, stand_up
 
 
 @dataclass(frozen=True)
@@ -566,19 +566,20 @@ def place(rng: np.random.Generator, shape: tuple[int, int], difficulty: Difficul
     return Stand(x, height + gap * middle, height)
 
 
-def _crop_sketch(figure: Figure, stand: Stand, shape: tuple[int, int]) -> tuple[Sketch, np.ndarray]:
+def _frame_sketch(figure: Figure, stand: Stand, shape: tuple[int, int]) -> tuple[Sketch, np.ndarray]:
     """A sketch within the frame, and the pixel counts of the whole figure, drawn on a wider one."""
     pad = shape[0] // 8
-    wide = outline(
-        figure,
-        feet=(stand.x + pad, stand.y + pad),
-        height=stand.height,
-        shape=tuple(s + 2 * pad for s in shape),
-    )
+    feet, wider = (stand.x + pad, stand.y + pad), tuple(side + 2 * pad for side in shape)
+    wide = outline(figure, feet=feet, height=stand.height, shape=wider)
     x, y, w, h = wide.head
-    ids = np.ascontiguousarray(wide.ids[pad:-pad, pad:-pad])
-    sketch = Sketch(ids, figure.who, figure.pose, wide.height, wide.neck - pad, wide.crotch - pad, (x - pad, y - pad, w, h))
-    return sketch, wide.counts
+    sketch = replace(
+        wide,
+        ids=np.ascontiguousarray(wide.ids[pad:-pad, pad:-pad]),
+        neck=wide.neck - pad,
+        crotch=wide.crotch - pad,
+        head=(x - pad, y - pad, w, h),
+    )
+    return sketch, count_labels(wide.parts)
 
 
 def _object_occluder(rng, stand: Stand, shape: tuple[int, int], *, kind: str) -> _Thing:
@@ -691,7 +692,7 @@ def compose(
         )
         behind = outline(stand_up(*walker), feet=there[:2], height=there.height, shape=shape)
         _stamp_person(image, behind, there, camera, folds)
-    sketch, full = _crop_sketch(stand_up(*target), stand, shape)
+    sketch, full = _frame_sketch(stand_up(*target), stand, shape)
     _stamp_person(image, sketch, stand, camera, folds)
     parts, changed = sketch.parts, np.zeros(shape, bool)
     kind, followed = "none", False
