@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -479,6 +480,33 @@ def _link_and_describe(
     return pd.DataFrame(records)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What generating takes."""
+
+    images: int  # distinct ones; sets that show the same image share the file
+    megabytes: float  # on disk
+    minutes: float
+
+    def __str__(self) -> str:
+        minutes = f"{max(self.minutes, 0.1):.1f} minutes"
+        return f"{self.images} images, about {self.megabytes:.0f} MB, about {minutes} on idle cores"
+
+
+def cost(profile: Profile, sets: dict[str, list[Entry]], *, workers: int) -> Cost:
+    """Estimate what writing a plan takes; the rates are measured and hold roughly.
+
+    Args:
+        profile: of the plan.
+        sets: the plan.
+        workers: processes.
+    """
+    images = len({entry.shot for entries in sets.values() for entry in entries})
+    size = images * (7000 + 0.17 * math.prod(profile.size))  # jpg and png, in whole blocks of 4 kB
+    seconds = images * (2.5e-3 + 1e-7 * math.prod(profile.frame)) / workers  # on one core of an AMD EPYC
+    return Cost(images, size / 1e6, seconds / 60)
+
+
 def _parameters(profile: Profile, seed: int, difficulty: Difficulty) -> dict:
     made_of = {"version": VERSION, "seed": seed, "profile": asdict(profile), "difficulty": asdict(difficulty)}
     return json.loads(json.dumps(made_of))  # tuples become lists, as in the file
@@ -508,7 +536,7 @@ def _complete(folder: Path, parameters: dict) -> bool:
 def _clear(folder: Path) -> None:
     """Remove what a killed run left, and nothing else."""
     if folder.exists():
-        foreign = {path.name for path in folder.iterdir()} - {*SETS, "manifest.json", "manifest.json.tmp"}
+        foreign = {path.name for path in folder.iterdir()} - {*SETS, "manifest.json"}
         if foreign:
             raise ValueError(
                 f"root: {folder} holds files of others ({sorted(foreign)[:3]}); choose another root"
@@ -541,11 +569,14 @@ def generate(
         The benchmark's folder, which holds a folder per set and ``manifest.json``.
 
     Raises:
-        ValueError: the profile is unknown, or the folder holds a benchmark made with other parameters.
+        ValueError: the profile is unknown, there are no workers, or the folder holds a benchmark made with
+            other parameters.
         OSError: the disk is full or not writable; what was written is removed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile is {profile!r}, expected one of {', '.join(PROFILES)}")
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, expected at least 1")
     size, root = PROFILES[profile], Path(root)
     folder, draft = root / f"{profile}-{seed}", root / f".{profile}-{seed}.unfinished"
     parameters = _parameters(size, seed, difficulty)
@@ -557,6 +588,7 @@ def generate(
         _clear(folder)
         try:
             sets = plan(size, seed=seed, difficulty=difficulty)
+            log.info("%s: %s", folder, cost(size, sets, workers=workers))
             content = _write_all(draft, sets, profile=size, seed=seed, difficulty=difficulty, workers=workers)
             _write_manifest(draft, parameters, content=content)
             draft.rename(folder)
@@ -569,9 +601,7 @@ def generate(
 def _write_manifest(folder: Path, parameters: dict, *, content: str) -> None:
     made_with = {"numpy": np.__version__, "opencv": cv2.__version__}
     manifest = {"parameters": parameters, "made_with": made_with, "content_sha256": content}
-    draft = folder / "manifest.json.tmp"
-    draft.write_text(json.dumps(manifest, indent=2) + "\n")
-    draft.replace(folder / "manifest.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 # ---------------------------------------------------------------- reading
@@ -590,6 +620,11 @@ def ground_truth(folder: Path) -> pd.DataFrame:
     if not path.exists():
         raise ValueError(f"folder: {path} is missing; generate the synthetic data (make data)")
     return pd.read_csv(path, keep_default_na=False)
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 of everything a benchmark's folder holds, as its manifest states it."""
+    return json.loads((Path(folder) / "manifest.json").read_text())["content_sha256"]
 
 
 def part_visibility(frame: pd.DataFrame, lookup: UInt8[np.ndarray, "12"]) -> Float[np.ndarray, "N K"]:

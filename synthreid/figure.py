@@ -450,9 +450,7 @@ def stand_up(who: Identity, pose: Pose) -> Figure:
     return Figure(who, pose, list(primitives), ends, corners, neck - ground, crotch - ground, head)
 
 
-def outline(
-    figure: Figure, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]
-) -> Sketch:
+def outline(figure: Figure, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]) -> Sketch:
     """Draw a person's primitive map.
 
     Args:
@@ -467,9 +465,7 @@ def outline(
     for primitive, start, end in zip(figure.primitives, (0, *figure.ends), figure.ends):
         cv2.fillPoly(ids, [corners[start:end]], primitive, cv2.LINE_8, 4)
     neck, crotch, centre = (feet + height * point for point in (figure.neck, figure.crotch, figure.head[0]))
-    return Sketch(
-        ids, figure.who, figure.pose, height, neck, crotch, (*centre, *(height * figure.head[1]))
-    )
+    return Sketch(ids, figure.who, figure.pose, height, neck, crotch, (*centre, *(height * figure.head[1])))
 
 
 def _draw_legs(pen: _Pen, joints, who: Identity) -> None:
@@ -720,9 +716,7 @@ def _dress(tailor: _Tailor, who: Identity) -> None:
     """The top's pattern, belt, bag straps and trouser stripes."""
     heights, pattern = _LOOKS[who.top.pattern]
     over_sleeves = who.top.pattern in ("stripes", "checks", "block") and not who.top.contrast
-    tailor.lay(
-        "second", _CLOTH if over_sleeves else _TORSO, lambda s: pattern(who.top, s), heights=heights
-    )
+    tailor.lay("second", _CLOTH if over_sleeves else _TORSO, lambda s: pattern(who.top, s), heights=heights)
     if who.top.hem == "coat":
         tailor.lay("line", _TORSO, lambda s: np.abs(s.theta) < 0.05)
     waist = _HEM["normal"] + 0.05

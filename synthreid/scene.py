@@ -591,9 +591,7 @@ def _object_occluder(rng, stand: Stand, shape: tuple[int, int], *, kind: str) ->
     return _Thing(easel, rng)
 
 
-def _person_occluder(
-    rng, stand: Stand, shape: tuple[int, int], *, figure: Figure, wide: float
-) -> Sketch:
+def _person_occluder(rng, stand: Stand, shape: tuple[int, int], *, figure: Figure, wide: float) -> Sketch:
     height = stand.height * rng.uniform(1.0, 1.25)
     x = stand.x + rng.choice((-1, 1)) * rng.uniform(0.42, 0.98) * wide
     feet = (x, stand.y + rng.uniform(0.01, 0.09) * stand.height)
