@@ -10,11 +10,12 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ from filelock import FileLock
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from synthreid.figure import SLOTS, Identity, draw_pose, draw_slots, identity, stream, wardrobe
+from synthreid.figure import SLOTS, Identity, count_labels, draw_pose, draw_slots, identity, stream, wardrobe
 from synthreid.scene import (
     DEFAULT_DIFFICULTY,
     Camera,
@@ -127,6 +128,9 @@ class _Planner:
 
     def __init__(self, profile: Profile, seed: int, difficulty: Difficulty):
         self.profile, self.seed, self.difficulty = profile, seed, difficulty
+        # the sets share shots, so that each of these is asked for several times
+        self.level = cache(lambda *key: stream(seed, "occluded", *key).random())
+        self.frame = cache(lambda *key: 4 * int(stream(seed, "frame", *key).integers(2**16)))
 
     def cameras(self, purpose: str, person: int, count: int) -> list[int]:
         order = stream(self.seed, "cameras", purpose, person).permutation(CAMERAS) + 1
@@ -136,13 +140,13 @@ class _Planner:
         self, purpose: str, person: int, camera: int, number: int, *, share: float, crop: str = ""
     ) -> Shot:
         """A shot whose occlusion is nested: what is occluded at a share is so at any larger share."""
-        level = stream(self.seed, "occluded", purpose, person, camera, number).random()
+        level = self.level(purpose, person, camera, number)
         return Shot(purpose, person, camera, number, bool(level < share), crop)
 
     def entry(self, folder: str, pid: int, shot: Shot) -> Entry:
         key = (shot.purpose, shot.person, shot.camera, shot.number, shot.crop)
         kind = (TRAIN, QUERY, GALLERY).index(folder)  # with camera and number, this makes every name unique
-        frame = 4 * int(stream(self.seed, "frame", *key).integers(2**16)) + kind
+        frame = self.frame(*key) + kind
         name = f"{pid:04d}" if pid >= 0 else "-1"
         return Entry(folder, f"{name}_c{shot.camera}s1_{frame:06d}_{shot.number:02d}.jpg", pid, shot)
 
@@ -263,15 +267,16 @@ def identities(profile: Profile, seed: int) -> dict[int, Identity]:
     transfer = [_TRANSFER + number for number in range(profile.test)]
     distractors = [_DISTRACTORS + number for number in range(profile.distractors)]
     distractors += [_VAL_DISTRACTORS + number for number in range(profile.val_distractors)]
-    people, clothes = {}, wardrobe(seed)
-    taken = np.zeros((0, len(SLOTS)), int)
+    people, clothes, taken = {}, wardrobe(seed), set()
     for person in pool + profile.train_pids + profile.test_pids + transfer + distractors:
         rng = stream(seed, "identity", person)
         for _ in range(1000):
             slots = draw_slots(rng)
-            if ((taken != slots).sum(1) >= 2).all():
+            # whoever differs in one slot at most shares the other four
+            fours = {(number, *slots[:number], *slots[number + 1 :]) for number in range(len(SLOTS))}
+            if taken.isdisjoint(fours):
                 break
-        taken = np.vstack([taken, slots])
+        taken |= fours
         people[person] = identity(seed, person, slots=slots, clothes=clothes)
     return people
 
@@ -301,7 +306,8 @@ def render(
     key = (shot.purpose, shot.person, shot.camera, shot.number)
     people = identities(profile, seed)
     camera = _camera(seed, shot.camera, profile.frame[0], difficulty.cast)
-    posing, hiding = stream(seed, "pose", *key), stream(seed, "occlusion", *key)
+    posing = stream(seed, "pose", *key)
+    hiding = stream(seed, "occlusion", *key) if shot.occluded else None
     stand = place(posing, profile.frame, difficulty)
     pose = draw_pose(posing, camera_yaw=camera.yaw)
     walker = _passer_by(people, posing, camera) if posing.random() < 0.15 else None
@@ -316,7 +322,7 @@ def render(
         hiding=hiding,
         difficulty=difficulty,
     )
-    boxing = stream(seed, "box", *key)
+    boxing = stream(seed, "box", *key) if shot.crop or scene.followed else None
     if shot.crop == "junk":
         box = _junk_box(boxing, profile.frame)
     else:
@@ -328,7 +334,7 @@ def render(
         image, parts = (np.ascontiguousarray(a[y : y + h, x : x + w]) for a in (image, parts))
         box = tuple(int(side * profile.scale) for side in (x, y, w, h))
     x, y, w, h = box
-    visible = np.bincount(scene.parts[y : y + h, x : x + w].ravel(), minlength=12)
+    visible = count_labels(scene.parts[y : y + h, x : x + w])
     occluder = "crop" if shot.crop == "partial" else scene.occluder
     changed = scene.changed.astype(np.uint8)
     return Picture(image, parts, changed, scene.followed, occluder, visible, np.maximum(scene.full, visible))
@@ -400,7 +406,7 @@ def _write_shots(
         picture = render(shot, profile=profile, seed=seed, difficulty=difficulty)
         quality = _camera(seed, shot.camera, profile.frame[0], difficulty.cast).quality
         options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-        jpeg = cv2.imencode(".jpg", np.ascontiguousarray(picture.image[..., ::-1]), options)[1].tobytes()
+        jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
         png = cv2.imencode(".png", picture.parts, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
         folder = root / set_name
         (folder / entry.folder / entry.name).write_bytes(jpeg)
@@ -474,6 +480,33 @@ def _link_and_describe(
     return pd.DataFrame(records)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What generating takes."""
+
+    images: int  # distinct ones; sets that show the same image share the file
+    megabytes: float  # on disk
+    minutes: float
+
+    def __str__(self) -> str:
+        minutes = f"{max(self.minutes, 0.1):.1f} minutes"
+        return f"{self.images} images, about {self.megabytes:.0f} MB, about {minutes} on idle cores"
+
+
+def cost(profile: Profile, sets: dict[str, list[Entry]], *, workers: int) -> Cost:
+    """Estimate what writing a plan takes; the rates are measured and hold roughly.
+
+    Args:
+        profile: of the plan.
+        sets: the plan.
+        workers: processes.
+    """
+    images = len({entry.shot for entries in sets.values() for entry in entries})
+    size = images * (7000 + 0.17 * math.prod(profile.size))  # jpg and png, in whole blocks of 4 kB
+    seconds = images * (2.5e-3 + 1e-7 * math.prod(profile.frame)) / workers  # on one core of an AMD EPYC
+    return Cost(images, size / 1e6, seconds / 60)
+
+
 def _parameters(profile: Profile, seed: int, difficulty: Difficulty) -> dict:
     made_of = {"version": VERSION, "seed": seed, "profile": asdict(profile), "difficulty": asdict(difficulty)}
     return json.loads(json.dumps(made_of))  # tuples become lists, as in the file
@@ -503,7 +536,7 @@ def _complete(folder: Path, parameters: dict) -> bool:
 def _clear(folder: Path) -> None:
     """Remove what a killed run left, and nothing else."""
     if folder.exists():
-        foreign = {path.name for path in folder.iterdir()} - {*SETS, "manifest.json", "manifest.json.tmp"}
+        foreign = {path.name for path in folder.iterdir()} - {*SETS, "manifest.json"}
         if foreign:
             raise ValueError(
                 f"root: {folder} holds files of others ({sorted(foreign)[:3]}); choose another root"
@@ -536,11 +569,14 @@ def generate(
         The benchmark's folder, which holds a folder per set and ``manifest.json``.
 
     Raises:
-        ValueError: the profile is unknown, or the folder holds a benchmark made with other parameters.
+        ValueError: the profile is unknown, there are no workers, or the folder holds a benchmark made with
+            other parameters.
         OSError: the disk is full or not writable; what was written is removed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile is {profile!r}, expected one of {', '.join(PROFILES)}")
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, expected at least 1")
     size, root = PROFILES[profile], Path(root)
     folder, draft = root / f"{profile}-{seed}", root / f".{profile}-{seed}.unfinished"
     parameters = _parameters(size, seed, difficulty)
@@ -552,6 +588,7 @@ def generate(
         _clear(folder)
         try:
             sets = plan(size, seed=seed, difficulty=difficulty)
+            log.info("%s: %s", folder, cost(size, sets, workers=workers))
             content = _write_all(draft, sets, profile=size, seed=seed, difficulty=difficulty, workers=workers)
             _write_manifest(draft, parameters, content=content)
             draft.rename(folder)
@@ -564,9 +601,7 @@ def generate(
 def _write_manifest(folder: Path, parameters: dict, *, content: str) -> None:
     made_with = {"numpy": np.__version__, "opencv": cv2.__version__}
     manifest = {"parameters": parameters, "made_with": made_with, "content_sha256": content}
-    draft = folder / "manifest.json.tmp"
-    draft.write_text(json.dumps(manifest, indent=2) + "\n")
-    draft.replace(folder / "manifest.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 # ---------------------------------------------------------------- reading
@@ -585,6 +620,11 @@ def ground_truth(folder: Path) -> pd.DataFrame:
     if not path.exists():
         raise ValueError(f"folder: {path} is missing; generate the synthetic data (make data)")
     return pd.read_csv(path, keep_default_na=False)
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 of everything a benchmark's folder holds, as its manifest states it."""
+    return json.loads((Path(folder) / "manifest.json").read_text())["content_sha256"]
 
 
 def part_visibility(frame: pd.DataFrame, lookup: UInt8[np.ndarray, "12"]) -> Float[np.ndarray, "N K"]:

@@ -7,7 +7,10 @@ surface angle around the body), so that logos show from the front only and strip
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import cv2
@@ -36,20 +39,35 @@ _TABLE = [(name, *value) for name, value in _MIDDLE.items()] + [
     for one, side in enumerate("rl")
 ]
 ID = {name: number for number, (name, _, _) in enumerate(_TABLE, start=1)}
-PART_OF = np.array([0, *(part for _, part, _ in _TABLE)], np.uint8)
-_GROUP_OF = np.array([0, *(group for _, _, group in _TABLE)], np.uint8)
+
+
+def _table(values) -> np.ndarray:
+    """A look-up table by primitive number, padded to the 256 entries that cv2.LUT wants."""
+    return np.pad(np.array([0, *values], np.uint8), (0, 255 - len(_TABLE)))
+
+
+PART_OF = _table(part for _, part, _ in _TABLE)
+_GROUP_OF = _table(group for _, _, group in _TABLE)
 
 
 def _members(*names: str) -> np.ndarray:
     """Which primitive numbers carry one of the names, as a look-up table."""
-    return np.isin(np.array(["", *(name.removesuffix(" r").removesuffix(" l") for name in ID)]), names)
+    return _table(name.removesuffix(" r").removesuffix(" l") in names for name in ID)
 
 
-_TORSO, _SLEEVES, _LEGS = (
-    _members("chest", "belly", "flap"),
-    _members("sleeve", "cuff"),
-    _members("thigh", "shin", "skirt"),
-)
+_TORSO = _members("chest", "belly", "flap")
+_CLOTH = _members("chest", "belly", "flap", "sleeve", "cuff")
+_LEGS = _members("thigh", "shin", "skirt")
+_HIPS = _members("hips")
+_CREASED = (PART_OF != 1).astype(np.float32)  # cloth, not faces
+
+
+def count_labels(parts: np.ndarray) -> np.ndarray:
+    """Pixels per part label, [12]; parts is [H, W] uint8."""
+    x, y, w, h = cv2.boundingRect(parts)
+    counts = np.bincount(parts[y : y + h, x : x + w].ravel(), minlength=PART_COUNT + 1)
+    counts[0] += parts.size - w * h
+    return counts
 
 
 def stream(seed: int, *key: str | int | bool) -> np.random.Generator:
@@ -186,11 +204,24 @@ class Identity:
     body: dict[str, float]  # factors of the mean body
     tint: np.ndarray  # [3], RGB offset of all garments
 
+    @cached_property
+    def palette(self) -> np.ndarray:
+        """Colour of every tone, [3, 256] float32."""
+        return _palette(self)
+
+
+def _shares(size: int) -> np.ndarray:
+    weights = 1 / np.sqrt(np.arange(1, size + 1))
+    shares = (weights / weights.sum()).cumsum()
+    return shares / shares[-1]
+
+
+_SHARES = [_shares(size) for size in WARDROBE_SIZES]  # cumulated
+
 
 def draw_slots(rng: np.random.Generator) -> tuple[int, ...]:
     """Slot values with weights 1 / sqrt(rank), so that popular garments are shared."""
-    weights = [1 / np.sqrt(np.arange(1, size + 1)) for size in WARDROBE_SIZES]
-    slots = [int(rng.choice(len(w), p=w / w.sum())) for w in weights]
+    slots = [int(shares.searchsorted(rng.random(), side="right")) for shares in _SHARES]
     slots[4] = max(slots[4] - 2, 0) + 2 if slots[4] > 2 else 0  # the first three bags are "none"
     return tuple(slots)
 
@@ -207,7 +238,7 @@ def identity(seed: int, person: int, *, slots: tuple[int, ...], clothes: dict[st
         "limb": 0.10,
         "height": 0.03,
     }
-    body = {name: float(1 + sd * np.clip(rng.normal(), -2, 2)) for name, sd in spread.items()}
+    body = {name: 1 + sd * min(max(rng.normal(), -2.0), 2.0) for name, sd in spread.items()}
     worn = [clothes[slot][value] for slot, value in zip(SLOTS, slots)]
     return Identity(slots, *worn, body, rng.normal(0, 5, 3))
 
@@ -248,31 +279,34 @@ def draw_pose(rng: np.random.Generator, *, camera_yaw: float) -> Pose:
     )
 
 
-def _direction(swing: float, abduct: float) -> np.ndarray:
-    return np.array([np.sin(abduct), np.cos(abduct) * np.cos(swing), np.cos(abduct) * np.sin(swing)])
+_SIDE = np.array([-1.0, 1.0])  # x of the right and the left side
+
+
+def _direction(swing: np.ndarray, abduct: np.ndarray) -> np.ndarray:
+    """Unit vectors [2, 3] of the right and the left limb from two angles each."""
+    across, along = np.sin(abduct), np.cos(abduct)
+    return np.array([across, along * np.cos(swing), along * np.sin(swing)]).T
 
 
 def _skeleton(body: dict[str, float], pose: Pose) -> dict[str, np.ndarray]:
-    """Joints [3] in body heights, hips at the origin, then moved so that the lower foot stands at y = 0."""
-    joints = {"hips": np.zeros(3), "neck": np.array([0, -0.33, 0.33 * pose.lean])}
-    joints["head"] = joints["neck"] + (0, -0.095, 0.012)
-    for one, (side, sign) in enumerate((("r", -1), ("l", 1))):
-        hip = np.array([0.048 * body["hip"] * sign, 0.0, 0.0])
-        knee = hip + 0.245 * body["leg"] * _direction(pose.hips[one], 0.02 * sign)
-        ankle = knee + 0.225 * body["leg"] * _direction(pose.hips[one] - pose.knees[one], 0.01 * sign)
-        toe_lift = -0.35 * max(0.0, pose.knees[one] - 0.3)
-        toe = ankle + 0.085 * np.array([0.18 * sign, 0.26 - toe_lift, 1.0])
-        shoulder = joints["neck"] + np.array([0.106 * body["shoulder"] * sign, 0.040, 0])
-        swing, abduct, bend = pose.arms[one]
-        elbow = shoulder + 0.165 * _direction(swing, abduct * sign)
-        wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * sign)
-        hand = wrist + 0.045 * _direction(swing + bend, 0.0)
-        names = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist", "hand")
-        joints |= {
-            f"{n} {side}": p for n, p in zip(names, (hip, knee, ankle, toe, shoulder, elbow, wrist, hand))
-        }
-    ground = max(joints[f"ankle {side}"][1] for side in "rl") + 0.04
-    return {name: point - (0, ground, 0) for name, point in joints.items()}
+    """Joints in body heights, hips at the origin: [3], or [2, 3] (right, left) for those of the limbs."""
+    swing, bend = np.array(pose.hips), np.array(pose.knees)
+    neck = np.array([0, -0.33, 0.33 * pose.lean])
+    hip = np.array([[-0.048 * body["hip"], 0.0, 0.0], [0.048 * body["hip"], 0.0, 0.0]])
+    knee = hip + 0.245 * body["leg"] * _direction(swing, 0.02 * _SIDE)
+    ankle = knee + 0.225 * body["leg"] * _direction(swing - bend, 0.01 * _SIDE)
+    toe_lift = -0.35 * np.maximum(0.0, bend - 0.3)
+    toe = ankle + 0.085 * np.array([0.18 * _SIDE, 0.26 - toe_lift, (1.0, 1.0)]).T
+    wide = 0.106 * body["shoulder"]
+    shoulder = neck + ((-wide, 0.040, 0), (wide, 0.040, 0))
+    swing, abduct, bend = np.array(pose.arms).T
+    elbow = shoulder + 0.165 * _direction(swing, abduct * _SIDE)
+    wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * _SIDE)
+    hand = wrist + 0.045 * _direction(swing + bend, 0 * _SIDE)
+    return {
+        "hips": np.zeros(3), "neck": neck, "head": neck + (0, -0.095, 0.012), "hip": hip, "knee": knee,
+        "ankle": ankle, "toe": toe, "shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- outline: the map of primitives
@@ -283,6 +317,20 @@ _V = np.array([0, 0.04, 0.10, 0.17, 0.30, 0.55, 0.80, 1.0, 1.5])
 _LATERAL = np.array([0.040, 0.072, 0.108, 0.122, 0.113, 0.096, 0.103, 0.104, 0.118])
 _DEPTH = np.array([0.036, 0.050, 0.064, 0.075, 0.084, 0.078, 0.084, 0.082, 0.100])
 _HEM = {"normal": 0.86, "long": 1.06, "coat": 1.50}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A posed person as seen by the camera: polygons from far to near, in body heights from the feet."""
+
+    who: Identity
+    pose: Pose
+    primitives: list[int]  # primitive number of each polygon
+    ends: list[int]  # end of each polygon among the corners
+    corners: np.ndarray  # [P, 2]
+    neck: np.ndarray  # [2]
+    crotch: np.ndarray  # [2]
+    head: np.ndarray  # [2, 2]: centre, half width and half height
 
 
 @dataclass(frozen=True)
@@ -300,13 +348,7 @@ class Sketch:
     @property
     def parts(self) -> np.ndarray:
         """Part labels, [H, W] uint8."""
-        return PART_OF[self.ids]
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Pixels per part label, [12]."""
-        pixels = np.bincount(self.ids.ravel(), minlength=len(PART_OF))
-        return np.bincount(PART_OF, weights=pixels, minlength=PART_COUNT + 1).astype(int)
+        return cv2.LUT(self.ids, PART_OF)
 
 
 _BEND = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
@@ -315,44 +357,72 @@ _TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)  # [28, 2]
 
 
+@cache
+def _rounded(power: float) -> np.ndarray:
+    """A circle (1) or a box with round corners (below 1), [28, 2]."""
+    return np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power
+
+
+def _capsules(start: np.ndarray, end: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Tapered capsules [L, 18, 2] between points [L, 2]; radii [L, 2] at the start and the end."""
+    dx, dy = (end - start).T
+    long = np.maximum(np.hypot(dx, dy), 1e-9)
+    axes = (np.array([[dx, dy], [-dy, dx]]) / long).transpose(2, 0, 1)  # [L, 2, 2]: along, across
+    arcs = _HALF_CIRCLE @ axes  # [L, 9, 2]
+    radii = radii[:, :, None, None]
+    return np.concatenate([start[:, None] + radii[:, 0] * arcs, end[:, None] - radii[:, 1] * arcs], 1)
+
+
 class _Pen:
-    """Collects polygons with a layer and a depth, and fills them far to near."""
+    """Collects polygons with a layer and a depth, in body heights from the hips, seen from a direction."""
 
-    def __init__(self, pose: Pose, feet: tuple[Number, Number], height: Number):
-        self.cos, self.sin = np.cos(pose.yaw), np.sin(pose.yaw)
-        self.feet, self.height, self.shapes = np.asarray(feet), height, []
+    def __init__(self, yaw: Number):
+        self.cos, self.sin = np.cos(yaw), np.sin(yaw)
+        self.shapes = []  # (layer, depth, order, primitive, corners)
+        self.limbs = []  # (primitive, layer, radii)
+        self.starts, self.stops = [], []  # of the limbs, [1 or 2, 3] each
 
-    def depth(self, point: np.ndarray) -> float:
-        return float(point[2] * self.cos - point[0] * self.sin)
+    def depth(self, points: np.ndarray) -> np.ndarray:
+        """How near points [..., 3] are."""
+        return points[..., 2] * self.cos - points[..., 0] * self.sin
 
-    def at(self, point: np.ndarray) -> np.ndarray:
-        x = point[0] * self.cos + point[2] * self.sin
-        y = point[1] + _PITCH * self.depth(point)
-        return np.array([self.feet[0] + self.height * x, self.feet[1] + self.height * y])
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Where points [..., 3] are seen, [..., 2]."""
+        x = points[..., 0] * self.cos + points[..., 2] * self.sin
+        y = points[..., 1] + _PITCH * self.depth(points)
+        return np.array([x, y]).T
 
-    def polygon(self, name: str, points: np.ndarray, *, layer: Number, depth: Number = 0) -> None:
-        self.shapes.append((layer, depth, len(self.shapes), ID[name], np.rint(points * 16).astype(np.int32)))
+    def polygon(self, name: str, corners: np.ndarray, *, layer: Number, depth: Number = 0) -> None:
+        self.shapes.append((layer, depth, len(self.shapes), ID[name], corners))
+
+    def limbs_of(self, name: str, start, end, *, radii: tuple[Number, Number], layer) -> None:
+        """Tapered capsules between the joints [2, 3] of the right and the left side."""
+        layers = (layer, layer) if np.isscalar(layer) else layer.tolist()
+        self.limbs += [(ID[f"{name} {side}"], one, radii) for side, one in zip("rl", layers)]
+        self.starts.append(start)
+        self.stops.append(end)
 
     def limb(self, name: str, start, end, *, radii: tuple[Number, Number], layer: Number) -> None:
-        """A tapered capsule between two joints."""
-        p, q = self.at(start), self.at(end)
-        dx, dy = q - p
-        long = max(float(np.hypot(dx, dy)), 1e-6) / self.height
-        arc = _HALF_CIRCLE @ np.array([[dx, dy], [-dy, dx]]) / long
-        points = np.concatenate([p + radii[0] * arc, q - radii[1] * arc])
-        self.polygon(name, points, layer=layer, depth=(self.depth(start) + self.depth(end)) / 2)
+        """A tapered capsule between two joints [3]."""
+        self.limbs.append((ID[name], layer, radii))
+        self.starts.append(start[None])
+        self.stops.append(end[None])
 
     def ellipse(
         self, name: str, centre: np.ndarray, axes: tuple[Number, Number], *, layer: Number, power=1.0
     ) -> None:
-        wave = np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power
-        self.polygon(name, centre + wave * axes, layer=layer)
+        self.polygon(name, centre + _rounded(power) * axes, layer=layer)
 
-    def fill(self, shape: tuple[int, int]) -> np.ndarray:
-        ids = np.zeros(shape, np.uint8)
-        for *_, number, points in sorted(self.shapes, key=lambda s: s[:3]):
-            cv2.fillPoly(ids, [points], number, cv2.LINE_8, 4)
-        return ids
+    def far_to_near(self) -> list[tuple]:
+        """All shapes in the order of painting."""
+        start, end = np.concatenate(self.starts), np.concatenate(self.stops)  # [L, 3]
+        corners = _capsules(self.at(start), self.at(end), np.array([radii for *_, radii in self.limbs]))
+        depths = ((self.depth(start) + self.depth(end)) / 2).tolist()
+        limbs = [
+            (layer, depth, order, primitive, points)
+            for order, ((primitive, layer, _), depth, points) in enumerate(zip(self.limbs, depths, corners))
+        ]
+        return sorted(limbs + self.shapes)  # primitives are unique: corners are never compared
 
 
 def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray:
@@ -363,92 +433,108 @@ def _half_width(v: np.ndarray, body: dict[str, float], yaw: float) -> np.ndarray
     return np.hypot(lateral * np.cos(yaw), depth * np.sin(yaw))
 
 
-def outline(
-    who: Identity, pose: Pose, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]
-) -> Sketch:
-    """Draw a person's primitive map.
-
-    Args:
-        who: the identity.
-        pose: the pose, with the direction it is seen from.
-        feet: x and y of the ground point below the hips, pixels.
-        height: body height, pixels.
-        shape: rows and columns of the map.
-    """
-    height = height * (1 + 0.5 * (who.body["height"] - 1))
-    joints, pen = _skeleton(who.body, pose), _Pen(pose, feet, height)
-    for _one, side in enumerate("rl"):
-        _draw_leg(pen, joints, who, side)
-        _draw_arm(pen, joints, who, side)
+def stand_up(who: Identity, pose: Pose) -> Figure:
+    """Pose a person; the result can be outlined at any place and size."""
+    joints, pen = _skeleton(who.body, pose), _Pen(pose.yaw)
+    ground = np.array([0, joints["ankle"][:, 1].max() + 0.04])  # the lower foot stands on it
+    _draw_legs(pen, joints, who)
+    _draw_arms(pen, joints, who)
     neck, crotch = pen.at(joints["neck"]), pen.at(joints["hips"] + (0, 0.035, 0))
     _draw_torso(pen, neck, crotch, who, pose)
     head = _draw_head(pen, joints, who, pose)
     _draw_bag(pen, joints, who, pose)
-    return Sketch(pen.fill(shape), who, pose, height, neck, crotch, head)
+    *_, primitives, corners = zip(*pen.far_to_near())
+    ends = list(accumulate(len(polygon) for polygon in corners))
+    head[0] -= ground
+    corners = np.concatenate(corners) - ground
+    return Figure(who, pose, list(primitives), ends, corners, neck - ground, crotch - ground, head)
 
 
-def _draw_leg(pen: _Pen, joints, who: Identity, side: str) -> None:
-    hip, knee, ankle, toe = (joints[f"{name} {side}"] for name in ("hip", "knee", "ankle", "toe"))
-    limb, wide = who.body["limb"], who.bottom.width
-    kind = who.bottom.kind
-    bare = ("bare thigh", "bare shin")
-    pen.limb(f"{bare[0]} {side}", hip, knee, radii=(0.056 * limb, 0.037 * limb), layer=1)
-    pen.limb(f"{bare[1]} {side}", knee, ankle, radii=(0.037 * limb, 0.021 * limb), layer=1)
+def outline(figure: Figure, *, feet: tuple[Number, Number], height: Number, shape: tuple[int, int]) -> Sketch:
+    """Draw a person's primitive map.
+
+    Args:
+        figure: the posed person.
+        feet: x and y of the ground point below the hips, pixels.
+        height: body height, pixels.
+        shape: rows and columns of the map.
+    """
+    height = height * (1 + 0.5 * (figure.who.body["height"] - 1))
+    corners = np.rint((feet + height * figure.corners) * 16).astype(np.int32)
+    ids = np.zeros(shape, np.uint8)
+    for primitive, start, end in zip(figure.primitives, (0, *figure.ends), figure.ends):
+        cv2.fillPoly(ids, [corners[start:end]], primitive, cv2.LINE_8, 4)
+    neck, crotch, centre = (feet + height * point for point in (figure.neck, figure.crotch, figure.head[0]))
+    return Sketch(ids, figure.who, figure.pose, height, neck, crotch, (*centre, *(height * figure.head[1])))
+
+
+def _draw_legs(pen: _Pen, joints, who: Identity) -> None:
+    hip, knee, ankle, toe = (joints[name] for name in ("hip", "knee", "ankle", "toe"))
+    limb, wide, kind = who.body["limb"], who.bottom.width, who.bottom.kind
+    pen.limbs_of("bare thigh", hip, knee, radii=(0.056 * limb, 0.037 * limb), layer=1)
+    pen.limbs_of("bare shin", knee, ankle, radii=(0.037 * limb, 0.021 * limb), layer=1)
     if kind != "skirt":
         end = knee + 0.04 * (ankle - knee) if kind == "shorts" else knee
         loose = (1 + 0.25 * (wide - 1)) * limb
         cuff = 0.048 * wide if kind == "shorts" else 0.040 * loose
-        pen.limb(f"thigh {side}", hip, end, radii=(0.058 * loose, max(cuff, 0.041)), layer=1.05)
+        pen.limbs_of("thigh", hip, end, radii=(0.058 * loose, max(cuff, 0.041)), layer=1.05)
     if kind in ("long", "cropped"):
         end = knee + (0.93 if kind == "long" else 0.6) * (ankle - knee)
-        pen.limb(f"shin {side}", knee, end, radii=(0.040 * limb, 0.029 * wide), layer=1.05)
-    sole = np.array([0, 0.012, 0])
+        pen.limbs_of("shin", knee, end, radii=(0.040 * limb, 0.029 * wide), layer=1.05)
+    sole = (0, 0.012, 0)
     heel = ankle + (0, 0.018, -0.015)
-    pen.limb(f"sole {side}", heel + sole, toe + sole, radii=(0.020, 0.017), layer=0.95)
-    pen.limb(f"shoe {side}", heel, toe, radii=(0.023, 0.019), layer=1.1)
+    pen.limbs_of("sole", heel + sole, toe + sole, radii=(0.020, 0.017), layer=0.95)
+    pen.limbs_of("shoe", heel, toe, radii=(0.023, 0.019), layer=1.1)
 
 
-def _draw_arm(pen: _Pen, joints, who: Identity, side: str) -> None:
-    shoulder, elbow, wrist, hand = (
-        joints[f"{name} {side}"] for name in ("shoulder", "elbow", "wrist", "hand")
-    )
+def _draw_arms(pen: _Pen, joints, who: Identity) -> None:
+    shoulder, elbow, wrist, hand = (joints[name] for name in ("shoulder", "elbow", "wrist", "hand"))
     limb, sleeve = who.body["limb"], who.top.sleeve
-    layer = 0 if pen.depth(elbow) < -0.045 else 5
-    pen.limb(f"hand {side}", wrist, hand, radii=(0.016, 0.013), layer=layer)
-    pen.limb(f"forearm {side}", elbow, wrist, radii=(0.025 * limb, 0.017 * limb), layer=layer)
-    pen.limb(f"upper arm {side}", shoulder, elbow, radii=(0.033 * limb, 0.026 * limb), layer=layer)
+    layer = np.where(pen.depth(elbow) < -0.045, 0, 5)
+    pen.limbs_of("hand", wrist, hand, radii=(0.016, 0.013), layer=layer)
+    pen.limbs_of("forearm", elbow, wrist, radii=(0.025 * limb, 0.017 * limb), layer=layer)
+    pen.limbs_of("upper arm", shoulder, elbow, radii=(0.033 * limb, 0.026 * limb), layer=layer)
     if sleeve == "long":
-        pen.limb(f"cuff {side}", elbow, wrist, radii=(0.030 * limb, 0.023 * limb), layer=layer + 0.1)
+        pen.limbs_of("cuff", elbow, wrist, radii=(0.030 * limb, 0.023 * limb), layer=layer + 0.1)
     if sleeve != "none":
         end = elbow if sleeve == "long" else shoulder + 0.62 * (elbow - shoulder)
-        pen.limb(f"sleeve {side}", shoulder, end, radii=(0.035 * limb, 0.031 * limb), layer=layer + 0.2)
+        pen.limbs_of("sleeve", shoulder, end, radii=(0.035 * limb, 0.031 * limb), layer=layer + 0.2)
+
+
+@cache
+def _slabs(kind: str, hem: float, front: bool) -> tuple[list, np.ndarray, np.ndarray, np.ndarray]:
+    """Pieces of torso and skirt, which do not depend on the body.
+
+    Returns:
+        (name, layer) of S pieces; heights [S, 10]; their flare, a factor [S, 10]; where their left and right
+        borders are, in half widths from the axis, [S, 2].
+    """
+    halves = {"r": (-1, 0), "l": (0, 1)} if front else {"r": (0, 1), "l": (-1, 0)}
+    pieces = [("hips", 2, 0.7, 1.0, (-1, 1), 0), ("chest", 3, 0, 0.52, (-1, 1), 0)]
+    pieces.append(("belly", 3, 0.5, min(hem, 1.0), (-1, 1), 0))
+    if kind == "skirt":
+        pieces += [(f"skirt {side}", 2, 0.98, 1.62, half, 0.35) for side, half in halves.items()]
+    if hem > 1:
+        pieces += [(f"flap {side}", 3, 0.98, hem, half, 0.2) for side, half in halves.items()]
+    names, layers, start, end, borders, flare = zip(*pieces)
+    v = np.linspace(start, end, 10, axis=1)
+    return list(zip(names, layers)), v, 1 + np.array(flare)[:, None] * (v - v[:, :1]), np.array(borders)
 
 
 def _draw_torso(pen: _Pen, neck: np.ndarray, crotch: np.ndarray, who: Identity, pose: Pose) -> None:
-    hem = _HEM[who.top.hem]
-
-    def slab(start: Number, end: Number, *, half: tuple[int, int] = (-1, 1), flare: Number = 0) -> np.ndarray:
-        v = np.linspace(start, end, 10)
-        width = _half_width(v, who.body, pose.yaw) * (1 + flare * (v - start)) * pen.height
-        axis = neck + v[:, None] * (crotch - neck)
-        left, right = ((axis + np.stack([side * width, 0 * v], 1)) for side in half)
-        return np.concatenate([left, right[::-1]])
-
-    halves = {"r": (-1, 0), "l": (0, 1)} if np.cos(pose.yaw) > 0 else {"r": (0, 1), "l": (-1, 0)}
-    pen.polygon("hips", slab(0.7, 1.0), layer=2)
-    if who.bottom.kind == "skirt":
-        for side, half in halves.items():
-            pen.polygon(f"skirt {side}", slab(0.98, 1.62, half=half, flare=0.35), layer=2)
-    pen.polygon("chest", slab(0, 0.52), layer=3)
-    pen.polygon("belly", slab(0.5, min(hem, 1.0)), layer=3)
-    if hem > 1:
-        for side, half in halves.items():
-            pen.polygon(f"flap {side}", slab(0.98, hem, half=half, flare=0.2), layer=3)
+    pieces, v, flare, borders = _slabs(who.bottom.kind, _HEM[who.top.hem], bool(pen.cos > 0))
+    width = _half_width(v, who.body, pose.yaw) * flare
+    axis = neck + v[..., None] * (crotch - neck)  # [S, 10, 2]
+    corners = np.concatenate([axis, axis[:, ::-1]], 1)  # down the left border, up the right one
+    corners[:, :10, 0] += borders[:, :1] * width
+    corners[:, 10:, 0] += borders[:, 1:] * width[:, ::-1]
+    for (name, layer), polygon in zip(pieces, corners):
+        pen.polygon(name, polygon, layer=layer)
 
 
-def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> tuple[float, float, float, float]:
-    size = who.body["head"] * pen.height
-    centre, style = pen.at(joints["head"]), who.head.style
+def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> np.ndarray:
+    size, style = who.body["head"], who.head.style
+    centre = pen.at(joints["head"])
     turn = np.array([np.sin(pose.head_yaw), np.cos(pose.head_yaw)])  # where the face points: x, towards us
     wide = np.hypot(0.043 * turn[1], 0.053 * turn[0]) * (1.18 if style in ("hood", "afro") else 1.0)
     tall = 0.064 * {"hood": 1.1, "afro": 1.14}.get(style, 1.0)
@@ -464,175 +550,265 @@ def _draw_head(pen: _Pen, joints, who: Identity, pose: Pose) -> tuple[float, flo
     if style == "cap" and turn[1] > -0.35:
         peak = centre + np.array([0.052 * turn[0], -0.014]) * size
         pen.ellipse("brim", peak, ((0.032 + 0.012 * abs(turn[0])) * size, 0.011 * size), layer=4.2)
-    return (*centre, wide * size, tall * size)
+    return np.array([centre, (wide * size, tall * size)])
 
 
 def _draw_bag(pen: _Pen, joints, who: Identity, pose: Pose) -> None:
     if who.bag is None:
         return
     turned = abs(np.sin(pose.yaw)), abs(np.cos(pose.yaw))
-    side = "l" if who.bag.side > 0 else "r"
     if who.bag.kind == "pack":
         centre = joints["neck"] + (0, 0.15, -0.105)
-        axes = np.array([np.hypot(0.088 * turned[1], 0.058 * turned[0]), 0.115])
+        axes = np.hypot(0.088 * turned[1], 0.058 * turned[0]), 0.115
         layer = 6 if pen.depth(centre) > joints["neck"][2] else -1
     elif who.bag.kind == "satchel":
         centre = joints["hips"] + (0.125 * who.bag.side, 0.01, 0.01)
-        axes, layer = np.array([0.032 + 0.035 * turned[0], 0.055]), 4.8
+        axes, layer = (0.032 + 0.035 * turned[0], 0.055), 4.8
         layer = layer if pen.depth(centre) > -0.04 else -1
     else:
-        centre = joints[f"hand {side}"] + (0, 0.075, 0)
-        axes = np.array([0.030 + 0.045 * turned[0], 0.052])
+        centre = joints["hand"][int(who.bag.side > 0)] + (0, 0.075, 0)
+        axes = 0.030 + 0.045 * turned[0], 0.052
         layer = 4.9 if pen.depth(centre) > -0.045 else -1
-    pen.ellipse(who.bag.kind, pen.at(centre), tuple(axes * pen.height), layer=layer, power=0.45)
+    pen.ellipse(who.bag.kind, pen.at(centre), axes, layer=layer, power=0.45)
 
 
 # ---------------------------------------------------------------- paint: colours, textures, shading
+# A pixel has a tone, which is its primitive number or one of those below; the tones' colours depend on the
+# identity alone, so that drawing a garment only writes tones.
+
+_TONES = (
+    "second", "line", "line on second", "belt", "strap", "stripe", "beard", "eye", "mouth", "nose", "hair", "hat",
+)  # fmt: skip
+TONE = ID | {name: number for number, name in enumerate(_TONES, start=len(ID) + 1)}
 
 
-def _colours(who: Identity) -> np.ndarray:
-    """Colour of every primitive, [P, 3] float32."""
+def _palette(who: Identity) -> np.ndarray:
+    """Colour of every tone, [3, 256] float32."""
     top = _TOP_COLOURS[who.top.colour] + who.tint
     second = _TOP_COLOURS[who.top.second] + who.tint
     bottom, shoe = _BOTTOM_COLOURS[who.bottom.colour] + who.tint, _SHOES[who.shoe]
-    skin, hair = _SKIN[who.head.skin], _HAIR[who.head.hair]
+    skin, hair, hat = _SKIN[who.head.skin], _HAIR[who.head.hair], _TOP_COLOURS[who.head.hat]
+    face = skin.astype(np.float32)
     bag = _BAG_COLOURS[who.bag.colour] if who.bag else skin
     sleeve = second if who.top.contrast else top
     light_sole = np.array((206, 204, 198)) if who.shoe != 0 else np.array((70, 68, 66))
     by_name = {
-        "head": skin, "neck": skin * 0.9, "mane": hair, "tail": hair, "brim": _TOP_COLOURS[who.head.hat] * 0.85,
+        "head": skin, "neck": skin * 0.9, "mane": hair, "tail": hair, "brim": hat * 0.85,
         "chest": top, "belly": top, "hips": bottom, "pack": bag, "satchel": bag, "handbag": bag, "sleeve": sleeve,
         "cuff": sleeve, "upper arm": skin, "forearm": skin, "hand": skin, "thigh": bottom, "shin": bottom,
         "bare thigh": skin, "bare shin": skin, "flap": top, "skirt": bottom, "shoe": shoe, "sole": light_sole,
     }  # fmt: skip
-    table = np.zeros((len(_TABLE) + 1, 3), np.float32)
+    table = np.zeros((256, 3), np.float32)
     for name, number in ID.items():
         table[number] = by_name[name.removesuffix(" r").removesuffix(" l")]
-    return table.clip(8, 250)
+    table[1 : len(ID) + 1] = table[1 : len(ID) + 1].clip(8, 250)
+    if who.top.pattern == "plain":  # shows the neckline
+        second = skin if who.top.hem == "normal" else 0.8 * _TOP_COLOURS[who.top.colour]
+    table[TONE["second"]] = second.clip(8, 250)
+    table[TONE["line"]], table[TONE["line on second"]] = table[[TONE["chest"], TONE["second"]]] * 0.6
+    table[TONE["belt"]] = table[TONE["hips"]] * 0.7
+    table[TONE["strap"]] = 0.72 * bag
+    dark = _BOTTOM_COLOURS[who.bottom.colour].mean() < 140
+    table[TONE["stripe"]] = (225, 222, 214) if dark else (52, 50, 56)
+    table[TONE["beard"]] = 0.55 * hair + 0.35 * face
+    table[TONE["eye"]] = (62, 46, 40)
+    table[TONE["mouth"]] = face * (0.72, 0.52, 0.50)
+    table[TONE["nose"]] = face * 0.86
+    table[TONE["hair"]] = hair
+    table[TONE["hat"]] = hat.clip(20, 240)
+    return np.ascontiguousarray(table.T)
 
 
-def _pattern(top: Top, theta: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Where the second colour of a top shows; theta is the surface angle (0 = front), v the height."""
-    beat = 2 * np.pi * top.frequency
-    rings, bars = np.sin(beat * v), np.sin(2.2 * top.frequency * theta)
-    return {
-        "plain": lambda: (np.abs(theta) < 0.28) & (v < 0.07),
-        "stripes": lambda: rings > 0.1,
-        "pinstripes": lambda: bars > 0.45,
-        "checks": lambda: (rings > 0) ^ (bars > 0),
-        "logo": lambda: (theta / 0.42) ** 2 + ((v - 0.32) / 0.11) ** 2 < 1,
-        "block": lambda: v > 0.44,
-        "jacket": lambda: np.abs(theta) < 0.30 - 0.1 * v,
-        "band": lambda: (v > 0.24) & (v < 0.40),
-    }[top.pattern]()
+def _wrapped(angle: np.ndarray) -> np.ndarray:
+    """Angles in -pi .. pi; bit for bit what `%` gives, at a tenth of its cost."""
+    half, turn = angle.dtype.type(np.pi), angle.dtype.type(2 * np.pi)
+    angle = angle + half
+    while (high := angle >= turn).any():
+        np.subtract(angle, turn, out=angle, where=high)
+    while (low := angle < 0).any():
+        np.add(angle, turn, out=angle, where=low)
+    return angle - half
 
 
-def _dress(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int, int]) -> None:
-    """Lay the top's pattern, bag straps and trouser stripes on the flat colours, in place."""
-    who, pose = sketch.who, sketch.pose
-    axis = sketch.crotch - sketch.neck
-    rows = np.arange(ids.shape[0]) + origin[0]
-    v = (rows - sketch.neck[1]) / axis[1]  # [H]
-    width = _half_width(v, who.body, pose.yaw) * sketch.height
-    axis_x = (sketch.neck[0] + v * axis[0])[:, None]
-    across = ((np.arange(ids.shape[1]) + origin[1] - axis_x) / width[:, None]).astype(np.float32)
-    theta = np.arcsin(across.clip(-1, 1)) - np.float32(pose.yaw)
-    theta = (theta + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
-    v = v[:, None].astype(np.float32)
-    torso, sleeves = _TORSO[ids], _SLEEVES[ids]
-    cloth = (
-        torso | sleeves
-        if who.top.pattern in ("stripes", "checks", "block") and not who.top.contrast
-        else torso
-    )
-    shown = _pattern(who.top, theta, v) & cloth
-    second = _TOP_COLOURS[who.top.second] + who.tint
-    if who.top.pattern == "plain":
-        second = _SKIN[who.head.skin] if who.top.hem == "normal" else 0.8 * _TOP_COLOURS[who.top.colour]
-    colour[shown] = np.clip(second, 8, 250)
+class _Surface:
+    """Cylinder coordinates of a box of pixels: the angle around the body is computed when asked for."""
+
+    def __init__(self, sketch: Sketch, box: tuple[int, int, int, int]):
+        self.sketch, (self.x, y, self.wide, tall) = sketch, box
+        self.axis = sketch.crotch - sketch.neck
+        self.heights = (np.arange(y, y + tall) - sketch.neck[1]) / self.axis[1]
+
+    @property
+    def v(self) -> np.ndarray:
+        """Height, [H, 1] float32: 0 at the neck, 1 at the crotch."""
+        return self.heights[:, None].astype(np.float32)
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Angle around the body, [H, W] float32 in -pi .. pi; 0 is its front."""
+        who, yaw = self.sketch.who, self.sketch.pose.yaw
+        width = _half_width(self.heights, who.body, yaw) * self.sketch.height
+        axis_x = (self.sketch.neck[0] + self.heights * self.axis[0])[:, None]
+        columns = np.arange(self.x, self.x + self.wide)
+        across = ((columns - axis_x) / width[:, None]).astype(np.float32)
+        return _wrapped(np.arcsin(across.clip(-1, 1)) - np.float32(yaw))
+
+
+_Test = Callable[[_Surface], np.ndarray]  # where something shows, broadcasts to [H, W]
+_EVERYWHERE = (-np.inf, np.inf)
+
+
+def _rings(top: Top, surface: _Surface) -> np.ndarray:
+    return np.sin(2 * np.pi * top.frequency * surface.v)
+
+
+def _bars(top: Top, surface: _Surface) -> np.ndarray:
+    return np.sin(2.2 * top.frequency * surface.theta)
+
+
+# pattern -> the heights it is limited to, and where the second colour shows
+_LOOKS: dict[str, tuple[tuple[float, float], Callable[[Top, _Surface], np.ndarray]]] = {
+    "plain": ((-np.inf, 0.07), lambda top, s: (np.abs(s.theta) < 0.28) & (s.v < 0.07)),
+    "stripes": (_EVERYWHERE, lambda top, s: _rings(top, s) > 0.1),
+    "pinstripes": (_EVERYWHERE, lambda top, s: _bars(top, s) > 0.45),
+    "checks": (_EVERYWHERE, lambda top, s: (_rings(top, s) > 0) ^ (_bars(top, s) > 0)),
+    "logo": ((0.21, 0.43), lambda top, s: (s.theta / 0.42) ** 2 + ((s.v - 0.32) / 0.11) ** 2 < 1),
+    "block": ((0.44, np.inf), lambda top, s: s.v > 0.44),
+    "jacket": (_EVERYWHERE, lambda top, s: np.abs(s.theta) < 0.30 - 0.1 * s.v),
+    "band": ((0.24, 0.40), lambda top, s: (s.v > 0.24) & (s.v < 0.40)),
+}
+
+
+class _Tailor:
+    """Writes tones over a sketch's figure, each only where it can show."""
+
+    def __init__(self, sketch: Sketch, box: tuple[int, int, int, int]):
+        self.sketch, (self.x, self.y, w, h) = sketch, box
+        self.ids = sketch.ids[self.y : self.y + h, self.x : self.x + w]
+        self.tones = self.ids.copy()
+
+    def lay(self, tone: str, members: np.ndarray, test: _Test, *, heights=_EVERYWHERE) -> None:
+        """Give a tone to the pixels of some primitives that pass a test.
+
+        Args:
+            tone: what to write; "line" keeps apart what it lies on.
+            members: primitives as a look-up table.
+            test: where the tone shows.
+            heights: outside of these the test fails everywhere.
+        """
+        mask = cv2.LUT(self.ids, members)
+        x, y, w, h = cv2.boundingRect(mask)
+        neck, crotch = self.sketch.neck[1] - self.y, self.sketch.crotch[1] - self.y
+        low, high = (neck + v * (crotch - neck) for v in heights)
+        top, bottom = int(max(y, low - 1)), int(min(y + h, high + 2))  # a pixel to spare
+        if not w or top >= bottom:
+            return
+        box = np.s_[top:bottom, x : x + w]
+        surface = _Surface(self.sketch, (x + self.x, top + self.y, w, bottom - top))
+        shown = test(surface) & mask[box].view(bool)
+        value = TONE[tone]
+        if tone == "line":
+            value = np.where(self.tones[box] == TONE["second"], TONE["line on second"], value)
+        np.copyto(self.tones[box], value, where=shown, casting="unsafe")
+
+
+def _dress(tailor: _Tailor, who: Identity) -> None:
+    """The top's pattern, belt, bag straps and trouser stripes."""
+    heights, pattern = _LOOKS[who.top.pattern]
+    over_sleeves = who.top.pattern in ("stripes", "checks", "block") and not who.top.contrast
+    tailor.lay("second", _CLOTH if over_sleeves else _TORSO, lambda s: pattern(who.top, s), heights=heights)
     if who.top.hem == "coat":
-        colour[torso & (np.abs(theta) < 0.05)] *= 0.6
-    colour[(ids == ID["hips"]) & (v < _HEM["normal"] + 0.05)] *= 0.7  # the belt
-    if who.bag and who.bag.kind != "handbag":
-        if who.bag.kind == "pack":
-            strap = (np.abs(np.abs(theta) - 0.55) < 0.11) & (v < 0.46)
-        else:
-            strap = np.abs(np.sin(theta) * who.bag.side - (1.7 * v - 0.75)) < 0.09
-            strap &= v < 0.92
-        colour[strap & torso] = 0.72 * _BAG_COLOURS[who.bag.colour]
-    if who.bottom.stripe:
-        legs = _LEGS[ids]
-        side = np.abs(np.abs(theta) - np.pi / 2) < 0.28
-        colour[legs & side] = (
-            (225, 222, 214) if _BOTTOM_COLOURS[who.bottom.colour].mean() < 140 else (52, 50, 56)
+        tailor.lay("line", _TORSO, lambda s: np.abs(s.theta) < 0.05)
+    waist = _HEM["normal"] + 0.05
+    tailor.lay("belt", _HIPS, lambda s: s.v < waist, heights=(-np.inf, waist))
+    if who.bag and who.bag.kind == "pack":
+        tailor.lay(
+            "strap",
+            _TORSO,
+            lambda s: (np.abs(np.abs(s.theta) - 0.55) < 0.11) & (s.v < 0.46),
+            heights=(-np.inf, 0.46),
         )
+    if who.bag and who.bag.kind == "satchel":
+        tailor.lay(
+            "strap",
+            _TORSO,
+            lambda s: (np.abs(np.sin(s.theta) * who.bag.side - (1.7 * s.v - 0.75)) < 0.09) & (s.v < 0.92),
+            heights=(-np.inf, 0.92),
+        )
+    if who.bottom.stripe:
+        tailor.lay("stripe", _LEGS, lambda s: np.abs(np.abs(s.theta) - np.pi / 2) < 0.28)
 
 
-def _groom(colour: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int, int]) -> None:
+def _groom(tones: np.ndarray, ids: np.ndarray, sketch: Sketch, origin: tuple[int, int]) -> None:
     """Hair, hat, beard and face in sphere coordinates of the head, in place."""
     x, y, wide, tall = sketch.head
     head, style = sketch.who.head, sketch.who.head.style
     up = ((np.arange(ids.shape[0]) + origin[0] - y) / tall)[:, None].clip(-1, 1)  # -1 crown, 1 chin
     across = (np.arange(ids.shape[1]) + origin[1] - x)[None] / (wide * np.sqrt(1 - 0.8 * up**2))
-    theta = np.arcsin(across.clip(-1, 1)) - sketch.pose.head_yaw
-    theta = np.abs((theta + np.pi) % (2 * np.pi) - np.pi)
-    on, skin = ids == ID["head"], _SKIN[head.skin].astype(np.float32)
+    theta = np.abs(_wrapped(np.arcsin(across.clip(-1, 1)) - sketch.pose.head_yaw))
+    on = ids == ID["head"]
     front = -0.52 + 0.18 * np.minimum(theta, 1.2)
-    hair = on & ((up < front) | ((theta > 1.25) & (up < 0.42)))
-    hair |= on & (theta > {"long": 0.95, "hood": 0.85, "afro": 1.05}.get(style, 9.0))
-    colour[on & (up > 0.38) & (theta < 1.3) & head.beard & (style != "long")] = (
-        0.55 * _HAIR[head.hair] + 0.35 * skin
-    )
-    colour[on & (np.hypot((theta - 0.42) / 0.14, (up - 0.02) / 0.085) < 1)] = (62, 46, 40)
-    colour[on & (np.abs(up - 0.50) < 0.06) & (theta < 0.32)] = skin * (0.72, 0.52, 0.50)
-    colour[on & (theta < 0.14) & (np.abs(up - 0.22) < 0.1)] = skin * 0.86
+    hair = (up < front) | ((theta > 1.25) & (up < 0.42))
+    hair |= theta > {"long": 0.95, "hood": 0.85, "afro": 1.05}.get(style, 9.0)
+    if head.beard and style != "long":
+        tones[on & (up > 0.38) & (theta < 1.3)] = TONE["beard"]
+    tones[on & (np.hypot((theta - 0.42) / 0.14, (up - 0.02) / 0.085) < 1)] = TONE["eye"]
+    tones[on & (np.abs(up - 0.50) < 0.06) & (theta < 0.32)] = TONE["mouth"]
+    tones[on & (theta < 0.14) & (np.abs(up - 0.22) < 0.1)] = TONE["nose"]
     if style == "bald":
         hair &= (theta > 1.35) & (up > -0.35) & (up < 0.3)
-    colour[hair] = _HAIR[head.hair]
+    tones[on & hair] = TONE["hair"]
     hat = {"cap": up < -0.22, "beanie": up < -0.16, "hood": (theta > 0.85) | (up < -0.5)}.get(style)
     if hat is not None:
-        colour[on & hat] = _TOP_COLOURS[head.hat].clip(20, 240)
+        tones[on & hat] = TONE["hat"]
+
+
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 def _shade(ids: np.ndarray, height: Number, light: Number) -> np.ndarray:
     """Brightness factor [H, W]: every limb is rounded and lit from one side and from above."""
-    group = _GROUP_OF[ids]
-    kernel = np.ones((3, 3), np.uint8)
-    inside = (cv2.erode(group, kernel) == cv2.dilate(group, kernel)).astype(np.uint8)
-    inside &= (group > 0).astype(np.uint8)
-    distance = np.minimum(cv2.distanceTransform(inside, cv2.DIST_L2, 3) / (0.045 * height), 1)
-    round_ = cv2.blur(np.sqrt(1 - (1 - distance) ** 2), (3, 3))
-    slope = cv2.blur(cv2.Scharr(round_, cv2.CV_32F, 1, 0), (3, 3)) / 16
-    fall = cv2.blur(cv2.Scharr(round_, cv2.CV_32F, 0, 1), (3, 3)) / 16
-    lit = np.clip((light * slope + 0.5 * fall) * (0.045 * height) * 0.35, -0.22, 0.22)
-    return 0.74 + 0.28 * round_ + lit
+    group = cv2.LUT(ids, _GROUP_OF)
+    inside = cv2.compare(cv2.erode(group, _NEIGHBOURS), cv2.dilate(group, _NEIGHBOURS), cv2.CMP_EQ)
+    radius = 0.045 * height
+    bulge = cv2.distanceTransform(cv2.min(inside, group), cv2.DIST_L2, 3)
+    bulge /= radius
+    np.minimum(bulge, 1, out=bulge)
+    np.square(np.subtract(1, bulge, out=bulge), out=bulge)
+    round_ = cv2.blur(np.sqrt(np.subtract(1, bulge, out=bulge), out=bulge), (3, 3))
+    lit = cv2.blur(cv2.Scharr(round_, cv2.CV_32F, 1, 0, scale=1 / 16), (3, 3))
+    fall = cv2.blur(cv2.Scharr(round_, cv2.CV_32F, 0, 1, scale=1 / 16), (3, 3))
+    lit *= light
+    fall *= 0.5
+    lit += fall
+    lit *= radius
+    lit *= 0.35
+    round_ *= 0.28
+    round_ += 0.74
+    round_ += np.clip(lit, -0.22, 0.22, out=lit)
+    return round_
 
 
-def paint(sketch: Sketch, *, light: Number, folds: np.ndarray) -> np.ndarray:
-    """Colour a sketch.
+def paint(image: np.ndarray, sketch: Sketch, *, light: Number, folds: np.ndarray) -> None:
+    """Draw a sketch in colour, in place.
 
     Args:
+        image: [H, W, 3] uint8 RGB.
         sketch: the outline.
         light: -1 (light from the left) to 1 (from the right).
         folds: noise around 0 of the same shape as the sketch; wrinkles of the garments.
-
-    Returns:
-        The figure, [H, W, 3] uint8 RGB; pixels off the figure are 0.
     """
-    image = np.zeros((*sketch.ids.shape, 3), np.uint8)
-    x, y, w, h = cv2.boundingRect(sketch.ids)
+    box = x, y, w, h = cv2.boundingRect(sketch.ids)
     if not w:
-        return image
-    ids = sketch.ids[y : y + h, x : x + w]
-    colour = _colours(sketch.who)[ids]
-    _dress(colour, ids, sketch, (y, x))
+        return
+    tailor = _Tailor(sketch, box)
+    ids, tones = tailor.ids, tailor.tones
+    _dress(tailor, sketch.who)
     cx, cy, wide, tall = sketch.head
     top, left = max(0, int(cy - tall) - 1 - y), max(0, int(cx - wide) - 1 - x)
     head = np.s_[top : max(0, int(cy + tall) + 2 - y), left : max(0, int(cx + wide) + 2 - x)]
-    _groom(colour[head], ids[head], sketch, (y + top, x + left))
-    shade = _shade(ids, sketch.height, light) + np.float32(0.05) * folds[y : y + h, x : x + w] * (
-        PART_OF[ids] != 1
-    ).astype(np.float32)
-    lit = cv2.multiply(colour, cv2.merge([shade] * 3), dtype=cv2.CV_8U)
-    cv2.copyTo(lit, ids, image[y : y + h, x : x + w])
-    return image
+    _groom(tones[head], ids[head], sketch, (y + top, x + left))
+    shade = _shade(ids, sketch.height, light)
+    shade += np.float32(0.05) * folds[y : y + h, x : x + w] * cv2.LUT(ids, _CREASED)
+    lit = [cv2.multiply(cv2.LUT(tones, channel), shade, dtype=cv2.CV_8U) for channel in sketch.who.palette]
+    cv2.copyTo(cv2.merge(lit), ids, image[y : y + h, x : x + w])

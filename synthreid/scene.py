@@ -5,13 +5,13 @@ area averaging (that is the anti-aliasing), and then passes the camera model.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from synthreid.figure import Identity, Number, Sketch, outline, paint
+from synthreid.figure import Figure, Number, Sketch, count_labels, outline, paint, stand_up
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,6 @@ class Difficulty:
 
 
 DEFAULT_DIFFICULTY = Difficulty()
-
-
-class Mark(NamedTuple):
-    """A painted thing: colours [H, W, 3] and where they are, [H, W] uint8 0 or 1."""
-
-    colour: np.ndarray
-    mask: np.ndarray
 
 
 # ---------------------------------------------------------------- small painters' tools
@@ -91,53 +84,76 @@ def clouds(rng: np.random.Generator, shape: tuple[int, int], *, grain: int) -> n
     return cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
 
 
-class _Easel:
-    """Polygons, ellipses and rectangles in pixels on a canvas that remembers where it was painted."""
+_TURN = np.linspace(0, 2 * np.pi, 26, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)  # [26, 2]
 
-    def __init__(self, shape: tuple[int, int], on: np.ndarray | None = None):
-        self.colour = np.zeros((*shape, 3), np.uint8) if on is None else on
-        self.mask = np.zeros(shape, np.uint8)
+
+class _Easel:
+    """Collects polygons, ellipses and rectangles in pixels; what is never looked at is never filled."""
+
+    def __init__(self, shape: tuple[int, int]):
+        self.shape, self.strokes = shape, []  # (corners, colour)
 
     def polygon(self, points, colour) -> None:
-        points = [np.rint(np.asarray(points, float) * 16).astype(np.int32)]
-        cv2.fillPoly(self.colour, points, colour, cv2.LINE_8, 4)
-        cv2.fillPoly(self.mask, points, 1, cv2.LINE_8, 4)
+        self.strokes.append((np.rint(np.asarray(points, float) * 16).astype(np.int32), colour))
 
     def rectangle(self, x, y, w, h, colour) -> None:
         self.polygon([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], colour)
 
     def ellipse(self, x, y, w, h, colour) -> None:
-        turn = np.linspace(0, 2 * np.pi, 26, endpoint=False)
-        self.polygon(np.stack([x + w * np.cos(turn), y + h * np.sin(turn)], 1), colour)
+        self.polygon((x, y) + _CIRCLE * (w, h), colour)
 
     def line(self, start, end, width, colour) -> None:
         (a, b), (c, d) = start, end
         across = np.array([b - d, c - a]) / max(np.hypot(c - a, d - b), 1e-6) * width / 2
         self.polygon([start + across, end + across, end - across, start - across], colour)
 
-    def shade(self, rng: np.random.Generator, *, strength: float = 0.10) -> Mark:
-        """Finish: light from above and a little noise on what was painted."""
-        x, y, w, h = cv2.boundingRect(self.mask)
-        if w and h:
-            part = self.colour[y : y + h, x : x + w]
-            factor = 1 + strength * (np.linspace(1, -1, h)[:, None] + 0.5 * clouds(rng, (h, w), grain=4))
-            part[:] = (part * factor[..., None]).clip(0, 255)
-        return Mark(self.colour, self.mask)
+    def mask(self) -> np.ndarray:
+        """Where something was drawn, [H, W] uint8 0 or 1."""
+        mask = np.zeros(self.shape, np.uint8)
+        for corners, _ in self.strokes:
+            cv2.fillPoly(mask, [corners], 1, cv2.LINE_8, 4)
+        return mask
+
+    def onto(self, image: np.ndarray) -> None:
+        """Fill the collected polygons, in place, and forget them."""
+        for corners, colour in self.strokes:
+            cv2.fillPoly(image, [corners], colour, cv2.LINE_8, 4)
+        self.strokes = []
+
+
+class _Thing:
+    """An object at its place, lit from above and a little uneven; coloured only if it is wanted."""
+
+    def __init__(self, easel: _Easel, rng: np.random.Generator, *, strength: float = 0.10):
+        self.easel, self.mask = easel, easel.mask()
+        self.box = x, y, w, h = cv2.boundingRect(self.mask)
+        uneven = clouds(rng, (h, w), grain=4) if w else np.zeros((0, 0), np.float32)
+        self.light = 1 + strength * (np.linspace(1, -1, h)[:, None] + 0.5 * uneven)  # [h, w]
+
+    def paint(self, image: np.ndarray) -> None:
+        """Draw it, in place."""
+        x, y, w, h = self.box
+        within = np.s_[y : y + h, x : x + w]
+        own = np.zeros_like(image)
+        self.easel.onto(own)
+        lit = (own[within] * self.light[..., None]).clip(0, 255).astype(np.uint8)
+        cv2.copyTo(lit, self.mask[within], image[within])
 
 
 def _shadow(
     image: np.ndarray, x: Number, y: Number, *, wide: Number, tall: Number, depth: Number
-) -> np.ndarray:
-    """Darken an ellipse on the ground softly, in place; returns where it did."""
+) -> tuple[slice, slice]:
+    """Darken an ellipse on the ground softly, in place; returns the box within which it did."""
     rows, columns = image.shape[:2]
-    y0, y1 = int(np.clip(y - 2.5 * tall, 0, rows)), int(np.clip(y + 2.5 * tall + 1, 0, rows))
-    x0, x1 = int(np.clip(x - 2.2 * wide, 0, columns)), int(np.clip(x + 2.2 * wide + 1, 0, columns))
-    touched = np.zeros((rows, columns), np.uint8)
-    touched[y0:y1, x0:x1] = 1
-    dy, dx = (np.arange(y0, y1) - y) / tall, (np.arange(x0, x1) - x) / wide
-    dark = 1 - depth * np.exp(-((dy**2)[:, None] + (dx**2)[None])).astype(np.float32)
-    image[y0:y1, x0:x1] = image[y0:y1, x0:x1] * dark[..., None]
-    return touched
+    y0, y1 = (int(min(max(end, 0), rows)) for end in (y - 2.5 * tall, y + 2.5 * tall + 1))
+    x0, x1 = (int(min(max(end, 0), columns)) for end in (x - 2.2 * wide, x + 2.2 * wide + 1))
+    box = np.s_[y0:y1, x0:x1]
+    if y0 < y1 and x0 < x1:
+        dy, dx = (np.arange(y0, y1) - y) / tall, (np.arange(x0, x1) - x) / wide
+        dark = 1 - depth * np.exp(-((dy**2)[:, None] + (dx**2)[None])).astype(np.float32)
+        image[box] = image[box] * cv2.merge([dark] * 3)
+    return box
 
 
 # ---------------------------------------------------------------- objects: occluders and street furniture
@@ -269,11 +285,11 @@ def _sign(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
 def _wall(rng, easel: _Easel, x: Number, ground: Number, h: Number) -> None:
     colour, edge = _paint_of(rng, _WALL_COLOURS), x
     right = rng.random() < 0.5
-    columns = easel.mask.shape[1]
+    columns = easel.shape[1]
     start, width = (edge, columns + h) if right else (-h, edge + h)
     easel.rectangle(start, -h, width, ground + 2 * h, colour)
     course, brick = 0.055 * h, 0.15 * h
-    for row in range(int(easel.mask.shape[0] / course) + 1):
+    for row in range(int(easel.shape[0] / course) + 1):
         for column in range(-1, int(columns / brick) + 2):
             left = max(start, (column + 0.5 * (row % 2)) * brick + 1)
             width_here = min((column + 1 + 0.5 * (row % 2)) * brick, start + width) - left
@@ -336,7 +352,6 @@ OBJECTS: dict[str, tuple[float, Callable]] = {
     "pole": (0.08, _pole), "box": (0.22, _box), "car": (0.28, _car), "bush": (0.14, _bush), "sign": (0.07, _sign),
     "wall": (0.06, _wall), "umbrella": (0.03, _umbrella), "cart": (0.12, _cart),
 }  # fmt: skip
-OCCLUDERS = ("person", *OBJECTS)
 
 
 # ---------------------------------------------------------------- backgrounds
@@ -432,20 +447,22 @@ def _ground(rng: np.random.Generator, easel: _Easel, width: int, horizon: Number
 def panorama(rng: np.random.Generator, rows: int) -> np.ndarray:
     """A 4:1 street scene, [rows, 4 rows, 3] uint8 RGB, that a camera's backgrounds are cut from."""
     width, horizon = 4 * rows, rows * rng.uniform(0.38, 0.55)
-    easel = _Easel((rows, width))
+    easel, image = _Easel((rows, width)), np.zeros((rows, width, 3), np.uint8)
     style = (_facade, _greenery, _wallside)[int(rng.integers(3))]
     style(rng, easel, width, horizon, rows * 0.55)
     _ground(rng, easel, width, horizon, rows)
+    easel.onto(image)
     furniture = [draw for name, (_, draw) in OBJECTS.items() if name not in ("wall", "umbrella")]
     for depth in np.sort(rng.uniform(0.02, 0.4, 9)):
         ground = horizon + depth * (rows - horizon)
         draw = furniture[int(rng.integers(len(furniture)))]
         size = rows * (0.34 + 0.5 * depth)
         x = rng.uniform(0, width)
-        _shadow(easel.colour, x, ground, wide=0.3 * size, tall=0.03 * size, depth=0.45)
+        _shadow(image, x, ground, wide=0.3 * size, tall=0.03 * size, depth=0.45)
         draw(rng, easel, x, ground, size)
+        easel.onto(image)
     light = 1 + 0.07 * clouds(rng, (rows, width), grain=5) + 0.03 * clouds(rng, (rows, width), grain=40)
-    image = (easel.colour * light[..., None]).clip(0, 255).astype(np.uint8)
+    image = (image * light[..., None]).clip(0, 255).astype(np.uint8)
     return cv2.GaussianBlur(image, (0, 0), rows / 256 * 1.1)
 
 
@@ -489,24 +506,31 @@ def _background(camera: Camera, rng: np.random.Generator, shape: tuple[int, int]
     x, y = int(rng.integers(columns - width)), int(rng.integers(rows - height + 1))
     view = camera.panorama[y : y + height, x : x + width]
     if rng.random() < 0.5:
-        view = view[:, ::-1]
-    return cv2.resize(np.ascontiguousarray(view), shape[::-1], interpolation=cv2.INTER_LINEAR)
+        view = cv2.flip(view, 1)
+    return cv2.resize(view, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+_RAMP = np.linspace(0, 1, 1024)
 
 
 def expose(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
     """The camera model: blur, colour matrix, gamma, gain, noise; [H, W, 3] uint8 to the same."""
-    rows, columns = image.shape[:2]
+    rows = image.shape[0]
     sigma = camera.blur * rng.uniform(0.6, 1.5) * rows / 128
     motion, length = rng.random() < 0.2, int(rng.integers(2, 5)) * rows // 128
     gamma, gain = camera.gamma * np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.10))
-    noise = rng.standard_normal((rows, columns, 3), np.float32) * camera.noise
+    noise = rng.standard_normal(image.shape, np.float32)
+    noise *= camera.noise
     if motion and length > 1:
         image = cv2.blur(image, (length, 1))
     light = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32)
-    light = cv2.transform(light, camera.matrix.astype(np.float32)) + camera.bias.astype(np.float32)
-    curve = (np.linspace(0, 1, 1024) ** gamma * 255 * gain).astype(np.float32)
-    light = curve[(light * (1023 / 255)).clip(0, 1023).astype(np.int32)]
-    return (light + noise).clip(0, 255).astype(np.uint8)
+    light = cv2.transform(light, camera.matrix.astype(np.float32))
+    light += camera.bias.astype(np.float32)
+    light *= 1023 / 255
+    curve = (_RAMP**gamma * 255 * gain).astype(np.float32)
+    light = curve.take(light.astype(np.int32), mode="clip")
+    light += noise
+    return light.clip(0, 255, out=light).astype(np.uint8)
 
 
 # ---------------------------------------------------------------- the scene
@@ -538,47 +562,45 @@ def place(rng: np.random.Generator, shape: tuple[int, int], difficulty: Difficul
     height = rng.uniform(*difficulty.body) * rows
     gap = 0.985 * rows - height
     middle = 0.5 + difficulty.y_offset * rng.uniform(-0.5, 0.5)
-    x = columns * (0.5 + difficulty.x_jitter * np.clip(rng.normal(), -2.2, 2.2))
+    x = columns * (0.5 + difficulty.x_jitter * min(max(rng.normal(), -2.2), 2.2))
     return Stand(x, height + gap * middle, height)
 
 
-def _crop_sketch(who: Identity, pose, stand: Stand, shape: tuple[int, int]) -> tuple[Sketch, np.ndarray]:
+def _frame_sketch(figure: Figure, stand: Stand, shape: tuple[int, int]) -> tuple[Sketch, np.ndarray]:
     """A sketch within the frame, and the pixel counts of the whole figure, drawn on a wider one."""
     pad = shape[0] // 8
-    wide = outline(
-        who,
-        pose,
-        feet=(stand.x + pad, stand.y + pad),
-        height=stand.height,
-        shape=tuple(s + 2 * pad for s in shape),
-    )
+    feet, wider = (stand.x + pad, stand.y + pad), tuple(side + 2 * pad for side in shape)
+    wide = outline(figure, feet=feet, height=stand.height, shape=wider)
     x, y, w, h = wide.head
-    ids = np.ascontiguousarray(wide.ids[pad:-pad, pad:-pad])
-    sketch = Sketch(ids, who, pose, wide.height, wide.neck - pad, wide.crotch - pad, (x - pad, y - pad, w, h))
-    return sketch, wide.counts
+    sketch = replace(
+        wide,
+        ids=np.ascontiguousarray(wide.ids[pad:-pad, pad:-pad]),
+        neck=wide.neck - pad,
+        crotch=wide.crotch - pad,
+        head=(x - pad, y - pad, w, h),
+    )
+    return sketch, count_labels(wide.parts)
 
 
-def _object_occluder(rng, stand: Stand, shape: tuple[int, int], *, kind: str) -> Mark:
+def _object_occluder(rng, stand: Stand, shape: tuple[int, int], *, kind: str) -> _Thing:
     easel = _Easel(shape)
     nearer = rng.uniform(0.02, 0.20 if kind in ("box", "car", "bush", "cart") else 0.06) * stand.height
     offset = {"pole": 0.08, "car": 0.3, "wall": 0.16}.get(kind, 0.13)
     x = stand.x + rng.uniform(-1, 1) * offset * stand.height
     OBJECTS[kind][1](rng, easel, x, stand.y + nearer, stand.height * rng.uniform(1.0, 1.2))
-    return easel.shade(rng)
+    return _Thing(easel, rng)
 
 
-def _person_occluder(
-    rng, stand: Stand, shape: tuple[int, int], *, who: Identity, pose, wide: float
-) -> Sketch:
+def _person_occluder(rng, stand: Stand, shape: tuple[int, int], *, figure: Figure, wide: float) -> Sketch:
     height = stand.height * rng.uniform(1.0, 1.25)
     x = stand.x + rng.choice((-1, 1)) * rng.uniform(0.42, 0.98) * wide
     feet = (x, stand.y + rng.uniform(0.01, 0.09) * stand.height)
-    return outline(who, pose, feet=feet, height=height, shape=shape)
+    return outline(figure, feet=feet, height=height, shape=shape)
 
 
 def occlude(
     rng: np.random.Generator, target: Sketch, *, stand: Stand, passer_by, difficulty: Difficulty
-) -> tuple[str, np.ndarray, Callable[[], np.ndarray]]:
+) -> tuple[str, np.ndarray, Sketch | _Thing]:
     """Find an occluder that leaves the wanted share of the target visible.
 
     Args:
@@ -589,31 +611,33 @@ def occlude(
         difficulty: visible share and share of pedestrians.
 
     Returns:
-        Kind, mask [H, W] bool, and a function that paints it [H, W, 3].
+        Kind, mask [H, W] bool, and what to paint there.
     """
     shape, body = target.ids.shape, target.ids > 0
+    pixels = max(np.count_nonzero(body), 1)
     weights = np.array([weight for weight, _ in OBJECTS.values()])
     kind = "person"
     if rng.random() >= difficulty.person_occluders:
         kind = str(rng.choice(list(OBJECTS), p=weights / weights.sum()))
-    wide = max(np.ptp(np.flatnonzero(body.any(0))), 0.22 * stand.height)
+    figure = stand_up(*passer_by) if kind == "person" else None
+    wide = max(cv2.boundingRect(target.ids)[2] - 1, 0.22 * stand.height)
     best, miss = None, np.inf
     low, high = difficulty.visible
     for attempt in range(8):
         if kind == "person":
             closer = wide * (1 - 0.07 * attempt)
-            thing = _person_occluder(rng, stand, shape, who=passer_by[0], pose=passer_by[1], wide=closer)
+            thing = _person_occluder(rng, stand, shape, figure=figure, wide=closer)
         else:
             thing = _object_occluder(rng, stand, shape, kind=kind)
         mask = (thing.ids if kind == "person" else thing.mask) > 0
-        share = (body & ~mask).sum() / max(body.sum(), 1)
+        share = np.count_nonzero(body & ~mask) / pixels
         distance = max(low - share, share - high, 0)
         if distance < miss:
             best, miss = (thing, mask), distance
         if miss == 0:
             break
     thing, mask = best
-    return kind, mask, (lambda: thing.colour) if kind != "person" else (lambda: thing)
+    return kind, mask, thing
 
 
 def _main_blobs(parts: np.ndarray) -> np.ndarray:
@@ -664,36 +688,23 @@ def compose(
         there = Stand(
             stand.x + aside * shape[1] * 1.2, stand.y - (1 - far) * 0.35 * stand.height, far * stand.height
         )
-        _stamp_person(
-            image, outline(*walker, feet=there[:2], height=there.height, shape=shape), there, camera, folds
-        )
-    sketch, full = _crop_sketch(*target, stand, shape)
+        behind = outline(stand_up(*walker), feet=there[:2], height=there.height, shape=shape)
+        _stamp_person(image, behind, there, camera, folds)
+    sketch, full = _frame_sketch(stand_up(*target), stand, shape)
     _stamp_person(image, sketch, stand, camera, folds)
     parts, changed = sketch.parts, np.zeros(shape, bool)
     kind, followed = "none", False
     if passer_by is not None:
         followed = bool(hiding.random() < difficulty.box_follows_visible)
-        kind, mask, colour = occlude(hiding, sketch, stand=stand, passer_by=passer_by, difficulty=difficulty)
-        painted = colour()
-        if isinstance(painted, Sketch):
-            painted = paint(painted, light=camera.light, folds=folds)
-        elif kind not in ("wall", "umbrella", "sign"):
-            rows = np.flatnonzero(mask.any(1))
-            columns = np.flatnonzero(mask.any(0))
-            if len(rows):
-                before = image.copy()
-                _shadow(
-                    image,
-                    columns.mean(),
-                    rows[-1],
-                    wide=0.5 * len(columns),
-                    tall=0.03 * stand.height,
-                    depth=0.45,
-                )
-                changed |= (before != image).any(2)
-        cv2.copyTo(painted, mask.astype(np.uint8), image)
+        kind, mask, thing = occlude(hiding, sketch, stand=stand, passer_by=passer_by, difficulty=difficulty)
+        if isinstance(thing, Sketch):
+            paint(image, thing, light=camera.light, folds=folds)
+        else:
+            if kind not in ("wall", "umbrella", "sign"):
+                changed = _cast_shadow(image, mask, stand)
+            thing.paint(image)
         changed |= mask
-        parts = np.where(mask, np.uint8(0), parts)
+        parts[mask] = 0
     return Scene(image, parts, full, changed, kind, followed)
 
 
@@ -701,5 +712,16 @@ def _stamp_person(image: np.ndarray, sketch: Sketch, stand: Stand, camera: Camer
     ground = stand.y - 0.012 * stand.height
     lean = -0.10 * camera.light * stand.height
     _shadow(image, stand.x + lean, ground, wide=0.17 * stand.height, tall=0.028 * stand.height, depth=0.40)
-    painted = paint(sketch, light=camera.light, folds=folds)
-    cv2.copyTo(painted, sketch.ids, image)
+    paint(image, sketch, light=camera.light, folds=folds)
+
+
+def _cast_shadow(image: np.ndarray, mask: np.ndarray, stand: Stand) -> np.ndarray:
+    """Darken the ground below a thing, in place; returns where that changed the image, [H, W] bool."""
+    changed = np.zeros_like(mask)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows):
+        before = image.copy()
+        size = {"wide": 0.5 * len(columns), "tall": 0.03 * stand.height}
+        box = _shadow(image, columns.mean(), rows[-1], **size, depth=0.45)
+        changed[box] = (before[box] != image[box]).any(2)
+    return changed
