@@ -143,7 +143,10 @@ def test_spread_pools_the_runs_that_have_several_seeds(monkeypatch):
     monkeypatch.setattr(Study, "records", lambda self, name, **_: [record(v) for v in known.get(name, [])])
     expected = ((2 * 0.1**2 + 0.1**2 * 2 + 0.2**2) / 3) ** 0.5
     assert Study(PAPERS["bpbreid"], "cpu").spread("synth-market", "made") == (pytest.approx(expected), 3)
-    assert Study(PAPERS["qpm"], "cpu").spread("synth-market", "made") == (0, 0)  # no row of its own is repeated
+    assert Study(PAPERS["qpm"], "cpu").spread("synth-market", "made") == (
+        0,
+        0,
+    )  # no row of its own is repeated
     known["qpm"] = [0.0, 0.2]
     assert Study(PAPERS["qpm"], "cpu").spread("synth-market", "made") == (pytest.approx(0.02**0.5), 1)
     known.clear()

@@ -106,7 +106,10 @@ def test_a_dumbbell_stands_where_its_numbers_are():
 
 def test_bars_are_as_high_as_their_rows():
     figure = plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %")
-    assert sorted(bar.get_height() for bar in figure.axes[0].patches if np.isfinite(bar.get_height())) == [0.5] * 3
+    assert (
+        sorted(bar.get_height() for bar in figure.axes[0].patches if np.isfinite(bar.get_height()))
+        == [0.5] * 3
+    )
 
 
 def test_a_wrong_match_is_framed_red():

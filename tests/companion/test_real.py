@@ -239,7 +239,10 @@ def test_rows_without_a_deviation_are_the_main_one_again(scratch, capsys):
     for name in ("pan", "literal-pooling"):
         assert study.records(name) == [made]
     _recorded(study.run("pan", seed=1), "occluded-duke")
-    assert Study(PAPERS["pan"], "real").spread("occluded-duke", "rank1") == (0.0, 1)  # two seeds, counted once
+    assert Study(PAPERS["pan"], "real").spread("occluded-duke", "rank1") == (
+        0.0,
+        1,
+    )  # two seeds, counted once
     command = ["run", "--paper", "pan", "--preset", "real", "--only"]
     assert main([*command, "literal-pooling"]) == 0
     assert "nothing to do" in capsys.readouterr().out
