@@ -74,6 +74,7 @@ class Paper:
         exact: number of a claim -> the computation that decides it, given the study.
         slots: what the parts of the distance of a query to two gallery images are.
         computed: tables that a computation fills, no training.
+        readings: name -> a run as another reading of the paper has it, where its text and its code differ.
     """
 
     slug: str
@@ -89,6 +90,7 @@ class Paper:
     exact: Mapping[str, Callable]
     slots: Callable
     computed: tuple[str, ...] = ()
+    readings: Mapping[str, Callable[[RunConfig], RunConfig]] = field(default_factory=dict)
 
     @property
     def main(self) -> str:
@@ -131,6 +133,17 @@ class Paper:
         if known != "real" and dataset is not None:
             raise ValueError(f"dataset = {dataset!r}: only the real preset has one training per data set")
         return replace(_trainings(self, known, dataset)[slug], seed=seed)
+
+    def reading(self, run: RunConfig, name: str) -> RunConfig:
+        """A run as another reading of the paper has it.
+
+        Raises:
+            ValueError: the paper has no such reading.
+        """
+        if name not in self.readings:
+            known = ", ".join(self.readings) or "none: its text and its code do not differ here"
+            raise ValueError(f"{self.slug} has no reading {name!r}; expected one of {known}")
+        return self.readings[name](run)
 
     def trainings(self, *, preset_name: str, dataset: str | None = None) -> list[str]:
         """Slugs of the rows, each training once."""

@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,18 +62,19 @@ def trained(inputs: Inputs, *, fresh: bool = False) -> Trained:
     return _fit(inputs)
 
 
-def live(run: RunConfig, config: Any, *, name: str) -> RunRecord:
+def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:
     """The record of a variation that no table names, trained now or read from the cache.
 
     One that changes nothing is the run itself, whose record is read.
 
     Args:
-        run: what to vary.
-        config: the varied config of the run's model.
+        run: what was varied.
+        varied: the same with other settings.
         name: readable part of the cached file's name.
     """
-    scorings = tuple(scoring for scoring in run.scorings if scoring in config.scorings())
-    varied = replace(run, paper=LIVE, name=name, model_config=config, scorings=scorings)
+    known = varied.model_config.scorings()
+    scorings = tuple(scoring for scoring in run.scorings if scoring in known)
+    varied = replace(varied, paper=LIVE, name=name, scorings=scorings)
     unchanged = varied.hash == run.hash
     return (complete(run) if unchanged else None) or train(varied)
 
