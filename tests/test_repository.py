@@ -25,6 +25,16 @@ def tracked(*patterns: str) -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name]
 
 
+TOGETHER = {"bot": "models", "pcb": "models", "hrnet": "backbones"}
+"""Modules whose tests stand in another's file."""
+
+
+def test_every_module_of_the_library_has_its_tests():
+    for path in LIBRARY:
+        name = TOGETHER.get(path.stem, path.stem.strip("_"))
+        assert name == "init" or (ROOT / "tests" / "reidlib" / f"test_{name}.py").is_file(), path
+
+
 def test_there_is_one_training_loop():
     assert LIBRARY
     holders = [path.name for path in LIBRARY for _ in re.findall(r"\.backward\(", path.read_text())]

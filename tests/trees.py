@@ -12,6 +12,10 @@ from reidlib.data.datasets import CUHK, DATASETS, DUKE, MARKET, Layout
 SMALL = {"train": (24, 6), "query": (6, 3), "gallery": (24, 4)}
 """Images and identities per split."""
 
+REAL = [name for name in DATASETS if not name.startswith("synth")]
+LAYOUTS = [(name, number) for name in REAL for number in range(len(DATASETS[name].layouts))]
+"""Every layout of every real set."""
+
 NESTED = ("occluded-reid", "p-dukemtmc")
 SUFFIX = {"occluded-reid": ".tif", "cuhk03": ".png", "cuhk03-labelled": ".png"}
 
@@ -21,6 +25,14 @@ def paint(path: Path, number: int, *, size: tuple[int, int] = (32, 16)) -> None:
     rng = np.random.default_rng(number)
     picture = rng.integers(0, 256, (4, 2, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Files of these names with one and the same tiny picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        cv2.imwrite(str(folder / "x.png"), np.zeros((2, 2), np.uint8))
+        (folder / "x.png").rename(folder / name)
 
 
 class Link:

@@ -3,13 +3,11 @@
 import json
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
-from test_datasets import LAYOUTS, touch
-from trees import paint, plant, plant_fields
+from trees import LAYOUTS, paint, plant, plant_fields, touch
 
 from companion import paper as paper_module
 from companion import places, records, runner
@@ -23,7 +21,6 @@ from companion.trained import initial
 from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.loading import Loader, load_stack
-from reidlib.data.transforms import Augment
 from reidlib.evaluation import evaluate
 from reidlib.models.bot import SCORINGS, BoT, Config
 from reidlib.training import TrainConfig, extract, fit
@@ -320,39 +317,3 @@ def test_a_recipe_at_full_size(scratch):
     assert all(np.isfinite(values).all() for values in history.losses.values())
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {"backbone.conv1.weight", "head.classify_pixels.1.weight", "head.reduce.parts.0.weight"} <= moved
-
-
-PLAIN = Augment(flip=0.0, pad=0.0, erase=0.0)
-
-
-@pytest.mark.parametrize(
-    "augment",
-    [
-        replace(PLAIN, erase=1.0, erase_area=(0.02, 0.4)),
-        replace(PLAIN, zoom="enlarge"),
-        replace(PLAIN, zoom="resized"),
-        replace(PLAIN, jitter=1.0),
-        replace(PLAIN, augmix=1.0),
-    ],
-)
-def test_every_augmentation_draws_per_image_and_repeats(tmp_path, augment):
-    rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.integers(0, 256, (8, 4, 3), np.uint8), (32, 64))
-    for number in range(16):
-        folder = tmp_path / f"{number // 4 + 1}"
-        folder.mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / f"{number}.png"), picture)  # sixteen times the same
-    split = load("folder", tmp_path)
-    records_ = split.query + split.gallery
-    stack = load_stack(
-        records_, size=(64, 32), cache=tmp_path / "cache", labels={p: p - 1 for p in range(1, 5)}
-    )
-    config = TrainConfig(iterations=1, identities=4, images=4, augment=augment)
-    first, again = (next(Loader(stack, config, 3).epoch(0)).images for _ in range(2))
-    assert torch.equal(first, again)
-    different = {tuple(image.flatten().tolist()) for image in first}
-    assert len(different) > 6  # half of the enlarged ones stay
-    plain = next(Loader(stack, replace(config, augment=PLAIN), 3).epoch(0)).images
-    assert len({tuple(image.flatten().tolist()) for image in plain}) == 1
-    assert first.isfinite().all()
-    assert (first.mean((1, 2, 3)) - plain.mean((1, 2, 3))).abs().max() < 1.5

@@ -2,26 +2,14 @@
 
 import json
 
-import cv2
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trees import SMALL, plant
+from trees import LAYOUTS, REAL, SMALL, plant, touch
 
 from reidlib.data.datasets import DATASETS, load, parse
 from reidlib.data.loading import load_stack
 from reidlib.protocol import Protocol
-
-REAL = [name for name in DATASETS if not name.startswith("synth")]
-LAYOUTS = [(name, number) for name in REAL for number in range(len(DATASETS[name].layouts))]
-
-
-def touch(folder, *names):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        cv2.imwrite(str(folder / "x.png"), np.zeros((2, 2), np.uint8))
-        (folder / "x.png").rename(folder / name)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_datasets import REAL, touch
-from trees import SMALL, Link, paint, plant
+from trees import REAL, SMALL, Link, paint, plant, touch
 
 from reidlib.__main__ import main
 from reidlib.data.datasets import DATASETS

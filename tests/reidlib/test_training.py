@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
@@ -116,20 +116,26 @@ def test_outer_random_state_is_untouched(loader):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_killed_run_resumes_exactly(loader, tmp_path, monkeypatch, stop):
-    expected, history = train(loader)
-    save, calls = training._Job.save, []
+@dataclass(frozen=True, eq=False)
+class Killed(Loader):
+    """A loader whose process is killed in the middle of an epoch."""
 
-    def killed(job, path):
-        save(job, path)
-        calls.append(path)
-        if len(calls) == stop:
+    at: int = 0
+
+    def epoch(self, epoch):
+        batches = super().epoch(epoch)
+        yield next(batches)
+        if epoch == self.at:
             raise KeyboardInterrupt
+        yield from batches
 
-    monkeypatch.setattr(training._Job, "save", killed)
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_killed_run_resumes_exactly(stack, loader, tmp_path, epoch):
+    expected, history = train(loader)
     with pytest.raises(KeyboardInterrupt):
-        train(loader, checkpoint=tmp_path / "run.pt")
+        train(Killed(stack, CONFIG, 0, groups(2), at=epoch), checkpoint=tmp_path / "run.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"] * epoch
     model, resumed = train(loader, checkpoint=tmp_path / "run.pt")
     assert losses(resumed) == losses(history)
     assert same(model, expected)
@@ -139,11 +145,14 @@ def test_killed_run_resumes_exactly(loader, tmp_path, monkeypatch, stop):
     assert same(finished, expected)
 
 
-def test_deadline_stops_and_resumes(loader, tmp_path, monkeypatch):
-    ticks = iter(range(100))
-    monkeypatch.setattr(training.time, "time", lambda: next(ticks))
-    with pytest.raises(Interrupted, match="run again"):
-        train(loader, checkpoint=tmp_path / "run.pt", deadline=0.5)
+def test_deadline_stops_and_resumes(loader, tmp_path):
+    slow = tiny()
+    slow.register_forward_hook(lambda *_: time.sleep(0.3))
+    with pytest.raises(Interrupted, match="after 4 of 7 steps; run again"):  # at the end of its first epoch
+        fit(
+            slow, loader, config=CONFIG, seed=0, device="cpu",
+            checkpoint=tmp_path / "run.pt", deadline=time.time() + 1,
+        )  # fmt: skip
     model, history = train(loader, checkpoint=tmp_path / "run.pt", deadline=time.time() + 1e6)
     expected, whole = train(loader)
     assert losses(history) == losses(whole)

@@ -1,13 +1,17 @@
 """Augmentation: equal to a naive loop, and image and part map move together."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerance import rounding
+from torch.nn.functional import interpolate
 
+from reidlib.data.loading import BatchConfig, ImageStack, Loader
 from reidlib.data.masks import swap_sides
-from reidlib.data.transforms import ERASED, MEAN, STD, Augment, apply, draw, normalise
+from reidlib.data.transforms import ERASED, MEAN, STD, Augment, _boxes, apply, draw, normalise, zoom
 
 pytestmark = pytest.mark.numeric
 
@@ -100,3 +104,65 @@ def test_nothing_to_do_is_the_test_transform():
 def test_refuses_impossible_chances():
     with pytest.raises(ValueError, match=r"flip = 1\.5"):
         Augment(flip=1.5)
+
+
+PLAIN = Augment(flip=0.0, pad=0.0, erase=0.0)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        replace(PLAIN, erase=1.0, erase_area=(0.02, 0.4)),
+        replace(PLAIN, zoom="enlarge"),
+        replace(PLAIN, zoom="resized"),
+        replace(PLAIN, jitter=1.0),
+        replace(PLAIN, augmix=1.0),
+    ],
+)
+def test_every_augmentation_draws_per_image_and_repeats(augment):
+    blocks = torch.randint(0, 256, (1, 3, 8, 4), generator=generator(0)).float()
+    picture = interpolate(blocks, size=(64, 32), mode="bilinear").byte()
+    label = torch.arange(16) // 4
+    names = tuple(map(str, range(16)))
+    stack = ImageStack(
+        picture.repeat(16, 1, 1, 1), None, label, label, label, names
+    )  # sixteen times the same
+
+    def batch(augment):
+        config = BatchConfig(identities=4, images=4, augment=augment)
+        return next(Loader(stack, config, 3).epoch(0)).images
+
+    first, again, plain = batch(augment), batch(augment), batch(PLAIN)
+    assert torch.equal(first, again)
+    assert len(first.unique(dim=0)) > 6  # half of the enlarged ones stay
+    assert len(plain.unique(dim=0)) == 1
+    assert first.isfinite().all()
+    assert (first.mean((1, 2, 3)) - plain.mean((1, 2, 3))).abs().max() < 1.5
+
+
+def naive_zoom(image, box):
+    """Each pixel from where it lies in the box, bilinearly, the border repeated."""
+    top, left, height, width = box.tolist()
+    _, h, w = image.shape
+    out = torch.zeros_like(image)
+    for y in range(h):
+        for x in range(w):
+            down = min(max((top + (y + 0.5) / h * height) * h - 0.5, 0), h - 1)
+            right = min(max((left + (x + 0.5) / w * width) * w - 0.5, 0), w - 1)
+            a, b = min(int(down), h - 2), min(int(right), w - 2)
+            rows = torch.tensor([1 - (down - a), down - a])
+            columns = torch.tensor([1 - (right - b), right - b])
+            out[:, y, x] = torch.einsum(
+                "cyx,y,x->c", image[:, a : a + 2, b : b + 2].float(), rows, columns
+            ).round()
+    return out
+
+
+@pytest.mark.parametrize("kind", ["enlarge", "resized"])
+def test_zoom_equals_a_naive_loop(kind):
+    images = torch.randint(0, 256, (4, 3, *SIZE), generator=generator(0), dtype=torch.uint8)
+    found, _ = zoom(images, None, augment=Augment(zoom=kind), generator=generator(7))
+    boxes = _boxes(4, kind=kind, generator=generator(7))
+    assert ((boxes[:, :2] >= 0) & (boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6)).all()
+    for image, box, zoomed in zip(images, boxes, found):
+        assert (naive_zoom(image, box).int() - zoomed.int()).abs().max() <= 1  # a half may round either way
