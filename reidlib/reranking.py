@@ -283,4 +283,4 @@ def _overlap(
     target = np.repeat(np.repeat(np.arange(len(rows)), counts), times) * gallery + by_column.index[theirs]
     smaller = np.minimum(np.repeat(encoding.value[mine], times), by_column.value[theirs])
     total = np.bincount(target, weights=smaller, minlength=len(rows) * gallery)
-    return total.reshape(len(rows), gallery)
+    return total.astype(float).reshape(len(rows), gallery)  # nothing at all to count gives whole numbers
