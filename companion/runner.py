@@ -4,7 +4,6 @@ import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -218,7 +217,7 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = trained.features(name)[0].pid.numpy().astype(np.int16)
-        measures[name], values = _measured(run.measure, trained, name)
+        measures[name], values = run.measure(trained, name) if run.measure else ({}, {})
         arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in values.items()}
     arrays |= {f"{name}/maps": maps.numpy().astype(np.float16) for name, maps in figure_maps(trained).items()}
     return RunRecord(
@@ -238,11 +237,6 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
         test_scorings=len(run.scorings) * len(run.data.test_sets),
         parameters=sum(p.numel() for p in trained.model.parameters()),
     )
-
-
-def _measured(measure: Callable | None, trained: Trained, name: str) -> tuple[dict, dict]:
-    """What only ground truth can say of scores and maps: summaries, and values per query."""
-    return ({}, {}) if measure is None else measure(trained, name)
 
 
 def _provenance(origin: Origin, *, started: datetime) -> dict:
