@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m companion {data,run,status,config,tables}``."""
+"""Command line of the study: ``python -m companion {data,run,try,status,config,tables}``."""
 
 import argparse
 import json
@@ -38,6 +38,16 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
     again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
     again.add_argument("--stale", action="store_true", help="recompute records whose behaviour changed")
+    attempt = commands.add_parser("try", help="train a variation that no table names, and print its scores")
+    attempt.add_argument("--paper", required=True, choices=PAPERS)
+    attempt.add_argument("--row", help="what to vary; default: the row that the notebook shows")
+    attempt.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
+    attempt.add_argument("--dataset", help="at preset real: which of the paper's data sets")
+    attempt.add_argument("--seed", type=int, default=0)
+    attempt.add_argument("--reading", help="of the paper, where its text and its released code differ")
+    attempt.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the model's config"
+    )
     status = commands.add_parser("status", help="which printed rows have a record")
     status.add_argument("--paper", choices=PAPERS)
     status.add_argument("--json", action="store_true")
@@ -63,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "data": _data,
         "run": _run,
+        "try": _try,
         "status": _status,
         "config": _config,
         "tables": _tables,
@@ -180,6 +191,34 @@ def _compare(options: argparse.Namespace) -> int:
     columns = ["table", "row", "dataset", "metric", "printed", "ours", "std", "seeds"]
     print(frame.assign(**percent)[columns].to_string(index=False))
     return 0
+
+
+def _try(options: argparse.Namespace) -> int:
+    from companion import runner
+    from companion.report import scores
+    from companion.study import resolved
+
+    chosen = paper(options.paper)
+    row, name = options.row or chosen.main, resolved(chosen, options.preset)
+    run = chosen.run(row, preset_name=name, seed=options.seed, dataset=options.dataset)
+    varied = chosen.reading(run, options.reading) if options.reading else run
+    varied = varied.vary(**dict(_setting(text) for text in options.set))
+    label = "-".join([row, options.reading or "as-coded", *(text.replace("=", "") for text in options.set)])
+    record = runner.live(run, varied, name=label)
+    print(scores(record, scorings=list(next(iter(record.metrics.values())))).to_string(index=False))
+    return 0
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """``parts=5`` as a name and a value: what JSON reads, else the word itself."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text!r}: expected NAME=VALUE")
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, tuple(found) if isinstance(found, list) else found
 
 
 def _status(options: argparse.Namespace) -> int:

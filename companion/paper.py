@@ -56,6 +56,16 @@ class Cell:
         return COUNTERPARTS[self.dataset]
 
 
+def unchanged(run: RunConfig, _: Preset) -> RunConfig:
+    """The small presets ask for nothing but narrower layers."""
+    return run
+
+
+def nothing(_trained: Any, _test_set: str) -> tuple[dict, dict]:
+    """Ground truth has nothing to say of this paper's models."""
+    return {}, {}
+
+
 @dataclass(frozen=True, eq=False)
 class Paper:
     """A paper under study.
@@ -69,11 +79,12 @@ class Paper:
         headline: row and scoring of what the front page shows.
         widths: model -> fields that hold a printed embedding width, which small presets divide.
         recipe: of the real data sets.
+        slots: what the parts of the distance of a query to two gallery images are (``views.Slots``).
         shape: a run at a preset's scale to the run with what the preset asks of this paper beyond that.
         measure: ``(trained, test set)`` to what only ground truth can say: summaries, and values per query.
         exact: number of a claim -> the computation that decides it, given the study.
-        slots: what the parts of the distance of a query to two gallery images are.
         computed: tables that a computation fills, no training.
+        readings: name -> a run as another reading of the paper has it, where its text and its code differ.
     """
 
     slug: str
@@ -84,11 +95,12 @@ class Paper:
     headline: tuple[tuple[str, str], ...]
     widths: Mapping[str, tuple[str, ...]]
     recipe: Recipe
-    shape: Callable[[RunConfig, Preset], RunConfig]
-    measure: Callable[..., tuple[dict, dict]]
-    exact: Mapping[str, Callable]
     slots: Callable
+    shape: Callable[[RunConfig, Preset], RunConfig] = unchanged
+    measure: Callable[..., tuple[dict, dict]] = nothing
+    exact: Mapping[str, Callable] = field(default_factory=dict)
     computed: tuple[str, ...] = ()
+    readings: Mapping[str, Callable[[RunConfig], RunConfig]] = field(default_factory=dict)
 
     @property
     def main(self) -> str:
@@ -131,6 +143,17 @@ class Paper:
         if known != "real" and dataset is not None:
             raise ValueError(f"dataset = {dataset!r}: only the real preset has one training per data set")
         return replace(_trainings(self, known, dataset)[slug], seed=seed)
+
+    def reading(self, run: RunConfig, name: str) -> RunConfig:
+        """A run as another reading of the paper has it.
+
+        Raises:
+            ValueError: the paper has no such reading.
+        """
+        if name not in self.readings:
+            known = ", ".join(self.readings) or "none: its text and its code do not differ here"
+            raise ValueError(f"{self.slug} has no reading {name!r}; expected one of {known}")
+        return self.readings[name](run)
 
     def trainings(self, *, preset_name: str, dataset: str | None = None) -> list[str]:
         """Slugs of the rows, each training once."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from companion.presets import DataConfig
@@ -36,6 +36,19 @@ class RunConfig:
             raise ValueError(
                 f"model_config must be the model's Config, got {type(self.model_config).__name__}"
             )
+
+    def vary(self, **changes: Any) -> "RunConfig":
+        """The same training with other fields of the model's config.
+
+        Raises:
+            ValueError: the config has no such field, or refuses the value.
+        """
+        known = [option.name for option in fields(self.model_config)]
+        if unknown := sorted(changes.keys() - set(known)):
+            raise ValueError(
+                f"{self.model} has no setting {unknown[0]!r}; expected one of {', '.join(known)}"
+            )
+        return replace(self, model_config=replace(self.model_config, **changes))
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers, as plain JSON types; see ``options.later`` for what is left out."""

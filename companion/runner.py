@@ -4,12 +4,10 @@ import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,18 +61,19 @@ def trained(inputs: Inputs, *, fresh: bool = False) -> Trained:
     return _fit(inputs)
 
 
-def live(run: RunConfig, config: Any, *, name: str) -> RunRecord:
+def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:
     """The record of a variation that no table names, trained now or read from the cache.
 
     One that changes nothing is the run itself, whose record is read.
 
     Args:
-        run: what to vary.
-        config: the varied config of the run's model.
+        run: what was varied.
+        varied: the same with other settings.
         name: readable part of the cached file's name.
     """
-    scorings = tuple(scoring for scoring in run.scorings if scoring in config.scorings())
-    varied = replace(run, paper=LIVE, name=name, model_config=config, scorings=scorings)
+    known = varied.model_config.scorings()
+    scorings = tuple(scoring for scoring in run.scorings if scoring in known)
+    varied = replace(varied, paper=LIVE, name=name, scorings=scorings)
     unchanged = varied.hash == run.hash
     return (complete(run) if unchanged else None) or train(varied)
 
@@ -218,7 +217,7 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = trained.features(name)[0].pid.numpy().astype(np.int16)
-        measures[name], values = _measured(run.measure, trained, name)
+        measures[name], values = run.measure(trained, name) if run.measure else ({}, {})
         arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in values.items()}
     arrays |= {f"{name}/maps": maps.numpy().astype(np.float16) for name, maps in figure_maps(trained).items()}
     return RunRecord(
@@ -238,11 +237,6 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
         test_scorings=len(run.scorings) * len(run.data.test_sets),
         parameters=sum(p.numel() for p in trained.model.parameters()),
     )
-
-
-def _measured(measure: Callable | None, trained: Trained, name: str) -> tuple[dict, dict]:
-    """What only ground truth can say of scores and maps: summaries, and values per query."""
-    return ({}, {}) if measure is None else measure(trained, name)
 
 
 def _provenance(origin: Origin, *, started: datetime) -> dict:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from reidlib.backbones import BACKBONES
-from reidlib.data.datasets import DATASETS, OWN
+from reidlib.data.datasets import DATASETS, YOURS
 
 ROOT = Path("data")
 """Where data sets are looked for unless told otherwise: ``data/`` below the working directory."""
@@ -16,14 +16,16 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m reidlib", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
-    doctor.add_argument("name", choices=(*DATASETS, *OWN), metavar="NAME", help=", ".join((*DATASETS, *OWN)))
+    doctor.add_argument(
+        "name", choices=(*DATASETS, *YOURS), metavar="NAME", help=", ".join((*DATASETS, *YOURS))
+    )
     doctor.add_argument("--root", type=Path, default=ROOT, help="folder that holds the set's folder")
     masks = commands.add_parser("masks", help="part labels by Keypoint R-CNN, for a data set that has none")
     masks.add_argument("name", choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
     masks.add_argument("--root", type=Path, default=ROOT, help="folder that holds the set's folder")
     masks.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     rank = commands.add_parser("rank", help="your own images or features: metrics and a ranked gallery")
-    rank.add_argument("name", choices=(*OWN, *DATASETS), metavar="NAME", help="folder, csv, or a data set")
+    rank.add_argument("name", choices=(*YOURS, *DATASETS), metavar="NAME", help="folder, csv, or a data set")
     rank.add_argument("root", type=Path, help="folder with one folder per person; csv; or a data set's root")
     source = rank.add_mutually_exclusive_group()
     source.add_argument(

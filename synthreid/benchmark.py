@@ -382,15 +382,15 @@ def _mask_path(folder: Path, entry: Entry) -> Path:
 
 def _row(shot: Shot, picture: Picture, who: Identity) -> dict:
     """The columns of the ground truth that do not depend on the set."""
-    visible, full = picture.visible[1:12], picture.full[1:12]
+    visible, full = picture.visible[1:12].tolist(), picture.full[1:12].tolist()
     return {
         "true_pid": shot.person,
         "camid": shot.camera,
         "occluder": picture.occluder,
         "box_follows_visible": picture.followed,
-        "visible_share": round(float(visible.sum() / max(full.sum(), 1)), 4),
-        **{f"visible_{part}": int(count) for part, count in enumerate(visible, start=1)},
-        **{f"full_{part}": int(count) for part, count in enumerate(full, start=1)},
+        "visible_share": round(sum(visible) / max(sum(full), 1), 4),
+        **{f"visible_{part}": count for part, count in enumerate(visible, start=1)},
+        **{f"full_{part}": count for part, count in enumerate(full, start=1)},
         **dict(zip(SLOTS, who.slots)),
     }
 

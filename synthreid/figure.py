@@ -73,7 +73,7 @@ def count_labels(parts: np.ndarray) -> np.ndarray:
 def stream(seed: int, *key: str | int | bool) -> np.random.Generator:
     """Random generator that is a pure function of the seed and a key."""
     digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+    return np.random.Generator(np.random.PCG64(np.frombuffer(digest, "<u4", count=4)))
 
 
 # ---------------------------------------------------------------- wardrobe and identities
@@ -282,27 +282,31 @@ def draw_pose(rng: np.random.Generator, *, camera_yaw: float) -> Pose:
 _SIDE = np.array([-1.0, 1.0])  # x of the right and the left side
 
 
-def _direction(swing: np.ndarray, abduct: np.ndarray) -> np.ndarray:
-    """Unit vectors [2, 3] of the right and the left limb from two angles each."""
+def _directions(swing: np.ndarray, abduct: np.ndarray) -> np.ndarray:
+    """Unit vectors [B, 2, 3] of B bones of the right and the left limb, from two angles [B, 2] each."""
     across, along = np.sin(abduct), np.cos(abduct)
-    return np.array([across, along * np.cos(swing), along * np.sin(swing)]).T
+    return np.array([across, along * np.cos(swing), along * np.sin(swing)]).transpose(1, 2, 0)
 
 
 def _skeleton(body: dict[str, float], pose: Pose) -> dict[str, np.ndarray]:
     """Joints in body heights, hips at the origin: [3], or [2, 3] (right, left) for those of the limbs."""
-    swing, bend = np.array(pose.hips), np.array(pose.knees)
+    hips, knees = np.array(pose.hips), np.array(pose.knees)
+    arms, abduct, elbows = np.array(pose.arms).T
+    bones = _directions(
+        np.array([hips, hips - knees, arms, arms + elbows, arms + elbows]),
+        np.array([0.02 * _SIDE, 0.01 * _SIDE, abduct * _SIDE, 0.4 * abduct * _SIDE, 0 * _SIDE]),
+    )
     neck = np.array([0, -0.33, 0.33 * pose.lean])
     hip = np.array([[-0.048 * body["hip"], 0.0, 0.0], [0.048 * body["hip"], 0.0, 0.0]])
-    knee = hip + 0.245 * body["leg"] * _direction(swing, 0.02 * _SIDE)
-    ankle = knee + 0.225 * body["leg"] * _direction(swing - bend, 0.01 * _SIDE)
-    toe_lift = -0.35 * np.maximum(0.0, bend - 0.3)
+    knee = hip + 0.245 * body["leg"] * bones[0]
+    ankle = knee + 0.225 * body["leg"] * bones[1]
+    toe_lift = -0.35 * np.maximum(0.0, knees - 0.3)
     toe = ankle + 0.085 * np.array([0.18 * _SIDE, 0.26 - toe_lift, (1.0, 1.0)]).T
     wide = 0.106 * body["shoulder"]
     shoulder = neck + ((-wide, 0.040, 0), (wide, 0.040, 0))
-    swing, abduct, bend = np.array(pose.arms).T
-    elbow = shoulder + 0.165 * _direction(swing, abduct * _SIDE)
-    wrist = elbow + 0.14 * _direction(swing + bend, 0.4 * abduct * _SIDE)
-    hand = wrist + 0.045 * _direction(swing + bend, 0 * _SIDE)
+    elbow = shoulder + 0.165 * bones[2]
+    wrist = elbow + 0.14 * bones[3]
+    hand = wrist + 0.045 * bones[4]
     return {
         "hips": np.zeros(3), "neck": neck, "head": neck + (0, -0.095, 0.012), "hip": hip, "knee": knee,
         "ankle": ankle, "toe": toe, "shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand,

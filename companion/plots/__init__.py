@@ -12,7 +12,7 @@ from companion.plots.charts import (
     shares,
     signed_matrices,
     verdict_strip,
-    visibility_scatter,
+    visibility_boxes,
 )
 from companion.plots.sheets import attention, label_overlay, quality_bars, signed_masks
 from reidlib.sheets import failures, image_grid, ranking
@@ -36,5 +36,5 @@ __all__ = [
     "signed_masks",
     "signed_matrices",
     "verdict_strip",
-    "visibility_scatter",
+    "visibility_boxes",
 ]

@@ -262,19 +262,24 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> F
     Args:
         frame: columns model, group, rank1 (fraction), error (standard error), queries.
     """
+    import seaborn as sns
+
     models, groups = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["group"]))
     fig, ax = plt.subplots(figsize=(8, 3.4))
     if frame.empty:
         ax.text(0.5, 0.5, "nothing recorded", ha="center", va="center", color=PRINTED)
         ax.set_axis_off()
         return closed(fig)
-    width = 0.8 / len(models)
-    for number, (model, colour) in enumerate(zip(models, _colours(len(models)))):
+    places = {"x": "group", "y": "rank1", "hue": "model", "order": groups, "hue_order": models}
+    sns.barplot(
+        frame, **places, palette=_colours(len(models)), errorbar=None, saturation=1, ax=ax, legend=False
+    )
+    for model, drawn in zip(models, ax.containers):
         rows = frame[frame["model"] == model].set_index("group").reindex(groups)
-        place = np.arange(len(groups)) + (number - (len(models) - 1) / 2) * width
-        error = 1.96 * rows["error"]
-        ax.bar(place, rows["rank1"], width * 0.9, color=colour, label=model)
-        ax.errorbar(place, rows["rank1"], error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        middles = [bar.get_x() + bar.get_width() / 2 for bar in drawn]
+        error = 1.96 * rows["error"].dropna()
+        ax.errorbar(middles, rows["rank1"].dropna(), error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        drawn.set_label(model)
     queries = frame.groupby("group")["queries"].first()
     ax.set_xticks(range(len(groups)), [f"{group}\n({queries[group]})" for group in groups])
     ax.set(xlabel=f"{xlabel} (number of queries)", ylabel=ylabel, title=title, ylim=(0, None))
@@ -319,12 +324,13 @@ def part_bars(
     values: Float[np.ndarray, "seeds K"], *, names: Sequence[str], ylabel: str, title: str = ""
 ) -> Figure:
     """One bar per part in the part's colour: mean over seeds, and each seed as a dot."""
+    import seaborn as sns
+
+    frame = pd.DataFrame(values, columns=list(names))
     fig, ax = plt.subplots(figsize=(8, 3))
-    place = np.arange(len(names))
-    ax.bar(place, values.mean(axis=0), 0.7, color=PARTS[: len(names)])
-    for seed in values:
-        ax.scatter(place, seed, s=12, color=INK, zorder=3)
-    ax.set_xticks(place, [name.replace(" ", "\n") for name in names])
+    sns.barplot(frame, palette=list(PARTS[: len(names)]), errorbar=None, width=0.7, saturation=1, ax=ax)
+    sns.stripplot(frame, color=INK, size=3.5, jitter=False, ax=ax)
+    ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
     ax.set(ylabel=ylabel, title=title or f"mean and {_seeds(len(values), len(values))}", ylim=(0, 1))
     ax.grid(axis="x", visible=False)
     return closed(fig)
@@ -362,8 +368,12 @@ def signed_matrices(
     return closed(fig)
 
 
+SHARES = {"0": 0.001, "≤¼": 0.25, "≤½": 0.5, "≤¾": 0.75, "≤1": 1.01}
+"""Groups of true visible fractions and their upper ends."""
+
+
 @mpl.rc_context(STYLE)
-def visibility_scatter(
+def visibility_boxes(
     predicted: Float[np.ndarray, "Q K"],
     truth: Float[np.ndarray, "Q K"],
     *,
@@ -372,30 +382,27 @@ def visibility_scatter(
     note: str = "",
     title: str = "",
 ) -> Figure:
-    """Predicted visibility or quality against the true visible fraction (NaN: unknown), one panel per part."""
+    """Predicted visibility or quality by true visible fraction (NaN: unknown), one panel per part."""
+    import seaborn as sns
+
     rows = 1 if len(names) <= 3 else 2
     columns = -(-len(names) // rows)
     fig, axes = plt.subplots(
         rows, columns, figsize=(10, 0.6 + 2 * rows), sharex=True, sharey=True, squeeze=False
     )
-    edges = np.array([-0.01, 0.001, 0.25, 0.5, 0.75, 1.01])
+    groups = pd.cut(truth.ravel(), [-0.01, *SHARES.values()], labels=list(SHARES))
+    part = np.broadcast_to(np.arange(len(names)), truth.shape).ravel()
+    frame = pd.DataFrame({"predicted": predicted.ravel(), "share": groups, "part": part}).dropna()
     for number, ax in enumerate(axes.flat):
         if number >= len(names):
             ax.axis("off")
             continue
-        known = ~np.isnan(truth[:, number])
-        group = np.digitize(truth[known, number], edges[1:-1])
-        boxes = ax.boxplot(
-            [predicted[known, number][group == g] for g in range(5)],
-            widths=0.65,
-            showfliers=False,
-            patch_artist=True,
-        )
-        plt.setp(boxes["boxes"], facecolor=to_rgba(PARTS[number], 0.55), edgecolor=PARTS[number])
-        plt.setp(boxes["medians"], color=INK, lw=1.5)
-        plt.setp(boxes["whiskers"] + boxes["caps"], color=PRINTED)
-        ax.set_title(names[number])
-        ax.set_xticks(range(1, 6), ["0", "≤¼", "≤½", "≤¾", "≤1"])
+        sns.boxplot(
+            frame[frame["part"] == number], x="share", y="predicted", order=list(SHARES), width=0.65,
+            showfliers=False, color=to_rgba(PARTS[number], 0.55), linecolor=PARTS[number],
+            medianprops={"color": INK, "lw": 1.5}, ax=ax,
+        )  # fmt: skip
+        ax.set(title=names[number], xlabel="", ylabel="")
     fig.supxlabel("true visible fraction", fontsize=9)
     fig.supylabel(ylabel, fontsize=9)
     fig.suptitle("   ".join(filter(None, (title, note))), fontsize=10, fontweight="bold")

@@ -131,7 +131,7 @@ DATASETS = {
 DATASETS["p-dukemtmc-transfer"] = replace(
     _P_DUKE, layouts=tuple(replace(layout, train=()) for layout in _P_DUKE.layouts)
 )
-OWN = ("csv", "folder")
+YOURS = ("csv", "folder")
 """One's own images: a file ``path,pid,camid,split``, or a folder with one folder per person."""
 
 
@@ -141,7 +141,7 @@ def load(name: str, root: Path) -> Split:
     Queries without a match in the gallery are allowed here; the evaluation leaves them out and counts them.
 
     Args:
-        name: one of ``DATASETS`` or ``OWN``.
+        name: one of ``DATASETS`` or ``YOURS``.
         root: the folder that holds the data set's own folder; for ``csv`` the file (or the folder with
             ``index.csv``), for ``folder`` the folder of the persons' folders.
 
@@ -156,7 +156,7 @@ def load(name: str, root: Path) -> Split:
     if name == "folder":
         return _from_folder(root)
     if name not in DATASETS:
-        raise ValueError(f"name {name!r} is unknown; expected one of {', '.join((*DATASETS, *OWN))}")
+        raise ValueError(f"name {name!r} is unknown; expected one of {', '.join((*DATASETS, *YOURS))}")
     home, form = locate(name, root)
     if isinstance(form, Path):
         return _from_split_file(name, home, form)
@@ -215,7 +215,7 @@ def layout_of(split: Split) -> Layout:
     """The layout in which a set of folders was found.
 
     Raises:
-        ValueError: the set is a list of files (``OWN``, or a split file).
+        ValueError: the set is a list of files (``YOURS``, or a split file).
     """
     form = _form(split.root, DATASETS[split.name]) if split.name in DATASETS else None
     if not isinstance(form, Layout):

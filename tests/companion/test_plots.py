@@ -83,7 +83,7 @@ def draw_all() -> dict[str, Figure]:
         ),
         "bars": plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %"),
         "part_bars": plots.part_bars(values(1, 3), names=NAMES, ylabel="IoU"),
-        "visibility_scatter": plots.visibility_scatter(values(9, 3), values(9, 3), names=NAMES),
+        "visibility_boxes": plots.visibility_boxes(values(9, 3), values(9, 3), names=NAMES),
     }
 
 

@@ -92,14 +92,14 @@ def test_the_index_is_made_once_for_a_run(monkeypatch):
 
 def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows():
     few = replace(RUN, scorings=("default", "part-8"))
-    found = runner.live(few, replace(RUN.model_config, parts=2), name="k2")
+    found = runner.live(few, few.vary(parts=2), name="k2")
     assert set(found.metrics["synth-market"]) == {"default"}
 
 
 def test_a_variation_that_changes_nothing_is_read_from_the_record(monkeypatch):
     record = runner.train(BRIEF, progress=False)
     monkeypatch.setattr(runner, "train", forbid)
-    assert runner.live(BRIEF, BRIEF.model_config, name="the same") == record
+    assert runner.live(BRIEF, BRIEF, name="the same") == record
 
 
 def test_a_failing_run_does_not_stop_the_others():
