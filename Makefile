@@ -8,7 +8,7 @@ JOBS ?= 2
 FRESH ?=
 DATASET ?=
 DATA_ROOT ?= data
-NUMERIC = $(PY) -m pytest -n $(JOBS) -m "numeric and not sizes"
+NUMERIC = $(PY) -m pytest -p no:cacheprovider -m "numeric and not sizes"
 
 .PHONY: setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
 
@@ -40,10 +40,8 @@ lint: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 processors: setup                          ## what must be exact again, as other processors and two threads compute it
-	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(NUMERIC)
-	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(NUMERIC)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(NUMERIC)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=2 $(NUMERIC)
+	printf '%s\n' $(foreach n,1 2,"ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=$(n)" \
+	  "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=$(n)") | xargs -P $(JOBS) -I@ sh -c '@ $(NUMERIC)'
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
 	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
 	$(PY) -m companion tables --check

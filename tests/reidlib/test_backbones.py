@@ -133,7 +133,6 @@ def test_last_stride_of_two_halves_the_map(name):
     assert maps[0].shape[-2] == 2 * maps[1].shape[-2]
 
 
-@pytest.mark.numeric
 @pytest.mark.parametrize("name", SMALL)
 def test_small_backbones_narrow_and_train(name):
     backbone = build_backbone(name, width=0.5)

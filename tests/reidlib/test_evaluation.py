@@ -12,8 +12,6 @@ from reidlib.evaluation import evaluate, ranking
 from reidlib.protocol import Protocol
 from reidlib.types import Features, Metrics
 
-pytestmark = pytest.mark.numeric
-
 PROTOCOLS = pytest.mark.parametrize("protocol", list(Protocol))
 
 
