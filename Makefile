@@ -8,7 +8,6 @@ JOBS ?= 2
 FRESH ?=
 DATASET ?=
 DATA_ROOT ?= data
-NUMERIC = $(PY) -m pytest -p no:cacheprovider -m "numeric and not sizes"
 
 .PHONY: setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
 
@@ -39,9 +38,8 @@ lint: setup
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/nbstripout --verify notebooks/*.ipynb
 unit: setup
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
-processors: setup                          ## what must be exact again, as other processors and two threads compute it
-	printf '%s\n' $(foreach n,1 2,"ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=$(n)" \
-	  "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=$(n)") | xargs -P $(JOBS) -I@ sh -c '@ $(NUMERIC)'
+processors: setup                          ## the numeric tests as other processors would compute them
+	$(PY) tools/processors.py --jobs $(JOBS)
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
 	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
 	$(PY) -m companion tables --check

@@ -386,7 +386,7 @@ class _Pen:
         self.limbs = []  # (primitive, layer, radii)
         self.starts, self.stops = [], []  # of the limbs, [1 or 2, 3] each
 
-    def depth(self, points: np.ndarray) -> np.ndarray:
+    def depth(self, points: np.ndarray) -> np.ndarray | np.float64:
         """How near points [..., 3] are."""
         return points[..., 2] * self.cos - points[..., 0] * self.sin
 

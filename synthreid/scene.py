@@ -648,8 +648,8 @@ def _main_blobs(parts: np.ndarray) -> np.ndarray:
     return large.astype(np.uint8)[labels]
 
 
-def window(scene: Scene, rng: np.random.Generator, difficulty: Difficulty) -> tuple[int, int, int, int]:
-    """The detector's box (x, y, width, height): the whole frame, or around the visible body."""
+def window(scene: Scene, rng: np.random.Generator | None, difficulty: Difficulty) -> tuple[int, int, int, int]:
+    """The detector's box (x, y, width, height): the whole frame, or, drawn from a stream, around the visible body."""
     rows, columns = scene.parts.shape
     if not scene.followed or not scene.parts.any():
         return 0, 0, columns, rows
@@ -666,7 +666,7 @@ def window(scene: Scene, rng: np.random.Generator, difficulty: Difficulty) -> tu
 
 def compose(
     camera: Camera, *, target: tuple, walker: tuple | None, passer_by: tuple | None, stand: Stand,
-    shape: tuple[int, int], setting: np.random.Generator, hiding: np.random.Generator, difficulty: Difficulty,
+    shape: tuple[int, int], setting: np.random.Generator, hiding: np.random.Generator | None, difficulty: Difficulty,
 ) -> Scene:  # fmt: skip
     """Draw background, a pedestrian behind, the target, and an occluder.
 
@@ -678,7 +678,7 @@ def compose(
         stand: where the target stands.
         shape: rows and columns at drawing resolution.
         setting: stream of background and cloth folds.
-        hiding: stream of the occlusion; nothing else reads it.
+        hiding: stream of the occlusion; nothing else reads it, and None may stand for it where nobody is hidden.
         difficulty: the occluders' parameters.
     """
     image = _background(camera, setting, shape)

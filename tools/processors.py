@@ -1,0 +1,45 @@
+"""Run the numeric tests again as other processors would compute them, with one thread and with two.
+
+python tools/processors.py --jobs 2
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROCESSORS = {
+    "no vector units": {"ATEN_CPU_CAPABILITY": "default"},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+COMMAND = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "numeric and not sizes")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="passes side by side")
+    with ThreadPoolExecutor(parser.parse_args().jobs) as pool:
+        passed = list(pool.map(run, product(PROCESSORS, (1, 2))))
+    return 0 if all(passed) else 1
+
+
+def run(case: tuple[str, int]) -> bool:
+    """One pass over the numeric tests; prints how it ended, and everything where it failed."""
+    processor, threads = case
+    environment = os.environ | PROCESSORS[processor] | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    last = done.stdout.strip().rsplit("\n", 1)[-1]
+    print(f"{processor}, {threads} threads: {last}", flush=True)
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
