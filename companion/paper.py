@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from companion.presets import COUNTERPARTS, Preset, preset
 from companion.published import printed
 from companion.real import Recipe
@@ -61,9 +63,24 @@ def unchanged(run: RunConfig, _: Preset) -> RunConfig:
     return run
 
 
-def nothing(_trained: Any, _test_set: str) -> tuple[dict, dict]:
+@dataclass(frozen=True)
+class Measured:
+    """What ground truth says of a model on a test set.
+
+    Args:
+        summary: numbers and lists, for the record's text.
+        values: name -> one value per query, NaN where there is none; or maps that figures show.
+        alarms: signs of collapse.
+    """
+
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
+
+
+def nothing(_trained: Any, _test_set: str) -> Measured:
     """Ground truth has nothing to say of this paper's models."""
-    return {}, {}
+    return Measured()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +98,7 @@ class Paper:
         recipe: of the real data sets.
         slots: what the parts of the distance of a query to two gallery images are (``views.Slots``).
         shape: a run at a preset's scale to the run with what the preset asks of this paper beyond that.
-        measure: ``(trained, test set)`` to what only ground truth can say: summaries, and values per query.
+        measure: ``(trained, test set)`` to what only ground truth can say.
         exact: number of a claim -> the computation that decides it, given the study.
         computed: tables that a computation fills, no training.
         readings: name -> a run as another reading of the paper has it, where its text and its code differ.
@@ -97,7 +114,7 @@ class Paper:
     recipe: Recipe
     slots: Callable
     shape: Callable[[RunConfig, Preset], RunConfig] = unchanged
-    measure: Callable[..., tuple[dict, dict]] = nothing
+    measure: Callable[..., Measured] = nothing
     exact: Mapping[str, Callable] = field(default_factory=dict)
     computed: tuple[str, ...] = ()
     readings: Mapping[str, Callable[[RunConfig], RunConfig]] = field(default_factory=dict)

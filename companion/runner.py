@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from companion import places, records, truth
+from companion import places, records
 from companion.fingerprint import behaviour, same
 from companion.inputs import Inputs
+from companion.paper import Measured
 from companion.records import LIVE, RecordError, RunRecord
 from companion.run import RunConfig, differences
 from companion.trained import Origin, Trained, figure_maps, initial
@@ -207,7 +208,7 @@ def _rehearse(model: torch.nn.Module, inputs: Inputs) -> None:
 
 def _record(trained: Trained, *, started: datetime) -> RunRecord:
     run, origin = trained.run, trained.origin
-    metrics, measures, arrays = {}, {}, {}
+    metrics, measures, arrays, alarms = {}, {}, {}, [*origin.history.alarms]
     for name in run.data.test_sets:
         metrics[name] = {}
         for scoring in run.scorings:
@@ -217,8 +218,10 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = trained.features(name)[0].pid.numpy().astype(np.int16)
-        measures[name], values = run.measure(trained, name) if run.measure else ({}, {})
-        arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in values.items()}
+        found = run.measure(trained, name) if run.measure else Measured()
+        measures[name] = dict(found.summary)
+        alarms += found.alarms
+        arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in found.values.items()}
     arrays |= {f"{name}/maps": maps.numpy().astype(np.float16) for name, maps in figure_maps(trained).items()}
     return RunRecord(
         config=run.identity(),
@@ -229,7 +232,7 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
         seed=run.seed,
         provenance=_provenance(origin, started=started),
         history=origin.history.thinned(),
-        alarms=[*origin.history.alarms, *truth.map_alarms(measures)],
+        alarms=alarms,
         metrics=metrics,
         measures=measures,
         behaviour=origin.behaviour,

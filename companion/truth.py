@@ -160,18 +160,9 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
     }
 
 
-def map_alarms(measures: dict[str, dict]) -> list[str]:
-    """Signs that all maps of a model have become one, or that one has all the weight, from its test sets' measures.
-
-    The part attention may look at one place with all templates without harm: only the maps that make
-    features are judged.
-    """
-    alarms = []
-    for found in measures.values():
-        maps = found.get("templates", found)
-        if maps.get("cosine", 0) > ALIKE:
-            alarms.append(f"all maps are alike (mean cosine {maps['cosine']:.3f}): they have collapsed")
-        if found.get("largest_weight", 0) > ALIKE:
-            share = found["largest_weight"]
-            alarms.append(f"one part has all the weight (mean {share:.3f}): the others have collapsed")
-    return alarms
+def collapse(measures: dict) -> tuple[str, ...]:
+    """The sign that all maps of a model have become one, from its ``mask_measures``; nothing if they have not."""
+    cosine = measures["cosine"]
+    if cosine <= ALIKE:
+        return ()
+    return (f"all maps are alike (mean cosine {cosine:.3f}): they have collapsed",)

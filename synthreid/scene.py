@@ -648,7 +648,9 @@ def _main_blobs(parts: np.ndarray) -> np.ndarray:
     return large.astype(np.uint8)[labels]
 
 
-def window(scene: Scene, rng: np.random.Generator | None, difficulty: Difficulty) -> tuple[int, int, int, int]:
+def window(
+    scene: Scene, rng: np.random.Generator | None, difficulty: Difficulty
+) -> tuple[int, int, int, int]:
     """The detector's box (x, y, width, height): the whole frame, or, drawn from a stream, around the visible body."""
     rows, columns = scene.parts.shape
     if not scene.followed or not scene.parts.any():

@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from companion.claims import Status, combine, holds
 from companion.formats import percent, styled
 from companion.inputs import TestSet, figure_queries
-from companion.paper import Cell, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row
 from companion.presets import Preset
 from companion.published import printed
 from companion.real import Recipe, steps
@@ -134,20 +134,21 @@ VEHICLES = ("car", "cart")
 PLACES = ("behind a car or cart", "behind others", "unoccluded")
 
 
-def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+def measure(trained: Trained, name: str) -> Measured:
     """Where saliency maps lie, per query, and the maps that figures show: ``heat`` ``[n, K, H/4, W/4]``."""
     data = trained.run.data
     if data.real:
         rows = figure_queries(len(trained.test_set(name).query))
         found = saliency(trained, name, rows=rows)
-        return {}, {"heat": _drawn(trained, found, rows=torch.arange(len(rows)))}
+        return Measured(values={"heat": _drawn(trained, found, rows=torch.arange(len(rows)))})
     if name not in data.shown:
-        return {}, {}
+        return Measured()
     whole, occluded = trained.inputs.pair()
     test_set, found = trained.test_set(name), saliency(trained, name)
     rows = shown(occluded, whole)
     rows = rows if name == data.occluded else twins(occluded, whole)[0][rows]
-    return {}, heat_values(found, test_set, whole) | {"heat": _drawn(trained, found, rows=rows)}
+    values = heat_values(found, test_set, whole) | {"heat": _drawn(trained, found, rows=rows)}
+    return Measured(values=values)
 
 
 def saliency(trained: Trained, name: str, *, rows: Tensor | None = None) -> dict[str, Float[Tensor, "Q H W"]]:

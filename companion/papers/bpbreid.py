@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from companion.claims import Status, holds
 from companion.inputs import TestSet
-from companion.paper import Cell, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row
 from companion.presets import Preset
 from companion.real import ERASING, HOLISTIC, TALL, Recipe, steps
 from companion.run import RunConfig
@@ -158,12 +158,12 @@ RECIPE = Recipe(("occluded-duke", "market1501", "dukemtmc", "occluded-reid", "p-
 # -- measures against ground truth --------------------------------------------------------------------
 
 
-def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+def measure(trained: Trained, name: str) -> Measured:
     """Do part maps cover their parts, do visibility scores follow the truth? On sets whose queries are occluded."""
     if trained.run.data.real or trained.run.model_config.figure_map is None or "occluded" not in name:
-        return {}, {}
+        return Measured()
     data, (query, _) = trained.test_set(name), trained.features(name)
-    return _part_measures(query, trained.maps(data.query, "parts"), data), {}
+    return Measured(_part_measures(query, trained.maps(data.query, "parts"), data))
 
 
 def _part_measures(query: Features, maps: Float[Tensor, "Q M h w"], data: TestSet) -> dict:

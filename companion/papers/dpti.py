@@ -12,13 +12,13 @@ from torch import Tensor
 
 from companion.claims import Status, holds
 from companion.inputs import TestSet, figure_queries
-from companion.paper import Cell, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row
 from companion.presets import Preset
 from companion.real import TRANSFER, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained
-from companion.truth import bodies, mask_measures, mass, twins
+from companion.truth import ALIKE, bodies, collapse, mask_measures, mass, twins
 from companion.views import Pictures, SlotView, blocks, figure_pictures, pictures
 from reidlib.data.transforms import Augment
 from reidlib.models import dpti
@@ -101,11 +101,11 @@ RECIPE = Recipe(("market1501", "occluded-reid", "partial-reid", "partial-ilids")
 # -- measures against ground truth --------------------------------------------------------------------
 
 
-def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+def measure(trained: Trained, name: str) -> Measured:
     """How spread and how alike templates' maps are, which region each weighs, and what an occluder does to them."""
     config, data = trained.run.model_config, trained.run.data
     if data.real or config.templates == "none" or name != data.occluded:
-        return {}, {}
+        return Measured()
     whole, occluded = trained.inputs.pair()
     (query, _), (twin, _) = trained.features(data.occluded), trained.features(data.holistic)
     kinds = dict.fromkeys((config.figure_map, "parts"))
@@ -116,7 +116,20 @@ def measure(trained: Trained, name: str) -> tuple[dict, dict]:
     }
     if config.weighted:
         measured["largest_weight"] = round(float(query.visibility["rho"].amax(1).mean()), 4)
-    return measured, template_values(query, twin, found, occluded, whole)
+    values = template_values(query, twin, found, occluded, whole)
+    return Measured(measured, values, alarms=_alarms(measured))
+
+
+def _alarms(measured: dict) -> tuple[str, ...]:
+    """Signs that all templates have become one, or that one part has all the weight.
+
+    The part attention may look at one place with all templates without harm: only the templates' maps are judged.
+    """
+    alarms = collapse(measured["templates"]) if "templates" in measured else ()
+    share = measured.get("largest_weight", 0)
+    if share > ALIKE:
+        alarms += (f"one part has all the weight (mean {share:.3f}): the others have collapsed",)
+    return alarms
 
 
 def entropy(maps: Float[Tensor, "N K h w"]) -> float:

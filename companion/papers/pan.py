@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from companion import truth
 from companion.claims import Status, holds
-from companion.paper import Cell, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row
 from companion.presets import Preset
 from companion.published import printed
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained
+from companion.truth import collapse, mask_measures
 from companion.views import Pictures, SlotView, blocks, figure_pictures
 from reidlib.complexity import complexity
 from reidlib.models import pan
@@ -121,13 +121,14 @@ def _adapt(run: RunConfig, _: str) -> RunConfig:
 RECIPE = Recipe(("occluded-duke", "market1501", "dukemtmc"), _adapt)
 
 
-def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+def measure(trained: Trained, name: str) -> Measured:
     """Which part of the body each mask weighs, and whether masks are alike, on the occluded queries."""
     data = trained.run.data
     if data.real or trained.run.model_config.figure_map is None or name != data.occluded:
-        return {}, {}
+        return Measured()
     whole, occluded = trained.inputs.pair()
-    return truth.mask_measures(trained.maps(occluded.query, "masks"), occluded, whole), {}
+    found = mask_measures(trained.maps(occluded.query, "masks"), occluded, whole)
+    return Measured(found, alarms=collapse(found))
 
 
 # -- what the notebook shows --------------------------------------------------------------------------

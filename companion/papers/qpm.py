@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.claims import Status, holds
 from companion.inputs import Inputs, TestSet, figure_queries
-from companion.paper import Cell, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row
 from companion.presets import Preset
 from companion.published import printed
 from companion.real import ERASING, TALL, Recipe, steps
@@ -157,15 +157,16 @@ RECIPE = Recipe(
 _LEAST = 0.02  # of a stripe must be the person for its visible share to mean something
 
 
-def measure(trained: Trained, name: str) -> tuple[dict, dict]:
+def measure(trained: Trained, name: str) -> Measured:
     """Do quality scores and heat maps follow the true visible share, behind objects and behind people?"""
     config, data = trained.run.model_config, trained.run.data
     if data.real or not config.scored or name != data.occluded:
-        return {}, {}
+        return Measured()
     whole, occluded = trained.inputs.pair()
     query, _ = trained.features(name)
     heat = trained.maps(occluded.query, "heat") if config.figure_map == "heat" else None
-    return _stripe_measures(query, occluded, whole), _stripe_values(query, occluded, whole, heat=heat)
+    values = _stripe_values(query, occluded, whole, heat=heat)
+    return Measured(_stripe_measures(query, occluded, whole), values)
 
 
 def _stripe_measures(query: Features, data: TestSet, whole: TestSet) -> dict:

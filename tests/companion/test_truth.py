@@ -9,9 +9,10 @@ from companion import places
 from companion.inputs import Inputs
 from companion.papers import PAPERS
 from companion.papers.aap import VEHICLES, heat_values, shown
+from companion.papers.dpti import _alarms as alarms
 from companion.papers.dpti import template_values
 from companion.papers.qpm import stripe_visibility
-from companion.truth import bodies, map_alarms, mask_measures, region_names, truth_of, twins
+from companion.truth import bodies, collapse, mask_measures, region_names, truth_of, twins
 from reidlib.types import Features
 
 pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
@@ -106,15 +107,21 @@ def test_weights_that_leave_what_is_hidden_correlate_with_it(sets):
 
 
 def test_maps_that_are_all_one_raise_an_alarm():
-    assert map_alarms({"a": {}, "b": {"templates": {"cosine": 0.4}, "parts": {"cosine": 1.0}}}) == []
-    (alarm,) = map_alarms({"b": {"templates": {"cosine": 0.999}}})
+    assert collapse({"cosine": 0.4}) == ()
+    (alarm,) = collapse({"cosine": 0.995})
     assert "collapsed" in alarm
-    assert len(map_alarms({"b": {"cosine": 0.995}})) == 1
+
+
+def test_templates_are_judged_and_their_part_attention_is_not():
+    assert alarms({"templates": {"cosine": 0.4}, "parts": {"cosine": 1.0}}) == ()
+    assert alarms({"parts": {"cosine": 1.0}}) == ()
+    (alarm,) = alarms({"templates": {"cosine": 0.999}})
+    assert "collapsed" in alarm
 
 
 def test_one_part_with_all_the_weight_raises_an_alarm():
-    assert map_alarms({"a": {"templates": {"cosine": 0.4}, "largest_weight": 0.3}}) == []
-    (alarm,) = map_alarms({"a": {"templates": {"cosine": 0.4}, "largest_weight": 0.9999}})
+    assert alarms({"templates": {"cosine": 0.4}, "largest_weight": 0.3}) == ()
+    (alarm,) = alarms({"templates": {"cosine": 0.4}, "largest_weight": 0.9999})
     assert "weight" in alarm
 
 
