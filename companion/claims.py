@@ -3,9 +3,8 @@
 A contrast is a signed sum of cells, a metric, and the side of a margin on which it should lie. Every cell
 is averaged over its seeds. The interval resamples query identities (the queries of one person are not
 independent), paired: every cell with the same draws; cells on different real data sets have their own. The
-luck of training is added from the spread between seeds that the paper's repeated runs show (those of all
-papers, where it has none), the less of it the more seeds a cell has: three seeds resampled, let alone one,
-would say little of it.
+luck of training is added from the spread between seeds that the paper's repeated runs show, the less of it
+the more seeds a cell has: three seeds resampled, let alone one, would say little of it.
 """
 
 import re

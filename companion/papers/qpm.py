@@ -164,7 +164,7 @@ def measure(trained: Trained, name: str) -> Measured:
         return Measured()
     whole, occluded = trained.inputs.pair()
     query, _ = trained.features(name)
-    heat = trained.maps(occluded.query, "heat") if config.figure_map == "heat" else None
+    heat = trained.maps(occluded.query, config.figure_map) if config.figure_map else None
     values = _stripe_values(query, occluded, whole, heat=heat)
     return Measured(_stripe_measures(query, occluded, whole), values)
 

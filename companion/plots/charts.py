@@ -275,10 +275,10 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> F
         frame, **places, palette=_colours(len(models)), errorbar=None, saturation=1, ax=ax, legend=False
     )
     for model, drawn in zip(models, ax.containers):
-        rows = frame[frame["model"] == model].set_index("group").reindex(groups)
-        middles = [bar.get_x() + bar.get_width() / 2 for bar in drawn]
-        error = 1.96 * rows["error"].dropna()
-        ax.errorbar(middles, rows["rank1"].dropna(), error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        rows = frame[frame["model"] == model].set_index("group").reindex(groups).dropna(subset="rank1")
+        middles = [bar.get_x() + bar.get_width() / 2 for bar in drawn]  # of the groups that are there
+        error = 1.96 * rows["error"]  # NaN where a group has one query
+        ax.errorbar(middles, rows["rank1"], error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
         drawn.set_label(model)
     queries = frame.groupby("group")["queries"].first()
     ax.set_xticks(range(len(groups)), [f"{group}\n({queries[group]})" for group in groups])

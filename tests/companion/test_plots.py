@@ -26,7 +26,8 @@ def values(*shape):
 
 
 def groups():
-    rows = [(model, group, 0.5, 0.02, 90) for model in ("BoT", "PCB") for group in ("car", "board")]
+    rows = [(model, group, 0.5, 0.02, 90) for model in ("BoT", "PCB") for group in ("car", "board", "sign")]
+    rows[2] = ("BoT", "sign", 0.5, np.nan, 1)  # one query has no spread; PCB has no value behind a sign
     return pd.DataFrame(rows[:-1], columns=["model", "group", "rank1", "error", "queries"])
 
 
@@ -108,7 +109,7 @@ def test_bars_are_as_high_as_their_rows():
     figure = plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %")
     assert (
         sorted(bar.get_height() for bar in figure.axes[0].patches if np.isfinite(bar.get_height()))
-        == [0.5] * 3
+        == [0.5] * 5
     )
 
 

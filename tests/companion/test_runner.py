@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from companion import fingerprint, records, runner
+from companion import fingerprint, places, records, runner
 from companion.inputs import Inputs
 from companion.papers import PAPERS
 from companion.sweep import sweep
@@ -13,6 +13,7 @@ from reidlib.training import Interrupted
 
 PAPER = PAPERS["bpbreid"]
 RUN = replace(PAPER.run("k8", preset_name="smoke"), scorings=("default", "no-visibility"))
+COMMITTED = places.RESULTS / "runs"
 BRIEF = replace(RUN, train=replace(RUN.train, iterations=2), scorings=("default",))
 
 pytestmark = pytest.mark.usefixtures("scratch")
@@ -114,3 +115,19 @@ def test_the_sweep_stops_at_its_budget_and_says_so():
 def test_an_unknown_scoring_names_the_known_ones():
     with pytest.raises(ValueError, match="bpbreid has no scoring 'cosine' here; expected one of default"):
         RUN.scoring("cosine")
+
+
+@pytest.mark.parametrize("slug", PAPERS)
+def test_a_record_holds_what_the_committed_ones_hold(slug):
+    """All scores, measures and maps: what claims and figures read must not fall away unseen."""
+    paper = PAPERS[slug]
+    run = paper.run(paper.main, preset_name="smoke")
+    made = runner.train(replace(run, train=replace(run.train, iterations=2)), progress=False)
+    kept = records.read(next(COMMITTED.glob(f"{slug}/cpu-{paper.main}-s0-*.json")))
+    former = {key for key in kept.arrays if key.count("/") == 2 and key.split("/")[1] not in run.scorings}
+    assert made.arrays.keys() == kept.arrays.keys() - former
+    for name, scores in made.metrics.items():
+        assert set(scores) == set(run.scorings) <= set(kept.metrics[name])
+    assert {name: found.keys() for name, found in made.measures.items()} == {
+        name: found.keys() for name, found in kept.measures.items()
+    }
