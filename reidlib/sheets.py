@@ -140,7 +140,7 @@ class Margins:
     bottom: Number = 0.05
 
 
-def canvas(width: Number, height: Number, *, title: str, margins: Margins) -> tuple[Figure, Axes]:
+def canvas(width: Number, height: Number, *, margins: Margins, title: str = "") -> tuple[Figure, Axes]:
     """A canvas without axes, whose unit is the width of one picture; y points down."""
     inches = min(0.8, 9.5 / width, (AREA / (width * height)) ** 0.5)
     top = margins.top + 0.3 * bool(title)

@@ -102,8 +102,6 @@ def grid_heat(
     columns: Sequence[str],
     printed: Mapping[str, Float[np.ndarray, " R"]],
     ours: Mapping[str, Float[np.ndarray, " R"]],
-    low: Mapping[str, Float[np.ndarray, " R"]] | None = None,
-    high: Mapping[str, Float[np.ndarray, " R"]] | None = None,
     xlabel: str = "%",
     title: str = "",
 ) -> Figure:
@@ -115,7 +113,6 @@ def grid_heat(
         columns: name of each switch.
         printed: model -> value per line, NaN where the paper prints none.
         ours: model -> value per line, NaN where nothing is recorded.
-        low, high: model -> interval of ours, if known.
     """
     fig, (left, *panels) = plt.subplots(
         1,
@@ -134,7 +131,7 @@ def grid_heat(
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
     for ax, name in zip(panels, printed):
-        _pairs(ax, printed[name], ours[name], low=low and low[name], high=high and high[name])
+        _pairs(ax, printed[name], ours[name], low=None, high=None)
         ax.set(title=name, xlabel=xlabel)
         ax.tick_params(axis="y", length=0)
     fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=3)
@@ -231,9 +228,7 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
 
 
 @mpl.rc_context(STYLE)
-def loss_panels(
-    curves: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]], *, ylabel: str, title: str = ""
-) -> Figure:
+def loss_panels(curves: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]], *, ylabel: str) -> Figure:
     """Curves over training, one panel per group on a common scale, the same names in the same colours.
 
     Args:
@@ -251,12 +246,11 @@ def loss_panels(
     panels[0, 0].set(ylabel=ylabel)
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     fig.legend(handles=handles, loc="outside lower center", ncols=max(len(names), 1), handlelength=1)
-    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return closed(fig)
 
 
 @mpl.rc_context(STYLE)
-def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> Figure:
+def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
     """Groups of bars, one bar per model, with 95 % intervals over queries.
 
     Args:
@@ -282,7 +276,7 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> F
         drawn.set_label(model)
     queries = frame.groupby("group")["queries"].first()
     ax.set_xticks(range(len(groups)), [f"{group}\n({queries[group]})" for group in groups])
-    ax.set(xlabel=f"{xlabel} (number of queries)", ylabel=ylabel, title=title, ylim=(0, None))
+    ax.set(xlabel=f"{xlabel} (number of queries)", ylabel=ylabel, ylim=(0, None))
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     fig.legend(loc="outside upper right", ncols=len(models))
@@ -290,7 +284,7 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, title: str = "") -> F
 
 
 @mpl.rc_context(STYLE)
-def shares(frame: pd.DataFrame, *, title: str = "") -> Figure:
+def shares(frame: pd.DataFrame) -> Figure:
     """Stacked bars: how much of each map lies on the person, on what is in front, and elsewhere.
 
     Args:
@@ -315,14 +309,11 @@ def shares(frame: pd.DataFrame, *, title: str = "") -> Figure:
     labels = {"person": "person", "front": "what is in front", "background": "background"}
     handles = [Patch(color=colour, label=labels[name]) for name, colour in colours.items()]
     fig.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1)
-    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return closed(fig)
 
 
 @mpl.rc_context(STYLE)
-def part_bars(
-    values: Float[np.ndarray, "seeds K"], *, names: Sequence[str], ylabel: str, title: str = ""
-) -> Figure:
+def part_bars(values: Float[np.ndarray, "seeds K"], *, names: Sequence[str], ylabel: str) -> Figure:
     """One bar per part in the part's colour: mean over seeds, and each seed as a dot."""
     import seaborn as sns
 
@@ -331,7 +322,7 @@ def part_bars(
     sns.barplot(frame, palette=list(PARTS[: len(names)]), errorbar=None, width=0.7, saturation=1, ax=ax)
     sns.stripplot(frame, color=INK, size=3.5, jitter=False, ax=ax)
     ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
-    ax.set(ylabel=ylabel, title=title or f"mean and {_seeds(len(values), len(values))}", ylim=(0, 1))
+    ax.set(ylabel=ylabel, title=f"mean and {_seeds(len(values), len(values))}", ylim=(0, 1))
     ax.grid(axis="x", visible=False)
     return closed(fig)
 
@@ -342,7 +333,6 @@ def signed_matrices(
     *,
     rows: Sequence[str],
     columns: Mapping[str, Sequence[str]],
-    title: str = "",
 ) -> Figure:
     """Matrices with the same rows side by side, red above zero and blue below; NaN is left blank.
 
@@ -364,7 +354,6 @@ def signed_matrices(
         ax.grid(False)
         ax.spines[:].set_visible(False)
         fig.colorbar(image, ax=ax, fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)
-    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return closed(fig)
 
 
@@ -380,7 +369,6 @@ def visibility_boxes(
     names: Sequence[str],
     ylabel: str = "predicted visibility",
     note: str = "",
-    title: str = "",
 ) -> Figure:
     """Predicted visibility or quality by true visible fraction (NaN: unknown), one panel per part."""
     import seaborn as sns
@@ -405,7 +393,7 @@ def visibility_boxes(
         ax.set(title=names[number], xlabel="", ylabel="")
     fig.supxlabel("true visible fraction", fontsize=9)
     fig.supylabel(ylabel, fontsize=9)
-    fig.suptitle("   ".join(filter(None, (title, note))), fontsize=10, fontweight="bold")
+    fig.suptitle(note, fontsize=10, fontweight="bold")
     return closed(fig)
 
 

@@ -39,14 +39,12 @@ SIGNED = "RdBu_r"
 
 
 @mpl.rc_context(STYLE)
-def label_overlay(
-    images: Pictures, labels: Integer[np.ndarray, "N h w"], *, names: Sequence[str], title: str = ""
-) -> Figure:
+def label_overlay(images: Pictures, labels: Integer[np.ndarray, "N h w"], *, names: Sequence[str]) -> Figure:
     """Images above, and below them their part labels (0 is background) in one colour per part."""
     count, height, width = images.shape[:3]
     step, pitch = 1 + GAP, height / width + GAP
     margins = Margins(right=room(names) + 0.35)
-    fig, ax = canvas(count * step - GAP, 2 * pitch - GAP, title=title, margins=margins)
+    fig, ax = canvas(count * step - GAP, 2 * pitch - GAP, margins=margins)
     colours = ListedColormap([(0, 0, 0, 0), *(to_rgba(c, 0.75) for c in PARTS[: len(names)])])
     for number, (image, parts) in enumerate(zip(images, labels)):
         x = number * step
@@ -67,7 +65,6 @@ def attention(
     names: Sequence[str],
     visibility: Float[np.ndarray, "N K"] | None = None,
     truth: Float[np.ndarray, "N K"] | None = None,
-    title: str = "",
 ) -> Figure:
     """Part attention in [0, 1] over each image, one column per part.
 
@@ -83,7 +80,7 @@ def attention(
     known = {name: v for name, v in (("pred", visibility), ("true", truth)) if v is not None}
     step, pitch = 1 + GAP, tall + GAP + 0.26 * len(known)
     margins = Margins(right=0.75, top=0.32)
-    fig, ax = canvas((parts + 1) * step - GAP, count * pitch - GAP, title=title, margins=margins)
+    fig, ax = canvas((parts + 1) * step - GAP, count * pitch - GAP, margins=margins)
     for column, name in enumerate(("input", *names)):
         label(ax, name.replace(" ", "\n"), x=column * step + 0.5, y=0, side="top", size=7.5)
     for row in range(count):
@@ -109,7 +106,6 @@ def signed_masks(
     *,
     fusion: Float[np.ndarray, "N h w"],
     names: Sequence[str],
-    title: str = "",
 ) -> Figure:
     """Signed masks over each image, red above zero and blue below, behind the fusion of all in [0, 1].
 
@@ -122,9 +118,7 @@ def signed_masks(
     count, parts = masks.shape[:2]
     tall = images.shape[1] / images.shape[2]
     step, pitch = 1 + GAP, tall + GAP
-    fig, ax = canvas(
-        (parts + 2) * step - GAP, count * pitch - GAP, title=title, margins=Margins(right=0.75, top=0.32)
-    )
+    fig, ax = canvas((parts + 2) * step - GAP, count * pitch - GAP, margins=Margins(right=0.75, top=0.32))
     for column, name in enumerate(("input", "fusion", *names)):
         label(ax, name, x=column * step + 0.5, y=0, side="top", size=7.5)
     for row in range(count):
@@ -160,14 +154,13 @@ def quality_bars(
     *,
     truth: Float[np.ndarray, "N K"] | None = None,
     titles: Sequence[str],
-    title: str = "",
 ) -> Figure:
     """Images with a bar per stripe beside them: predicted quality, and a tick at the true visible share if given."""
     count, parts = scores.shape
     tall = images.shape[1] / images.shape[2]
     step = 2 + 2 * GAP
     margins = Margins(top=0.25, bottom=0.35)
-    fig, ax = canvas(count * step - GAP, tall, title=title, margins=margins)
+    fig, ax = canvas(count * step - GAP, tall, margins=margins)
     thick = tall / parts
     for number in range(count):
         x = number * step

@@ -43,7 +43,7 @@ def draw_all() -> dict[str, Figure]:
         "attention": plots.attention(
             pictures(2), values(2, 3, 4, 2), names=NAMES, visibility=values(2, 3), truth=values(2, 3)
         ),
-        "attention alone": plots.attention(pictures(2), values(2, 3, 4, 2), names=NAMES, title="maps"),
+        "attention alone": plots.attention(pictures(2), values(2, 3, 4, 2), names=NAMES),
         "signed_masks": plots.signed_masks(
             pictures(2), values(2, 3, 4, 2) - 0.5, fusion=values(2, 4, 2), names=NAMES
         ),
