@@ -219,8 +219,14 @@ def test_bpbreid_has_its_eighteen_claims():
     assert published.claims().query("paper == 'bpbreid'")["claim"].nunique() == 18
 
 
-@pytest.mark.parametrize(("paper", "least"), [("bpbreid", 60), ("pan", 30), ("dpti", 20), ("aap", 45)])
-def test_the_paper_itself_passes_the_contrasts_it_prints(paper, least):
+TIES = {("qpm", "9", "mAP")}
+"""Contrasts that the paper prints as equal, which the claim's note says."""
+
+
+@pytest.mark.parametrize(
+    ("paper", "count"), [("bpbreid", 107), ("qpm", 54), ("pan", 42), ("dpti", 35), ("aap", 49)]
+)
+def test_the_paper_itself_passes_the_contrasts_it_prints(paper, count):
     """The direction of every contrast agrees with the printed numbers, where both cells are printed."""
     frame = published.printed(paper).set_index(["table", "row", "dataset", "metric"])["value"]
     study, checked = Study(PAPERS[paper], "cpu"), 0
@@ -233,6 +239,8 @@ def test_the_paper_itself_passes_the_contrasts_it_prints(paper, least):
             if not all(key in frame.index for key in keys):
                 continue
             total = sum(sign * frame[key] for key, (_, sign) in zip(keys, cells, strict=True))
-            assert total > contrast.margin if contrast.sign == ">" else total < contrast.margin, contrast
+            beyond = total - contrast.margin if contrast.sign == ">" else contrast.margin - total
+            tie = (paper, row.claim, contrast.metric) in TIES and beyond == 0
+            assert beyond > 0 or tie, contrast
             checked += 1
-    assert checked > least
+    assert checked == count
