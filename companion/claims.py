@@ -9,6 +9,7 @@ the more seeds a cell has: three seeds resampled, let alone one, would say littl
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
@@ -111,7 +112,7 @@ def _verdict(study: Study, claim: str, rows) -> Verdict:
             return decided(Status.UNTESTABLE)
         case "exact":
             try:
-                status, found = study.paper.exact[claim](study)
+                status, found = _exact(study, claim)(study)
             except NoTruth as error:
                 status, found = Status.NOT_TESTED, str(error)
             return decided(status, found=found)
@@ -121,9 +122,22 @@ def _verdict(study: Study, claim: str, rows) -> Verdict:
     raise ValueError(f"claims.csv: {study.paper.slug} claim {claim} has unknown kind {first['kind']!r}")
 
 
+def _exact(study: Study, claim: str) -> Callable[[Study], tuple[Status, str]]:
+    if claim not in study.paper.exact:
+        raise ValueError(
+            f"claims.csv: {study.paper.slug} claim {claim} is exact, but its wing computes no such claim"
+        )
+    return study.paper.exact[claim]
+
+
 def parse(row) -> list[Contrast]:
     """The contrasts of one line of claims.csv, one per metric it names."""
-    sign, margin = re.fullmatch(r"([<>])\s*([-\d.]*)", row.sign).groups()
+    side = re.fullmatch(r"([<>])\s*([-\d.]*)", row.sign)
+    if side is None:
+        raise ValueError(
+            f"claims.csv: {row.paper} claim {row.claim} has sign {row.sign!r}; expected > or <, and a margin"
+        )
+    sign, margin = side.groups()
     return [
         Contrast(metric, tuple(row.plus.split()), tuple(row.minus.split()), sign, float(margin or 0) / 100)
         for metric in row.metric.split()

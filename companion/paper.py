@@ -1,7 +1,7 @@
 """What a paper's wing hands to the machinery: its rows, the cells they fill, and all that only it needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -119,6 +119,19 @@ class Paper:
     computed: tuple[str, ...] = ()
     readings: Mapping[str, Callable[[RunConfig], RunConfig]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        slugs = [row.slug for row in self.rows]
+        for row in self.rows:
+            _check(row, model=row.model or self.slug, paper=self)
+        for cell in self.cells:
+            if cell.run not in slugs or cell.dataset not in COUNTERPARTS:
+                raise ValueError(
+                    f"{self.slug}: cell {cell.key} needs row {cell.run!r} and data set {cell.dataset!r}; expected one "
+                    f"of {', '.join(slugs)}, and of {', '.join(COUNTERPARTS)}"
+                )
+        if unknown := {*self.repeated, *(row for row, _ in self.headline)} - set(slugs):
+            raise ValueError(f"{self.slug}: repeated, headline: no row {sorted(unknown)}")
+
     @property
     def main(self) -> str:
         """Slug of the row that the notebook shows."""
@@ -211,6 +224,23 @@ class Paper:
     def printed_config(self, row: Row) -> Any:
         """The model of a row as the paper printed it."""
         return replace(MODELS[row.model or self.slug].Config(), **row.change)
+
+
+def _check(row: Row, *, model: str, paper: Paper) -> None:
+    """Refuse a row that no model can be built from.
+
+    Raises:
+        ValueError: naming the paper, the row and what is wrong with it.
+    """
+    if model not in MODELS:
+        raise ValueError(
+            f"{paper.slug}, row {row.slug}: no model {model!r}; expected one of {', '.join(MODELS)}"
+        )
+    known = {option.name for option in fields(MODELS[model].Config)}
+    if unknown := {*row.change, *row.literal} - known:
+        raise ValueError(f"{paper.slug}, row {row.slug}: {model} has no setting {sorted(unknown)}")
+    if model not in paper.widths:
+        raise ValueError(f"{paper.slug}: widths lacks {model!r}; give the fields that hold a width, or ()")
 
 
 @cache

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from companion.claims import Status, holds
 from companion.paper import Cell, Measured, Paper, Row
+from companion.plots.sheets import SIGNED, grey, heat
 from companion.presets import Preset
 from companion.published import printed
 from companion.real import ERASING, Recipe, steps
@@ -21,6 +25,7 @@ from companion.views import Pictures, SlotView, blocks, figure_pictures
 from reidlib.complexity import complexity
 from reidlib.models import pan
 from reidlib.models.pan import Config
+from reidlib.sheets import GAP, STYLE, Margins, canvas, closed, label, picture
 from reidlib.types import Features
 
 WIDTHS = (32, 64, 128, 512, 1024)  # n_l as printed, besides the default 256
@@ -151,6 +156,54 @@ def masks(trained: Trained, test_set: str) -> MaskView:
     low, high = fusion.min((1, 2), keepdims=True), fusion.max((1, 2), keepdims=True)
     span = np.where(high - low > 1e-3 * high, high - low, np.inf)  # softmax masks add up to one everywhere
     return MaskView(images, found, (fusion - low) / span)
+
+
+@mpl.rc_context(STYLE)
+def signed_masks(
+    images: Pictures,
+    masks: Float[np.ndarray, "N K h w"],
+    *,
+    fusion: Float[np.ndarray, "N h w"],
+    names: Sequence[str],
+) -> Figure:
+    """Signed masks over each image, red above zero and blue below, behind the fusion of all in [0, 1].
+
+    Args:
+        images: pictures at any size.
+        masks: some masks, each drawn in units of its own largest magnitude.
+        fusion: of all masks.
+        names: of the masks shown.
+    """
+    count, parts = masks.shape[:2]
+    tall = images.shape[1] / images.shape[2]
+    step, pitch = 1 + GAP, tall + GAP
+    fig, ax = canvas((parts + 2) * step - GAP, count * pitch - GAP, margins=Margins(right=0.75, top=0.32))
+    for column, name in enumerate(("input", "fusion", *names)):
+        label(ax, name, x=column * step + 0.5, y=0, side="top", size=7.5)
+    for row in range(count):
+        y = row * pitch
+        picture(ax, images[row], x=0, y=y)
+        for column in range(1, parts + 2):
+            picture(ax, grey(images[row]), x=column * step, y=y)
+        heat(ax, fusion[row], extent=(step, step + 1, y + tall, y), faded=False)
+        for part in range(parts):
+            x = (part + 2) * step
+            values = masks[row, part] / max(np.abs(masks[row, part]).max(), 1e-12)
+            ax.imshow(
+                values,
+                cmap=SIGNED,
+                vmin=-1,
+                vmax=1,
+                alpha=0.15 + 0.75 * np.abs(values),
+                extent=(x, x + 1, y + tall, y),
+                interpolation="bilinear",
+                aspect="auto",
+            )
+    bar = ax.inset_axes(((parts + 2) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
+    fig.colorbar(mpl.cm.ScalarMappable(Normalize(-1, 1), SIGNED), cax=bar, ticks=[-1, 0, 1])
+    bar.tick_params(labelsize=7)
+    bar.set_ylabel("mask, of its largest", fontsize=7)
+    return closed(fig)
 
 
 def mask_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:

@@ -4,10 +4,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -25,6 +28,7 @@ from companion.truth import behind_person, bodies, truth_of
 from companion.views import Pictures, SlotView, figure_pictures, pictures, stripe_names
 from reidlib.models import qpm
 from reidlib.models.qpm import GAMMAS, Config
+from reidlib.sheets import FAINT, GAP, INK, OURS, STYLE, Margins, canvas, closed, label, picture
 from reidlib.types import Features
 
 ATTENTIONS = {"fc": "FC-SA", "rga": "RGA-SA", "ra": "RA-SA", "cbam": "CBAM-SA"}
@@ -343,6 +347,38 @@ def quality(trained: Trained, *, each: int = 5) -> QualityView:
         truth=share[rows],
         titles=tuple(known["occluder"].iloc[rows]),
     )
+
+
+@mpl.rc_context(STYLE)
+def quality_bars(
+    images: Pictures,
+    scores: Float[np.ndarray, "N K"],
+    *,
+    truth: Float[np.ndarray, "N K"] | None = None,
+    titles: Sequence[str],
+) -> Figure:
+    """Images with a bar per stripe beside them: predicted quality, and a tick at the true visible share if given."""
+    count, parts = scores.shape
+    tall = images.shape[1] / images.shape[2]
+    step = 2 + 2 * GAP
+    margins = Margins(top=0.25, bottom=0.35)
+    fig, ax = canvas(count * step - GAP, tall, margins=margins)
+    thick = tall / parts
+    for number in range(count):
+        x = number * step
+        picture(ax, images[number], x=x, y=0)
+        label(ax, titles[number], x=x + 0.5, y=0, side="top")
+        left = x + 1 + GAP / 2
+        for part in range(parts):
+            y = part * thick + 0.12 * thick
+            ax.add_patch(Rectangle((left, y), 0.9, 0.76 * thick, facecolor=FAINT, lw=0))
+            ax.add_patch(Rectangle((left, y), 0.9 * scores[number, part], 0.76 * thick, facecolor=OURS, lw=0))
+            if truth is not None:
+                tick = left + 0.9 * truth[number, part]
+                ax.plot([tick, tick], [y, y + 0.76 * thick], color=INK, lw=2, clip_on=False)
+    handles = [Patch(color=OURS, label="predicted quality"), Patch(color=INK, label="true visible share")]
+    fig.legend(handles=handles[: 1 if truth is None else 2], loc="lower right", ncols=2)
+    return closed(fig)
 
 
 def quality_truth(inputs: Inputs) -> Float[np.ndarray, "Q K"]:

@@ -14,7 +14,7 @@ from companion.plots.charts import (
     verdict_strip,
     visibility_boxes,
 )
-from companion.plots.sheets import attention, label_overlay, quality_bars, signed_masks
+from companion.plots.sheets import attention, label_overlay
 from reidlib.sheets import failures, image_grid, ranking
 
 __all__ = [
@@ -30,10 +30,8 @@ __all__ = [
     "paper_versus_ours",
     "part_bars",
     "printed_and_ours",
-    "quality_bars",
     "ranking",
     "shares",
-    "signed_masks",
     "signed_matrices",
     "verdict_strip",
     "visibility_boxes",

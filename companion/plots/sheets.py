@@ -1,4 +1,4 @@
-"""Maps, labels and scores over pictures: arrays in, a `Figure` out.
+"""Maps and labels over pictures: arrays in, a `Figure` out; a wing draws with the same primitives.
 
 Heat maps share one colormap and print its range.
 """
@@ -14,10 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from reidlib.sheets import (
-    FAINT,
     GAP,
     INK,
-    OURS,
     PRINTED,
     STYLE,
     Margins,
@@ -49,7 +47,7 @@ def label_overlay(images: Pictures, labels: Integer[np.ndarray, "N h w"], *, nam
     for number, (image, parts) in enumerate(zip(images, labels)):
         x = number * step
         picture(ax, image, x=x, y=0)
-        picture(ax, _grey(image), x=x, y=pitch)
+        picture(ax, grey(image), x=x, y=pitch)
         extent = (x, x + 1, 2 * pitch - GAP, pitch)
         ax.imshow(parts, cmap=colours, vmin=0, vmax=len(names), extent=extent, interpolation="nearest")
     patches = [Patch(color=colour, label=name) for colour, name in zip(PARTS, names)]
@@ -88,8 +86,8 @@ def attention(
         picture(ax, images[row], x=0, y=y)
         for part in range(parts):
             x, faded = (part + 1) * step, visibility is not None and bool(visibility[row, part] < 0.5)
-            picture(ax, _grey(images[row]), x=x, y=y)
-            _heat(ax, maps[row, part], extent=(x, x + 1, y + tall, y), faded=faded)
+            picture(ax, grey(images[row]), x=x, y=y)
+            heat(ax, maps[row, part], extent=(x, x + 1, y + tall, y), faded=faded)
             text = "\n".join(f"{name} {values[row, part]:.1f}" for name, values in known.items())
             label(ax, text, x=x + 0.5, y=y + tall, side="bottom", size=6, color=PRINTED if faded else INK)
     bar = ax.inset_axes(((parts + 1) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
@@ -99,87 +97,7 @@ def attention(
     return closed(fig)
 
 
-@mpl.rc_context(STYLE)
-def signed_masks(
-    images: Pictures,
-    masks: Float[np.ndarray, "N K h w"],
-    *,
-    fusion: Float[np.ndarray, "N h w"],
-    names: Sequence[str],
-) -> Figure:
-    """Signed masks over each image, red above zero and blue below, behind the fusion of all in [0, 1].
-
-    Args:
-        images: pictures at any size.
-        masks: some masks, each drawn in units of its own largest magnitude.
-        fusion: of all masks.
-        names: of the masks shown.
-    """
-    count, parts = masks.shape[:2]
-    tall = images.shape[1] / images.shape[2]
-    step, pitch = 1 + GAP, tall + GAP
-    fig, ax = canvas((parts + 2) * step - GAP, count * pitch - GAP, margins=Margins(right=0.75, top=0.32))
-    for column, name in enumerate(("input", "fusion", *names)):
-        label(ax, name, x=column * step + 0.5, y=0, side="top", size=7.5)
-    for row in range(count):
-        y = row * pitch
-        picture(ax, images[row], x=0, y=y)
-        for column in range(1, parts + 2):
-            picture(ax, _grey(images[row]), x=column * step, y=y)
-        _heat(ax, fusion[row], extent=(step, step + 1, y + tall, y), faded=False)
-        for part in range(parts):
-            x = (part + 2) * step
-            values = masks[row, part] / max(np.abs(masks[row, part]).max(), 1e-12)
-            ax.imshow(
-                values,
-                cmap=SIGNED,
-                vmin=-1,
-                vmax=1,
-                alpha=0.15 + 0.75 * np.abs(values),
-                extent=(x, x + 1, y + tall, y),
-                interpolation="bilinear",
-                aspect="auto",
-            )
-    bar = ax.inset_axes(((parts + 2) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
-    fig.colorbar(mpl.cm.ScalarMappable(Normalize(-1, 1), SIGNED), cax=bar, ticks=[-1, 0, 1])
-    bar.tick_params(labelsize=7)
-    bar.set_ylabel("mask, of its largest", fontsize=7)
-    return closed(fig)
-
-
-@mpl.rc_context(STYLE)
-def quality_bars(
-    images: Pictures,
-    scores: Float[np.ndarray, "N K"],
-    *,
-    truth: Float[np.ndarray, "N K"] | None = None,
-    titles: Sequence[str],
-) -> Figure:
-    """Images with a bar per stripe beside them: predicted quality, and a tick at the true visible share if given."""
-    count, parts = scores.shape
-    tall = images.shape[1] / images.shape[2]
-    step = 2 + 2 * GAP
-    margins = Margins(top=0.25, bottom=0.35)
-    fig, ax = canvas(count * step - GAP, tall, margins=margins)
-    thick = tall / parts
-    for number in range(count):
-        x = number * step
-        picture(ax, images[number], x=x, y=0)
-        label(ax, titles[number], x=x + 0.5, y=0, side="top")
-        left = x + 1 + GAP / 2
-        for part in range(parts):
-            y = part * thick + 0.12 * thick
-            ax.add_patch(Rectangle((left, y), 0.9, 0.76 * thick, facecolor=FAINT, lw=0))
-            ax.add_patch(Rectangle((left, y), 0.9 * scores[number, part], 0.76 * thick, facecolor=OURS, lw=0))
-            if truth is not None:
-                tick = left + 0.9 * truth[number, part]
-                ax.plot([tick, tick], [y, y + 0.76 * thick], color=INK, lw=2, clip_on=False)
-    handles = [Patch(color=OURS, label="predicted quality"), Patch(color=INK, label="true visible share")]
-    fig.legend(handles=handles[: 1 if truth is None else 2], loc="lower right", ncols=2)
-    return closed(fig)
-
-
-def _heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:
+def heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:
     """A map over a picture, more opaque where it is larger (NaN: not at all); a faded one lies under a veil."""
     opaque = 0.3 + 0.55 * np.clip(np.nan_to_num(values), 0, 1)
     ax.imshow(
@@ -200,6 +118,6 @@ def _heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bo
         ax.add_patch(veil)
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def grey(image: np.ndarray) -> np.ndarray:
     """Luminance, so that colour means label or attention only."""
     return np.repeat((image @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None], 3, axis=-1)

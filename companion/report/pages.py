@@ -113,6 +113,8 @@ def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str,
 def finding(study: Study, verdicts: list[Verdict]) -> str:
     """One sentence on a paper: how many claims hold, and the clearest one on either side."""
     slug, counts = study.paper.slug, Counter(v.status for v in verdicts)
+    if not any(study.records(row.slug) for row in study.paper.rows):
+        return f"- **[{study.paper.title}](results/tables/{slug}.md)**: {len(verdicts)} claims, nothing recorded yet."
     tally = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
     sentence = f"- **[{study.paper.title}](results/tables/{slug}.md)**: of {len(verdicts)} claims {tally}."
     for status, lead in ((Status.REPRODUCED, "Clearest"), (Status.CONTRADICTED, "Clearest against")):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from companion import plots
 from companion.claims import Status
+from companion.papers import pan, qpm
 from companion.plots import charts
 from companion.plots.sheets import PARTS
 from reidlib import sheets
@@ -44,13 +45,13 @@ def draw_all() -> dict[str, Figure]:
             pictures(2), values(2, 3, 4, 2), names=NAMES, visibility=values(2, 3), truth=values(2, 3)
         ),
         "attention alone": plots.attention(pictures(2), values(2, 3, 4, 2), names=NAMES),
-        "signed_masks": plots.signed_masks(
+        "signed_masks": pan.signed_masks(
             pictures(2), values(2, 3, 4, 2) - 0.5, fusion=values(2, 4, 2), names=NAMES
         ),
         "signed_matrices": plots.signed_matrices(
             {"A": values(3, 4) - 0.5, "B": gaps[:, None]}, rows=NAMES, columns={"A": list("abcd"), "B": ["e"]}
         ),
-        "quality_bars": plots.quality_bars(
+        "quality_bars": qpm.quality_bars(
             pictures(2), values(2, 4), truth=values(2, 4), titles=["car", "person"]
         ),
         "ranking": plots.ranking(

@@ -1,7 +1,7 @@
 """One contract for all models, and the parameter counts of the baselines."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -14,14 +14,11 @@ from reidlib.types import Features, ReIDOutput
 pytestmark = pytest.mark.numeric
 
 IDS, K = 5, 3
-TINY = {
-    "bot": {"backbone": "small", "width": 0.25},
-    "pcb": {"backbone": "small", "width": 0.25, "dim": 8},
-    "bpbreid": {"backbone": "small", "width": 0.25, "dim": 8, "parts": K},
-    "qpm": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K, "cells": (16, 8)},
-    "pan": {"backbone": "small", "width": 0.25, "dim": 8, "global_dim": 8, "parts": K},
-    "dpti": {"backbone": "small", "width": 0.25, "dim": 8, "heads": 2, "parts": K},
-    "aap": {"backbone": "small", "width": 0.25, "local_dim": 8},
+SMALLEST = {"dim": 8, "global_dim": 8, "local_dim": 8, "parts": K, "heads": 2, "cells": (16, 8)}
+TINY = {  # of the fields that a model has
+    slug: {"backbone": "small", "width": 0.25}
+    | {option.name: SMALLEST[option.name] for option in fields(model.Config) if option.name in SMALLEST}
+    for slug, model in MODELS.items()
 }
 
 
