@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -204,7 +205,7 @@ def _try(options: argparse.Namespace) -> int:
     varied = chosen.reading(run, options.reading) if options.reading else run
     varied = varied.vary(**dict(_setting(text) for text in options.set))
     label = "-".join([row, options.reading or "as-coded", *(text.replace("=", "") for text in options.set)])
-    record = runner.live(run, varied, name=label)
+    record = runner.live(run, varied, name=re.sub(r"[^\w.-]+", "_", label))
     print(scores(record, scorings=list(next(iter(record.metrics.values())))).to_string(index=False))
     return 0
 
@@ -232,9 +233,11 @@ def _status(options: argparse.Namespace) -> int:
             study = Study(paper(slug), name)
             table[slug][name] = study.coverage()
             if options.check:
-                known = [(study.run(row), study.records(row)) for row in study.trainings()]
                 table[slug][name]["stale"] = [
-                    run.name for run, found in known if found and fingerprint.stale(found[0], run)
+                    f"{row} s{record.seed}"
+                    for row in study.trainings()
+                    for record in study.records(row)
+                    if fingerprint.stale(record, study.run(row, seed=record.seed))
                 ]
     if options.json:
         print(json.dumps(table, indent=1))

@@ -48,7 +48,7 @@ def index(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
     Raises:
         FileNotFoundError: a real data set is not there; it is never fetched.
     """
-    names = (data.train_set, *data.test_sets)
+    names = dict.fromkeys((data.train_set, *data.test_sets))
     if data.real:
         return {name: load(name, places.DATA) for name in names}
     root = benchmark.generate(

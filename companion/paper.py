@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from companion.presets import COUNTERPARTS, Preset, preset
-from companion.published import printed
 from companion.real import Recipe
 from companion.run import RunConfig
 from reidlib.models import MODELS
@@ -181,8 +180,8 @@ class Paper:
             ValueError: the paper has no such reading.
         """
         if name not in self.readings:
-            known = ", ".join(self.readings) or "none: its text and its code do not differ here"
-            raise ValueError(f"{self.slug} has no reading {name!r}; expected one of {known}")
+            known = f"expected {' or '.join(self.readings)}" if self.readings else "it has one only"
+            raise ValueError(f"{self.slug} has no reading {name!r}: {known}")
         return self.readings[name](run)
 
     def trainings(self, *, preset_name: str, dataset: str | None = None) -> list[str]:
@@ -214,12 +213,6 @@ class Paper:
         raise ValueError(
             f"{self.slug} {table} has no row {row!r} for {dataset}; its rows are {', '.join(rows)}"
         )
-
-    def uncovered(self) -> list[str]:
-        """Printed own rows without a cell; a test keeps this empty. What names no data set, a size, needs none."""
-        own = printed(self.slug).query("kind == 'own' and dataset != '' and table not in @self.computed")
-        keys = {cell.key for cell in self.cells}
-        return sorted({f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} - keys)
 
     def printed_config(self, row: Row) -> Any:
         """The model of a row as the paper printed it."""
@@ -278,7 +271,7 @@ def _real(paper: Paper, row: Row, dataset: str | None) -> RunConfig:
     scale = preset("real")
     run = _run(paper, row, config, data=data, train=scale.train, preset_name="real")
     name = f"{row.slug}-{data.holistic}"
-    run = paper.recipe.adapt(replace(run, name=name), data.holistic)
+    run = paper.recipe.adapt(replace(run, name=name), row.slug, data.holistic)
     known = run.model_config.scorings()
     return replace(run, scorings=tuple(s for s in run.scorings if s != "truth" and s in known))
 
@@ -287,13 +280,13 @@ def _run(paper: Paper, row: Row, config: Any, *, data: Any, train: Any, preset_n
     scorings = tuple(config.scorings()) if row.scorings is None else row.scorings
     model = row.model or paper.slug
     return RunConfig(
-        paper.slug,
-        row.slug,
-        model,
-        config,
-        data,
-        train,
-        preset_name,
+        paper=paper.slug,
+        name=row.slug,
+        model=model,
+        model_config=config,
+        data=data,
+        train=train,
+        preset=preset_name,
         scorings=scorings,
         measure=paper.measure,
     )

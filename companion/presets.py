@@ -56,6 +56,11 @@ class DataConfig:
         return self.test_sets[0 if self.real else 1]
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """The generated test sets whose queries are all occluded, the transfer set too."""
+        return tuple(name for name in self.test_sets if name.startswith("synth-occluded"))
+
+    @property
     def shown(self) -> tuple[str, ...]:
         """The test sets that figures show."""
         return tuple(dict.fromkeys((self.holistic, self.occluded)))

@@ -44,12 +44,13 @@ class Recipe:
 
     Args:
         datasets: of its tables, the one of its ablations first.
-        adapt: a run of the literal model at 256x128, and the data set, to the run as the paper trained it.
+        adapt: a run of the printed model at 256x128, the slug of its row and the data set, to the run as the paper
+            trained it.
         measured_on: printed column -> data set behind it, where they differ.
     """
 
     datasets: tuple[str, ...]
-    adapt: Callable[[RunConfig, str], RunConfig]
+    adapt: Callable[[RunConfig, str, str], RunConfig]
     measured_on: Mapping[str, str] = field(default_factory=dict)
 
     def data(self, dataset: str | None) -> DataConfig:

@@ -4,6 +4,7 @@ A record is written under a temporary name and renamed, json last, so that a kil
 leaves half a record; its config's hash is part of the file name and is checked on reading.
 """
 
+import errno
 import json
 import logging
 from dataclasses import asdict, dataclass, field
@@ -100,8 +101,9 @@ def write(record: RunRecord, target: Path) -> None:
             np.savez_compressed(binary, **arrays)
             text.write((json.dumps(body, indent=1) + "\n").encode())
     except OSError as error:
+        remedy = "free some space" if error.errno == errno.ENOSPC else "mend that place"
         raise OSError(
-            f"cannot write record {target.name}: {error.strerror}; free some space, nothing is lost"
+            f"cannot write record {target}: {error.strerror}; {remedy} and call again, its weights are cached"
         ) from error
 
 
@@ -151,7 +153,9 @@ def find(run: RunConfig) -> RunRecord | None:
     if record.config != run.identity():
         lines = differences(record.config, run.identity())
         raise RecordError(
-            f"record {target.name} was edited:\n  " + "\n  ".join(lines) + "\nremedy: run --replace"
+            f"record {target.name} was edited:\n  "
+            + "\n  ".join(lines)
+            + f"\nremedy: .venv/bin/python -m companion run --replace --paper {run.paper} --preset {run.preset}"
         )
     return record
 

@@ -48,6 +48,11 @@ class RunConfig:
             raise ValueError(
                 f"{self.model} has no setting {unknown[0]!r}; expected one of {', '.join(known)}"
             )
+        for name, value in changes.items():
+            now = getattr(self.model_config, name)
+            kinds = (int, float) if isinstance(now, float) else type(now)
+            if None not in (now, value) and not isinstance(value, kinds):
+                raise ValueError(f"{name} = {value!r}: expected {type(now).__name__}, as in {now!r}")
         return replace(self, model_config=replace(self.model_config, **changes))
 
     def identity(self) -> dict[str, Any]:

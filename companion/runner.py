@@ -8,10 +8,12 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from companion import places, records
 from companion.fingerprint import behaviour, same
@@ -113,10 +115,17 @@ def _refuse_other_data(record: RunRecord, run: RunConfig) -> None:
 
 
 def forget(run: RunConfig) -> None:
-    """Drop the cached weights, features and checkpoint of a run; its record stays."""
+    """Drop the cached features, weights and checkpoint of a run; its record stays."""
+    _forget_features(run)
     weights_path(run).unlink(missing_ok=True)
     _checkpoint_path(run).unlink(missing_ok=True)
-    shutil.rmtree(places.CACHE / "features" / run.stem, ignore_errors=True)
+
+
+def _forget_features(run: RunConfig) -> None:
+    """Of other weights than those that are about to be: an old embedding must not enter a new record."""
+    folder = places.CACHE / "features" / run.stem
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def weights_path(run: RunConfig) -> Path:
@@ -144,8 +153,9 @@ def _fit(inputs: Inputs, *, deadline: float | None = None, progress: bool = True
     """Train a run unless its weights are cached and today's code and data would still train them."""
     run = inputs.run
     with _lock(run):
-        if origin := _cached(inputs):
-            return Trained(inputs, load_model(weights_path(run)), origin)
+        if known := _cached(inputs):
+            return known
+        data, now = inputs.fingerprints, behaviour(run)
         loader = inputs.loader()
         model = initial(run, identities=inputs.identities)
         if run.data.real:
@@ -161,22 +171,37 @@ def _fit(inputs: Inputs, *, deadline: float | None = None, progress: bool = True
         )
         # weights that are read from a file are contiguous, and sums must keep their order
         model.to(memory_format=torch.contiguous_format).eval()
-        found = Trained(inputs, model, Origin(history, behaviour(run), commit(), inputs.fingerprints))
+        found = Trained(inputs, model, Origin(history, now, commit(), data))
+        _forget_features(run)
         _keep(found)
         _checkpoint_path(run).unlink(missing_ok=True)
         return found
 
 
-def _cached(inputs: Inputs) -> Origin | None:
-    """How the cached weights came about, if today's code and data would still train them."""
+def _cached(inputs: Inputs) -> Trained | None:
+    """The model of the cached weights, if today's code and data would still train it; None if they are damaged."""
     run = inputs.run
     if not (weights_path(run).exists() and _origin_path(run).exists()):
         return None
-    note = torch.load(_origin_path(run), weights_only=True)
-    changed = [] if same(note["behaviour"], behaviour(run)) else ["by code that behaved differently"]
-    changed += [] if note["data"] == inputs.fingerprints else ["on other data"]
-    if not changed:
-        return Origin(History(**note["history"]), note["behaviour"], note["commit"], note["data"])
+    try:
+        note = torch.load(_origin_path(run), weights_only=True)
+        origin = Origin(History(**note["history"]), note["behaviour"], note["commit"], note["data"])
+        model = load_model(weights_path(run))
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        UnpicklingError,
+        SafetensorError,
+    ) as error:
+        changed = [f"and are damaged ({type(error).__name__})"]
+    else:
+        changed = [] if same(origin.behaviour, behaviour(run)) else ["by code that behaved differently"]
+        changed += [] if origin.data == inputs.fingerprints else ["on other data"]
+        if not changed:
+            return Trained(inputs, model, origin)
     logger.warning("cached weights of %s were trained %s; training again", run.stem, " and ".join(changed))
     forget(run)
     return None

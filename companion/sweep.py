@@ -51,11 +51,8 @@ def _job(run: RunConfig, deadline: float | None, fresh: bool) -> tuple[RunConfig
             runner.train(run, deadline=deadline, fresh=fresh, progress=False)
     except Interrupted:
         return run, "interrupted", time.time() - started
-    except (
-        ValueError,
-        OSError,
-        RuntimeError,
-    ) as error:  # one broken run must not keep the others from running
+    except (ValueError, OSError, RuntimeError) as error:
+        # one broken run must not keep the others from running
         logger.error("%s failed: %s", run.stem, error)
         return run, "failed", time.time() - started
     return run, "done", time.time() - started

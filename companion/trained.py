@@ -1,5 +1,6 @@
 """A trained model in hand: its features, distances, scores and maps. Nothing here trains."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,13 +10,13 @@ from typing import Any
 import safetensors.torch
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from companion import places, truth
 from companion.inputs import Inputs, TestSet, figure_queries
 from companion.run import RunConfig
-from reidlib.data.datasets import DATASETS
 from reidlib.data.loading import ImageStack
 from reidlib.evaluation import evaluate
 from reidlib.files import replacing
@@ -23,6 +24,8 @@ from reidlib.models import MODELS
 from reidlib.reranking import k_reciprocal
 from reidlib.training import History, extract, extract_maps
 from reidlib.types import Distance, Features, Metrics
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,11 @@ class Trained:
         """Query and gallery embeddings of a test set, extracted once and kept on disk."""
         if name not in self._features:
             target = self._features_path(name)
-            if not target.exists():
+            found = _read_features(target)
+            if found is None:
                 _write_features(self._extracted(name), target)
-            self._features[name] = _read_features(target)
+                found = _read_features(target)
+            self._features[name] = found
         return self._features[name]
 
     def score(self, scoring: str, name: str) -> Metrics:
@@ -83,7 +88,7 @@ class Trained:
             scoring: a ``Scoring`` of the model.
         """
         query, gallery = self.features(name)
-        protocol = DATASETS[name].protocol
+        protocol = self.inputs.splits[name].protocol
         if not scoring.rerank:
             return evaluate(query, gallery, distance=self._pairwise(scoring), protocol=protocol)
         known = k_reciprocal(query, gallery, distance=self._pairwise(scoring))
@@ -142,8 +147,15 @@ def _write_features(pair: tuple[Features, Features], target: Path) -> None:
         handle.write(safetensors.torch.save(tensors))
 
 
-def _read_features(target: Path) -> tuple[Features, Features]:
-    tensors = load_file(target)
+def _read_features(target: Path) -> tuple[Features, Features] | None:
+    """None where they are absent or damaged."""
+    if not target.exists():
+        return None
+    try:
+        tensors = load_file(target)
+    except SafetensorError as error:
+        logger.warning("features %s are damaged (%s); extracting again", target, error)
+        return None
     return _unflatten(tensors, "query"), _unflatten(tensors, "gallery")
 
 

@@ -32,7 +32,7 @@ def truth_of(split: Split, names: Sequence[str]) -> pd.DataFrame:
     Raises:
         NoTruth: the set is not a synthetic one.
     """
-    if not split.name.startswith("synth-"):
+    if not (split.root / benchmark.TRUTH).exists():
         raise NoTruth(split.name)
     frame = benchmark.ground_truth(split.root)
     return frame.set_index(frame["file"].str.rsplit("/").str[-1]).loc[list(names)]

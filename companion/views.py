@@ -19,9 +19,8 @@ from companion.inputs import Inputs, figure_queries
 from companion.study import Study
 from companion.trained import Trained
 from companion.truth import mask_measures, region_names, truth_of
-from reidlib.data.datasets import DATASETS
 from reidlib.data.index import ImageRecord
-from reidlib.data.loading import read_image, resized
+from reidlib.data.loading import picture, resized
 from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.transforms import MEAN, STD
 from reidlib.evaluation import ranking
@@ -33,7 +32,7 @@ Pictures = UInt8[np.ndarray, "N H W 3"]
 
 def pictures(images: Sequence[ImageRecord]) -> Pictures:
     """The images as stored, at the size of the first, RGB."""
-    read = [read_image(image.path) for image in images]
+    read = [picture(image) for image in images]
     height, width = read[0].shape[:2]
     return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in read])
 
@@ -76,12 +75,12 @@ def contact_sheet(
     inputs: Inputs, *, people: int = 8, per_person: int = 4
 ) -> tuple[UInt8[np.ndarray, "R C H W 3"], list[str]]:
     """Some identities' queries in every test set that shares them, and the titles of the columns."""
-    columns, titles = [], []
+    known, columns, titles = {record.pid for record in inputs.splits[inputs.data.holistic].query}, [], []
     for name in inputs.data.test_sets:
-        if name == "synth-occluded-transfer":  # other people
-            continue
         query = inputs.splits[name].query
         pids = sorted({record.pid for record in query})[:people]
+        if not {*pids} <= known:
+            continue
         chosen = [[r for r in query if r.pid == pid][:per_person] for pid in pids]
         count = min(map(len, chosen))
         columns.append(np.array([[resized(record) for record in row[:count]] for row in chosen]))
@@ -152,9 +151,9 @@ def ranked(
         images.append(pictures([data.split.gallery[i] for i in index[0]]))
         correct.append(hit[0])
         distances.append(found[0, torch.from_numpy(index[0])].numpy())
-    picture = pictures([data.split.query[query]])[0]
+    asked = pictures([data.split.query[query]])[0]
     shown = (np.stack(column) for column in (images, correct, distances))
-    return RankedView(picture, *shown, tuple(scorings.values()))
+    return RankedView(asked, *shown, tuple(scorings.values()))
 
 
 def mended(trained: Trained, test_set: str, *, better: str, worse: str) -> int:
@@ -211,7 +210,7 @@ Slots = Callable[[Trained, Features, Features], SlotView]
 def why(trained: Trained, test_set: str, query: int, *, slots: Slots) -> SlotView:
     """What makes the first gallery image nearer than the second."""
     one, gallery = trained.features(test_set)
-    one, protocol = one[torch.tensor([query])], DATASETS[test_set].protocol
+    one, protocol = one[torch.tensor([query])], trained.inputs.splits[test_set].protocol
     index, _ = ranking(one, gallery, distance=trained.distance("default"), protocol=protocol, top=2)
     return slots(trained, one, gallery[torch.from_numpy(index[0])])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reidlib.backbones import BACKBONES
 from reidlib.data.datasets import DATASETS, YOURS
+from reidlib.files import replacing
 
 ROOT = Path("data")
 """Where data sets are looked for unless told otherwise: ``data/`` below the working directory."""
@@ -111,7 +112,8 @@ def _rank(options: argparse.Namespace) -> int:
         table["mAP (trapezoid)"] = search.table(searched.metrics(trapezoid=True))["mAP"]
     print(table.to_string(index=False))
     figure = searched.figure(queries=options.queries, top=options.top)
-    figure.savefig(options.figure, dpi=150)
+    with replacing(options.figure) as handle:
+        figure.savefig(handle, format=options.figure.suffix.removeprefix(".") or "png", dpi=150)
     print(f"protocol {split.protocol.value}; ranked gallery: {options.figure}")
     return 0
 

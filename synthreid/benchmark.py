@@ -46,6 +46,7 @@ SETS = (
     "synth-market", "synth-occluded", "synth-occluded-transfer", "synth-partial", "synth-market-val",
     "synth-occluded-val",
 )  # fmt: skip
+TRUTH = "ground_truth.csv"
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 CAMERAS = 6
 NEW_CAMERAS = (7, 8)  # of the transfer set: query, gallery
@@ -460,8 +461,8 @@ def _write_all(
             bar.update(len(chunk))
     for name, entries in sets.items():
         table = _link_and_describe(folder, name, entries, first=first, rows=rows)
-        table.to_csv(folder / name / "ground_truth.csv", index=False, lineterminator="\n")
-        content.update((folder / name / "ground_truth.csv").read_bytes())
+        table.to_csv(folder / name / TRUTH, index=False, lineterminator="\n")
+        content.update((folder / name / TRUTH).read_bytes())
     return content.hexdigest()
 
 
@@ -616,7 +617,7 @@ def ground_truth(folder: Path) -> pd.DataFrame:
     Raises:
         ValueError: there is no ground truth; only the embedded benchmark has one.
     """
-    path = Path(folder) / "ground_truth.csv"
+    path = Path(folder) / TRUTH
     if not path.exists():
         raise ValueError(f"folder: {path} is missing; generate the synthetic data (make data)")
     return pd.read_csv(path, keep_default_na=False)

@@ -19,10 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = ROOT / "notebooks"
-EXECUTED = ROOT / "results" / "cache" / "executed"
-RENDERED = ROOT / "results" / "rendered"
+from companion import places
+from reidlib.files import replacing
+
+NOTEBOOKS = places.ROOT / "notebooks"
+EXECUTED = places.CACHE / "executed"
+RENDERED = places.RESULTS / "rendered"
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("dpti", "qpm", "pan", "aap", "bpbreid")  # so that none is left to run alone
@@ -68,7 +70,7 @@ def _options() -> argparse.Namespace:
     )
     options = parser.parse_args()
     if options.output is None:  # pages about real data are yours, those of the repository stay
-        options.output = ROOT / "results" / "cache" / "real" if options.preset == "real" else RENDERED
+        options.output = places.CACHE / "real" if options.preset == "real" else RENDERED
     return options
 
 
@@ -130,10 +132,10 @@ def render(name: str, output: Path) -> None:
     if output == RENDERED:
         export_figures(notebook, name)
     page, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
-    page = re.sub(re.escape(str(ROOT)), ".", page).replace("</head>", f"{CODE_FONT}</head>", 1)
-    output.mkdir(parents=True, exist_ok=True)
+    page = re.sub(re.escape(str(places.ROOT)), ".", page).replace("</head>", f"{CODE_FONT}</head>", 1)
     target = output / f"{name}.html"
-    target.write_text(page)
+    with replacing(target) as handle:
+        handle.write(page.encode())
     size = target.stat().st_size
     print(f"{name}: rendered {size / 1e6:.1f} MB")
     if size > SIZE_LIMIT:
@@ -169,15 +171,15 @@ def shrink(data: dict) -> None:
 
 def export_figures(notebook, name: str) -> None:
     """Write the pictures of cells tagged ``figure-...`` to results/figures."""
-    folder = ROOT / "results" / "figures" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = places.RESULTS / "figures" / name
     for cell in notebook.cells:
         tags = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("figure-")]
         pictures = [
             o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
         ]
         for tag, picture in zip(tags, pictures, strict=False):
-            (folder / f"{tag.removeprefix('figure-')}.png").write_bytes(base64.b64decode(picture))
+            with replacing(folder / f"{tag.removeprefix('figure-')}.png") as handle:
+                handle.write(base64.b64decode(picture))
 
 
 if __name__ == "__main__":

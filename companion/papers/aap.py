@@ -106,10 +106,9 @@ def _shape(run: RunConfig, _: Preset) -> RunConfig:
     return replace(run, model_config=replace(run.model_config, head="bn-neck"))
 
 
-def _adapt(run: RunConfig, dataset: str) -> RunConfig:
-    # the published AlignedReID++ has its own schedule
+def _adapt(run: RunConfig, row: str, _: str) -> RunConfig:
     schedule = {"epochs": 450, "decays": (150, 300)}
-    if run.name == f"baseline-{dataset}":
+    if row == "baseline":  # the published AlignedReID++ has its own schedule
         schedule = {"epochs": 300, "decays": (150,)}
     augment = Augment(pad=0.0, erase_area=(0.02, 0.4), zoom="enlarge")
     train = steps(**schedule, lr=2e-4, identities=8, epoch="identities", augment=augment)
@@ -145,7 +144,7 @@ def measure(trained: Trained, name: str) -> Measured:
         return Measured()
     whole, occluded = trained.inputs.pair()
     test_set, found = trained.test_set(name), saliency(trained, name)
-    rows = shown(occluded, whole)
+    rows = figure_rows(occluded, whole)
     rows = rows if name == data.occluded else twins(occluded, whole)[0][rows]
     values = heat_values(found, test_set, whole) | {"heat": _drawn(trained, found, rows=rows)}
     return Measured(values=values)
@@ -165,14 +164,15 @@ def saliency(trained: Trained, name: str, *, rows: Tensor | None = None) -> dict
     same = (query.pid[:, None] == gallery.pid) & (query.camid[:, None] != gallery.camid)
     mates = gallery.embeddings[embedding][same.int().argmax(1)]  # [Q, D]
     layer, parts, start = stages(model.backbone)[-1][-1], [], 0
-    for pixels, _ in batches(images):
-        mate = mates[start : start + len(pixels)]
+    device = next(model.parameters()).device
+    for pixels, _ in batches(images, device=device):
+        mate = mates[start : start + len(pixels)].to(device)
         scores = {
             "identity": lambda output: output.logits["global"].amax(1),
             "similarity": lambda output: torch.cosine_similarity(output.embeddings[embedding], mate),  # noqa: B023
         }
         with torch.no_grad():
-            largest = model(pixels).maps["saliency"][:, 0]
+            largest = model(pixels).maps["saliency"][:, 0].cpu()
         found = {"maximum": stretched(largest, size=images.size)}
         parts.append(
             found | {key: grad_cam(model, pixels, layer=layer, score=score) for key, score in scores.items()}
@@ -187,7 +187,7 @@ def _drawn(trained: Trained, found: dict[str, Tensor], *, rows: Tensor | np.ndar
     return torch.stack([adaptive_avg_pool2d(maps[rows], size) for maps in found.values()], 1).numpy()
 
 
-def shown(data: TestSet, whole: TestSet, *, each: int = 3) -> Int[np.ndarray, " n"]:
+def figure_rows(data: TestSet, whole: TestSet, *, each: int = 3) -> Int[np.ndarray, " n"]:
     """Queries for a figure: behind cars or carts, then behind others, the first of different people each.
 
     Only those whose unoccluded twin is known.
@@ -254,7 +254,7 @@ def loss_curves(study: Study, runs: Mapping[str, str]) -> dict[str, np.ndarray]:
     }
 
 
-def places(trained: Trained) -> tuple[str, ...]:
+def heat_places(trained: Trained) -> tuple[str, ...]:
     """The groups of queries that ``heat_maps`` shows; with real data the fixed figure queries are all."""
     return ("figure queries",) if trained.run.data.real else PLACES
 
@@ -267,7 +267,7 @@ def heat_maps(
     Args:
         trained: any model of the study, for its images.
         runs: title -> row; NaN where a row has no record.
-        place: one of ``places``; unoccluded are the twins of those behind cars and carts.
+        place: one of ``heat_places``; unoccluded are the twins of those behind cars and carts.
 
     Returns:
         Images, maps in [0, 1], and what each of the M maps is.
@@ -292,7 +292,7 @@ def _placed(trained: Trained, place: str) -> tuple[str, np.ndarray, np.ndarray]:
         rows = figure_queries(len(trained.test_set(data.occluded).query)).numpy()
         return data.occluded, rows, np.arange(len(rows))[::2]
     whole, occluded = trained.inputs.pair()
-    rows = shown(occluded, whole)
+    rows = figure_rows(occluded, whole)
     vehicle = _behind_vehicle(occluded)[rows]
     kept = np.flatnonzero(vehicle if place != "behind others" else ~vehicle)
     if place == "unoccluded":

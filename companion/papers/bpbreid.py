@@ -133,14 +133,14 @@ BOT = steps(epochs=120, decays=(39, 69), warm_epochs=9, warm_start=0.109, lr=3.5
 """Its scheduler steps before an epoch: 3.815e-5 in the first, 3.5e-4 from the tenth on."""
 
 
-def _adapt(run: RunConfig, dataset: str) -> RunConfig:
+def _adapt(run: RunConfig, row: str, dataset: str) -> RunConfig:
     """BPBreID's released configuration of a data set; the baselines have BoT's."""
     config, train = run.model_config, TrainConfig.released()
     if not isinstance(config, Config):
         return replace(run, train=BOT)
     if dataset == "occluded-reid" and config.attention == "learned":
         config = replace(config, attention_weight=0.7)
-    if dataset in HOLISTIC and run.name in (f"{row}-{dataset}" for row in ("k8", "ri", "hr")):  # Table 1
+    if dataset in HOLISTIC and row in ("k8", "ri", "hr"):  # Table 1
         config = replace(config, parts=5)
     if config.attention == "stripes":
         train = replace(train, augment=replace(train.augment, flip=0.5))
@@ -160,7 +160,7 @@ RECIPE = Recipe(("occluded-duke", "market1501", "dukemtmc", "occluded-reid", "p-
 
 def measure(trained: Trained, name: str) -> Measured:
     """Do part maps cover their parts, do visibility scores follow the truth? On sets whose queries are occluded."""
-    if trained.run.data.real or trained.run.model_config.figure_map is None or "occluded" not in name:
+    if trained.run.model_config.figure_map is None or name not in trained.run.data.hidden:
         return Measured()
     data, (query, _) = trained.test_set(name), trained.features(name)
     return Measured(_part_measures(query, trained.maps(data.query, "parts"), data))
@@ -310,9 +310,7 @@ def _printed(run: RunConfig) -> RunConfig:
     """The printed text: foreground pooled by Eq. 3, visibility by Eq. 4, at ``real`` a higher warm-up."""
     changes = {name: getattr(Config.paper(), name) for name in ("foreground_pooling", "visibility")}
     schedule = TrainConfig.paper().schedule if run.data.real else run.train.schedule
-    return replace(
-        run, model_config=replace(run.model_config, **changes), train=replace(run.train, schedule=schedule)
-    )
+    return replace(run.vary(**changes), train=replace(run.train, schedule=schedule))
 
 
 PAPER = Paper(

@@ -86,7 +86,7 @@ def _shape(run: RunConfig, preset: Preset) -> RunConfig:
     return replace(run, model_config=config, train=replace(run.train, iterations=iterations))
 
 
-def _adapt(run: RunConfig, dataset: str) -> RunConfig:
+def _adapt(run: RunConfig, _: str, dataset: str) -> RunConfig:
     zoom = "resized" if dataset in TRANSFER else "none"
     augment = Augment(erase_area=(0.02, 0.33), augmix=0.5, zoom=zoom)
     train = steps(
@@ -204,9 +204,8 @@ def template_pairs(
     holistic, occluded = trained.inputs.pair()
     rows, known = twins(occluded, holistic)
     index = figure_queries(len(rows)).numpy()
-    places = np.flatnonzero(
-        known[index] & (rows[index] == index)
-    )  # both sets' figure queries are twins there
+    # both sets' figure queries are twins there
+    places = np.flatnonzero(known[index] & (rows[index] == index))
     if records := study.records(name):
         stored = [records[0].arrays[f"{test_set}/maps"][places] for test_set in trained.run.data.shown]
         pair = np.stack(stored, 1).astype(float)

@@ -118,7 +118,7 @@ def _shape(run: RunConfig, _: Preset) -> RunConfig:
     return replace(run, model_config=replace(run.model_config, pooling="average"))
 
 
-def _adapt(run: RunConfig, _: str) -> RunConfig:
+def _adapt(run: RunConfig, _row: str, _dataset: str) -> RunConfig:
     train = steps(epochs=120, decays=(60, 90), warm_epochs=20, warm_start=0.1, lr=3.5e-4, augment=ERASING)
     return replace(run, train=train)
 

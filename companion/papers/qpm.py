@@ -134,7 +134,7 @@ def _shape(run: RunConfig, _: Preset) -> RunConfig:
 # -- real data ----------------------------------------------------------------------------------------
 
 
-def _adapt(run: RunConfig, _: str) -> RunConfig:
+def _adapt(run: RunConfig, _row: str, _dataset: str) -> RunConfig:
     height, width = TALL
     sgd = {"lr": 0.01, "optimiser": "sgd", "weight_decay": 0.0}
     augment = replace(ERASING, pad=0.0)

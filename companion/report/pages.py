@@ -13,7 +13,7 @@ from companion.claims import Outcome, Status, Verdict
 from companion.formats import markdown, percent
 from companion.papers import PAPERS
 from companion.plots.charts import VERDICTS
-from companion.report.tables import MARKS, data_label, deciding, footnotes, points, wide
+from companion.report.tables import MARKS, data_label, deciding, footnotes, points, weakest, wide
 from companion.study import METRICS, Study
 from reidlib.files import replacing
 
@@ -126,7 +126,7 @@ def finding(study: Study, verdicts: list[Verdict]) -> str:
 
 def _clearest(verdicts: list[Verdict], status: Status) -> tuple[Verdict, Outcome] | None:
     """The verdict of a kind whose deciding contrast lies farthest beyond its margin, in widths of its interval."""
-    found = [(v, o) for v in verdicts if v.status == status for o in v.outcomes if o.status == status]
+    found = [(v, weakest(v)) for v in verdicts if v.status == status and v.outcomes]
     return max(found, key=lambda pair: _distance(pair[1]), default=None)
 
 

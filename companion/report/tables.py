@@ -59,11 +59,16 @@ def deciding(verdict: Verdict) -> str:
     missing = sorted({name for o in verdict.outcomes for name in o.missing})
     if verdict.status == Status.NOT_TESTED:
         return f"no usable record of {', '.join(missing)}"
-    worst = min((o for o in verdict.outcomes if o.status == verdict.status), key=_slack)
+    worst = weakest(verdict)
     contrast = worst.contrast
     many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
     sides = " − ".join(_names(side) for side in (contrast.plus, contrast.minus) if side)
     return f"{contrast.metric}: {sides} = {points(worst)}{many}"
+
+
+def weakest(verdict: Verdict) -> Outcome:
+    """The contrast that decides a verdict: of those that agree with it, the one nearest to failing."""
+    return min((o for o in verdict.outcomes if o.status == verdict.status), key=_slack)
 
 
 def _slack(outcome: Outcome) -> float:

@@ -212,19 +212,29 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
     Raises:
         ValueError: a file is unreadable or truncated, or the part map does not fit the image.
     """
-    image = read_image(record.path)
-    if image is None:
-        raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
+    image = picture(record)
     stored, (height, width) = image.shape[:2], size
     shrinks = stored[0] >= height and stored[1] >= width
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    picture = image.transpose(2, 0, 1)  # [3, H, W]
+    pixels = image.transpose(2, 0, 1)  # [3, H, W]
     if record.mask is None:
-        return (picture,)
+        return (pixels,)
     mask = read_mask(record.mask, size=stored)
     if _has_fields(record):
-        return picture, shrink_fields(mask, size=size)
-    return picture, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return pixels, shrink_fields(mask, size=size)
+    return pixels, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def picture(record: ImageRecord) -> UInt8[np.ndarray, "H W 3"]:
+    """The image as stored, RGB.
+
+    Raises:
+        ValueError: the file is unreadable or truncated.
+    """
+    image = read_image(record.path)
+    if image is None:
+        raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
+    return image
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
@@ -235,7 +245,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
 
 def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> UInt8[np.ndarray, "H W 3"]:
     """The picture of one image at a common size, for figures."""
-    return cv2.resize(read_image(record.path), size[::-1], interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture(record), size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,12 @@ pytestmark = pytest.mark.parametrize("slug", PAPERS)
 
 
 def test_every_own_row_has_a_cell(slug):
-    assert PAPERS[slug].uncovered() == []
+    frame = printed(slug)
+    counted = frame["table"].isin(PAPERS[slug].computed) | (frame["dataset"] == "")  # as sizes are
+    own = frame[(frame["kind"] == "own") & ~counted]
+    assert len(own) > 0
+    keys = {cell.key for cell in PAPERS[slug].cells}
+    assert {f"{r.table}/{r.row}@{r.dataset}" for r in own.itertuples()} <= keys
 
 
 def test_cells_name_runs_scorings_and_counterparts_that_exist(slug):

@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from companion import fingerprint, places, records, runner
+from companion import fingerprint, inputs, places, records, runner
 from companion.inputs import Inputs
 from companion.papers import PAPERS
 from companion.sweep import sweep
-from reidlib.training import Interrupted
+from companion.trained import Origin, Trained, figure_maps, initial
+from reidlib import training
+from reidlib.training import History, Interrupted
 
 PAPER = PAPERS["bpbreid"]
 RUN = replace(PAPER.run("k8", preset_name="smoke"), scorings=("default", "no-visibility"))
@@ -34,19 +38,55 @@ def test_a_run_is_trained_once_and_a_missing_scoring_is_filled_from_the_cache(mo
     assert "truth" in more.metrics["synth-occluded"]
 
 
-def test_a_killed_run_resumes_to_the_record_of_an_unbroken_one():
-    run = replace(RUN, train=replace(RUN.train, iterations=6))
+def test_a_run_that_is_stopped_between_epochs_resumes_to_the_record_of_an_unbroken_one(scratch, monkeypatch):
+    run = replace(RUN, train=replace(RUN.train, iterations=6))  # an epoch has four steps
     whole = runner.train(run, progress=False)
     runner.forget(run)
     records.remove(run)
-    with pytest.raises(Interrupted):
-        runner.train(run, progress=False, deadline=1.0)
+    save = training._Job.save
+
+    def stopped(job, path):
+        save(job, path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Job, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train(run, progress=False)
+    monkeypatch.setattr(training._Job, "save", save)
     assert records.find(run) is None
+    assert list((scratch / "cache" / "checkpoints").iterdir())
     again = runner.train(run, progress=False)
     assert again.metrics == whole.metrics
     assert again.history == whole.history
     for name, array in whole.arrays.items():
         np.testing.assert_array_equal(array, again.arrays[name])
+
+
+def test_a_deadline_that_is_over_trains_nothing():
+    with pytest.raises(Interrupted):
+        runner.train(RUN, progress=False, deadline=1.0)
+
+
+@pytest.mark.parametrize(
+    "kind", ["weights/*.safetensors", "weights/*.training.pt", "features/*/*.safetensors"]
+)
+def test_damaged_caches_heal(scratch, kind, caplog):
+    whole = runner.train(BRIEF, progress=False)
+    (first, *_) = sorted((scratch / "cache").glob(kind))
+    first.write_bytes(first.read_bytes()[:100])
+    records.remove(BRIEF)
+    again = runner.train(BRIEF, progress=False)
+    assert "damaged" in caplog.text
+    assert again.metrics == whole.metrics
+
+
+def test_features_of_weights_that_are_gone_enter_no_record(scratch):
+    whole = runner.train(BRIEF, progress=False)
+    runner.weights_path(BRIEF).unlink()
+    for path in (scratch / "cache" / "features").rglob("*.safetensors"):
+        save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}, path)
+    records.remove(BRIEF)
+    assert runner.train(BRIEF, progress=False).metrics == whole.metrics
 
 
 def test_a_record_is_stale_when_the_code_behaves_differently():
@@ -83,12 +123,11 @@ def test_weights_of_code_that_behaved_differently_are_not_reused(monkeypatch):
         runner.trained(Inputs.of(BRIEF))
 
 
-def test_the_index_is_made_once_for_a_run(monkeypatch):
-    calls = []
-    make = Inputs.of.__func__
-    monkeypatch.setattr(Inputs, "of", classmethod(lambda cls, run: (calls.append(run), make(cls, run))[1]))
+def test_every_data_set_is_indexed_once_for_a_run(monkeypatch):
+    loaded, load = [], inputs.load
+    monkeypatch.setattr(inputs, "load", lambda name, root: (loaded.append(name), load(name, root))[1])
     runner.train(BRIEF, progress=False)
-    assert calls == [BRIEF]
+    assert sorted(loaded) == sorted({BRIEF.data.train_set, *BRIEF.data.test_sets})
 
 
 def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows():
@@ -118,16 +157,20 @@ def test_an_unknown_scoring_names_the_known_ones():
 
 
 @pytest.mark.parametrize("slug", PAPERS)
-def test_a_record_holds_what_the_committed_ones_hold(slug):
-    """All scores, measures and maps: what claims and figures read must not fall away unseen."""
+def test_measures_and_maps_are_those_that_the_committed_records_hold(slug):
+    """What claims and figures read must not fall away unseen; untrained networks show it as well."""
     paper = PAPERS[slug]
-    run = paper.run(paper.main, preset_name="smoke")
-    made = runner.train(replace(run, train=replace(run.train, iterations=2)), progress=False)
-    kept = records.read(next(COMMITTED.glob(f"{slug}/cpu-{paper.main}-s0-*.json")))
-    former = {key for key in kept.arrays if key.count("/") == 2 and key.split("/")[1] not in run.scorings}
-    assert made.arrays.keys() == kept.arrays.keys() - former
-    for name, scores in made.metrics.items():
-        assert set(scores) == set(run.scorings) <= set(kept.metrics[name])
-    assert {name: found.keys() for name, found in made.measures.items()} == {
-        name: found.keys() for name, found in kept.measures.items()
-    }
+    for row in paper.repeated:
+        run = paper.run(row, preset_name="smoke")
+        known = Inputs.of(run)
+        model = initial(run, identities=known.identities).eval()
+        trained = Trained(known, model, Origin(History(), [], "", {}))
+        kept = records.read(next(COMMITTED.glob(f"{slug}/cpu-{row}-s0-*.json")))
+        arrays = {f"{name}/maps" for name in figure_maps(trained)}
+        for name in run.data.test_sets:
+            found = run.measure(trained, name)
+            assert found.summary.keys() == kept.measures[name].keys(), (row, name)
+            arrays |= {f"{name}/{key}" for key in found.values} | {f"{name}/pid"}
+        arrays |= {f"{n}/{s}/{v}" for n in run.data.test_sets for s in run.scorings for v in ("rank", "ap")}
+        former = {key for key in kept.arrays if key.count("/") == 2 and key.split("/")[1] not in run.scorings}
+        assert arrays == kept.arrays.keys() - former, row

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -9,6 +10,7 @@ from companion.inputs import Inputs
 from companion.papers import PAPERS
 from companion.papers.aap import printed_sizes
 from companion.trained import Origin, Trained, initial
+from reidlib.data.index import Split
 from reidlib.evaluation import evaluate
 from reidlib.models.aap import AaP, Scoring
 from reidlib.protocol import Protocol
@@ -43,7 +45,8 @@ def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch):
         embeddings = model(images).embeddings
     everyone = Features(embeddings, {}, torch.arange(24) % 6 + 1, torch.arange(24) // 6)
     query, gallery = everyone[slice(0, 6)], everyone[slice(6, None)]
-    trained = Trained(Inputs(run, {}), model, Origin(History(), [], "", {}))
+    market = Split("synth-market", Path(), (), (), ())
+    trained = Trained(Inputs(run, {market.name: market}), model, Origin(History(), [], "", {}))
     monkeypatch.setattr(Trained, "features", lambda *_: (query, gallery))
     table = k_reciprocal(query, gallery, distance=partial(AaP.distance, scoring=Scoring()))
     expected = evaluate(query, gallery, distance=lambda *_: table, protocol=Protocol.MARKET, block=6)
