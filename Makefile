@@ -37,7 +37,7 @@ lab: setup                                 ## JupyterLab on the notebooks
 lint: setup
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/nbstripout --verify notebooks/*.ipynb
 unit: setup
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 processors: setup                          ## the numeric tests as other processors would compute them
 	$(PY) tools/processors.py --jobs $(JOBS)
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean

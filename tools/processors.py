@@ -20,6 +20,7 @@ PASSES = {
     },
 }
 COMMAND = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "numeric and not sizes")
+MARK = "pytest.mark.numeric"
 
 
 def main() -> int:
@@ -35,7 +36,10 @@ def main() -> int:
 def run(name: str) -> bool:
     """One pass over the numeric tests; prints how it ended, and everything where it failed."""
     environment = os.environ | PASSES[name]
-    done = subprocess.run(COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    marked = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if MARK in path.read_text()]
+    done = subprocess.run(
+        [*COMMAND, *marked], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     last = done.stdout.strip().rsplit("\n", 1)[-1]
     print(f"{name}: {last}", flush=True)
     if done.returncode:
