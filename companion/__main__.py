@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m companion {data,run,try,status,config,tables}``."""
+"""Command line of the study: ``python -m companion {data,pretrain,run,try,status,config,tables}``."""
 
 import argparse
 import json
@@ -13,8 +13,11 @@ from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
 from companion.run import RunConfig
 
-SECONDS_PER_RUN = {"smoke": 4, "cpu": 200, "gpu": 15, "real": 4 * 3600}
+SECONDS_PER_RUN = {"smoke": 4, "cpu": 80, "gpu": 15, "real": 4 * 3600}
 """Rough, on one core or one GPU."""
+
+EVERY = "all"
+"""Stands for all papers."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,13 +26,18 @@ def parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="generate the synthetic benchmark of a preset")
     data.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
     data.add_argument("--workers", type=int, default=1)
+    pretrain = commands.add_parser("pretrain", help="make the networks that models start from")
+    pretrain.add_argument("--preset", default="auto", choices=("auto", "cpu", "gpu"))
+    pretrain.add_argument("--only", nargs="+", metavar="BACKBONE", help="default: all that some row needs")
+    pretrain.add_argument("--fresh", action="store_true", help="make again what is there")
+    pretrain.add_argument("--jobs", type=int, default=1, help="networks side by side, one thread each")
     run = commands.add_parser("run", help="compute missing run records")
-    run.add_argument("--paper", default="bpbreid", choices=PAPERS)
+    run.add_argument("--paper", default="bpbreid", choices=(*PAPERS, EVERY))
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     run.add_argument(
         "--dataset", help="at preset real: which of the paper's data sets; default: its ablations'"
     )
-    run.add_argument("--seeds", type=int, default=1, help="seeds per run (0, 1, ...)")
+    run.add_argument("--seeds", type=int, default=1, help="worlds (1, 2, ...)")
     run.add_argument("--only", nargs="+", help="rows; default: all of the paper's")
     run.add_argument(
         "--budget", type=float, help="stop cleanly after this many seconds; calling again resumes"
@@ -44,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     attempt.add_argument("--row", help="what to vary; default: the row that the notebook shows")
     attempt.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     attempt.add_argument("--dataset", help="at preset real: which of the paper's data sets")
-    attempt.add_argument("--seed", type=int, default=0)
+    attempt.add_argument("--seed", type=int, default=1, help="of the world")
     attempt.add_argument("--reading", help="of the paper, where its text and its released code differ")
     attempt.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the model's config"
@@ -73,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "data": _data,
+        "pretrain": _pretrain,
         "run": _run,
         "try": _try,
         "status": _status,
@@ -101,8 +110,40 @@ def _data(options: argparse.Namespace) -> int:
     return 0
 
 
+def _pretrain(options: argparse.Namespace) -> int:
+    from joblib import Parallel, delayed
+
+    from companion import pretrain, start
+
+    name = preset(options.preset).name
+    needed = dict.fromkeys(backbone for backbone, _ in _starts(name))
+    if unknown := sorted({*(options.only or ())} - {*needed}):
+        raise ValueError(f"--only {unknown[0]}: no row needs it; expected one of {', '.join(needed)}")
+    runs = [start.pretraining(backbone, name) for backbone in options.only or needed]
+    calls = (delayed(pretrain.make)(run, fresh=options.fresh) for run in runs)
+    found = Parallel(n_jobs=options.jobs, return_as="generator")(calls)
+    for run, record in zip(runs, found):
+        accuracy = ", ".join(
+            f"{test_set} rank-1 {100 * values['default']['rank1']:.1f} mAP {100 * values['default']['mAP']:.1f}"
+            for test_set, values in record.metrics.items()
+        )
+        print(f"{start.name(run)}: {accuracy}, {record.provenance['seconds']:.0f} s")
+    return 0
+
+
+def _starts(preset_name: str) -> list[tuple[str, str]]:
+    """Backbone and name of every start that some row needs."""
+    found = {}
+    for chosen in map(paper, PAPERS):
+        for row in chosen.rows:
+            config = chosen.run(row.slug, preset_name=preset_name).model_config
+            if config.weights:
+                found[config.backbone] = config.weights
+    return [*found.items()]
+
+
 def _run(options: argparse.Namespace) -> int:
-    from companion import inputs
+    from companion import inputs, pretrain, start
     from companion.sweep import sweep
     from reidlib import doctor
 
@@ -120,6 +161,10 @@ def _run(options: argparse.Namespace) -> int:
     print(
         f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
     )
+    lacking = {run.model_config.backbone for run in runs if start.missing(run.model_config.weights)}
+    for backbone in sorted(lacking):
+        print(f"pretraining {backbone}, which has no start yet", flush=True)
+        pretrain.make(start.pretraining(backbone, name))
     for split in inputs.index(runs[0].data, workers=options.jobs).values():
         for line in doctor.warnings(split) if name == "real" else ():
             print(line, file=sys.stderr)
@@ -135,12 +180,17 @@ def _wanted(options: argparse.Namespace) -> list[RunConfig]:
     """The runs that the options ask for; records that are to be replaced are removed."""
     from companion import fingerprint, records, runner
 
-    chosen = paper(options.paper)
     scale = {"preset_name": options.preset, "dataset": options.dataset}
-    # an unknown name is an error at once
-    hashes = {chosen.run(slug, **scale).hash for slug in options.only or [row.slug for row in chosen.rows]}
-    names = {run.name for run in chosen.queue(seeds=1, **scale) if run.hash in hashes}
-    runs = [run for run in chosen.queue(seeds=options.seeds, **scale) if run.name in names]
+    if options.paper == EVERY and (options.only or options.dataset):
+        raise ValueError(f"--paper {EVERY} goes without --only and --dataset, which belong to one paper")
+    runs = []
+    for chosen in map(paper, PAPERS if options.paper == EVERY else [options.paper]):
+        # an unknown name is an error at once
+        slugs = options.only or [row.slug for row in chosen.rows]
+        hashes = {chosen.run(slug, **scale).hash for slug in slugs}
+        names = {run.name for run in chosen.queue(seeds=1, **scale) if run.hash in hashes}
+        runs += [run for run in chosen.queue(seeds=options.seeds, **scale) if run.name in names]
+    runs.sort(key=lambda run: run.seed)  # world by world
     if options.replace:
         runs = [run for run in runs if _refused(run)]
         for run in runs:

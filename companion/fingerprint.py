@@ -35,7 +35,7 @@ def behaviour(run: RunConfig) -> list[float]:
             run.train, iterations=3, identities=4, images=4, precision="32-true", channels_last=False
         )
         model = _initial(run)
-        loader = Loader(images, config=train, seed=run.seed, groups=parts)
+        loader = Loader(images, config=train, seed=run.draw, groups=parts)
         history = fit(model, loader, config=train, seed=0, label=None, device="cpu")
         found = extract(model, images, groups=parts, device="cpu")
         if k:

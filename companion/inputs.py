@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -17,6 +18,7 @@ from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import ImageStack, Loader, load_stack
 from reidlib.data.masks import PartGroups, groups
 from synthreid import benchmark
+from synthreid.parser import EXACT, misread
 
 FIGURE_QUERIES = 8
 
@@ -113,11 +115,23 @@ class Inputs:
     def training(self) -> ImageStack:
         """The training images, decoded once, with their part labels if there is use for them."""
         wanted = not self.data.real or self.groups is not None
-        return self._stack(self.train.train, labels=self.train.labels, masks=wanted)
+        return self.read(self._stack(self.train.train, labels=self.train.labels, masks=wanted))
+
+    def read(self, images: ImageStack) -> ImageStack:
+        """Images with the part labels that models are given, which err where the run's parser does.
+
+        What a test set holds is the truth.
+        """
+        parser = self.data.labels
+        if parser == EXACT or images.masks is None:
+            return images
+        pairs = zip(images.masks.numpy(), images.names)
+        found = [misread(labels, parser, seed=self.data.seed, name=name) for labels, name in pairs]
+        return replace(images, masks=torch.from_numpy(np.stack(found)))
 
     def loader(self) -> Loader:
         """The run's training batches."""
-        return Loader(self.training, config=self.run.train, seed=self.run.seed, groups=self.groups)
+        return Loader(self.training, config=self.run.train, seed=self.run.draw, groups=self.groups)
 
     def test_set(self, name: str) -> TestSet:
         """Queries and gallery of a test set, decoded once.

@@ -10,7 +10,9 @@ import numpy as np
 from companion.presets import COUNTERPARTS, Preset, preset
 from companion.real import Recipe
 from companion.run import RunConfig
+from companion.start import start_of
 from reidlib.models import MODELS
+from synthreid.parser import EXACT, Parser
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Row:
         change: fields of the model's printed config.
         model: slug, where it is not the paper's own (a baseline).
         scorings: test-time variants kept in its record; None keeps all that the model has.
-        literal: fields that keep their printed value where the small presets deviate.
+        scratch: starts from noise where the others start from pretrained weights (an ablation of ours).
+        again: trains another network in the same worlds (for comparisons of a row with itself).
+        labels: how a parser errs that draws the part labels.
         deep: about the depth of its backbone, so that the small presets keep all its blocks.
         titles: scoring -> the row under that test-time variant, in words.
     """
@@ -33,7 +37,9 @@ class Row:
     change: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     scorings: tuple[str, ...] | None = None
-    literal: tuple[str, ...] = ()
+    scratch: bool = False
+    again: bool = False
+    labels: Parser = EXACT
     deep: bool = False
     titles: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,8 +63,8 @@ class Cell:
         return COUNTERPARTS[self.dataset]
 
 
-def unchanged(run: RunConfig, _: Preset) -> RunConfig:
-    """The small presets ask for nothing but narrower layers."""
+def unchanged(run: RunConfig) -> RunConfig:
+    """The paper's images have the usual shape."""
     return run
 
 
@@ -69,12 +75,10 @@ class Measured:
     Args:
         summary: numbers and lists, for the record's text.
         values: name -> one value per query, NaN where there is none; or maps that figures show.
-        alarms: signs of collapse.
     """
 
     summary: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
-    alarms: tuple[str, ...] = ()
 
 
 def nothing(_trained: Any, _test_set: str) -> Measured:
@@ -91,12 +95,11 @@ class Paper:
         title: in words.
         rows: its trainings, the most informative first; the first is the one that the notebook shows.
         cells: what it prints.
-        repeated: rows that deserve several seeds before others get a second one.
         headline: row and scoring of what the front page shows.
         widths: model -> fields that hold a printed embedding width, which small presets divide.
         recipe: of the real data sets.
         slots: what the parts of the distance of a query to two gallery images are (``views.Slots``).
-        shape: a run at a preset's scale to the run with what the preset asks of this paper beyond that.
+        shape: a run at a small preset to the run with images as this paper has them.
         measure: ``(trained, test set)`` to what only ground truth can say.
         exact: number of a claim -> the computation that decides it, given the study.
         computed: tables that a computation fills, no training.
@@ -107,12 +110,11 @@ class Paper:
     title: str
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
-    repeated: tuple[str, ...]
     headline: tuple[tuple[str, str], ...]
     widths: Mapping[str, tuple[str, ...]]
     recipe: Recipe
     slots: Callable
-    shape: Callable[[RunConfig, Preset], RunConfig] = unchanged
+    shape: Callable[[RunConfig], RunConfig] = unchanged
     measure: Callable[..., Measured] = nothing
     exact: Mapping[str, Callable] = field(default_factory=dict)
     computed: tuple[str, ...] = ()
@@ -128,8 +130,8 @@ class Paper:
                     f"{self.slug}: cell {cell.key} needs row {cell.run!r} and data set {cell.dataset!r}; expected one "
                     f"of {', '.join(slugs)}, and of {', '.join(COUNTERPARTS)}"
                 )
-        if unknown := {*self.repeated, *(row for row, _ in self.headline)} - set(slugs):
-            raise ValueError(f"{self.slug}: repeated, headline: no row {sorted(unknown)}")
+        if unknown := {row for row, _ in self.headline} - set(slugs):
+            raise ValueError(f"{self.slug}: headline: no row {sorted(unknown)}")
 
     @property
     def main(self) -> str:
@@ -159,9 +161,10 @@ class Paper:
         pairs = [(item, "default") if isinstance(item, str) else item for item in shown]
         return {self.title_of(*pair): pair for pair in pairs}
 
-    def run(self, slug: str, *, preset_name: str, seed: int = 0, dataset: str | None = None) -> RunConfig:
+    def run(self, slug: str, *, preset_name: str, seed: int = 1, dataset: str | None = None) -> RunConfig:
         """The training of a row at a preset; at ``real``, on one of the paper's data sets.
 
+        A seed draws a world: the generator's people, cameras and pictures, and the network and its batches.
         Rows that mean the same training give the same run, named after the first of them.
 
         Raises:
@@ -171,7 +174,7 @@ class Paper:
         known = preset(preset_name).name
         if known != "real" and dataset is not None:
             raise ValueError(f"dataset = {dataset!r}: only the real preset has one training per data set")
-        return replace(_trainings(self, known, dataset)[slug], seed=seed)
+        return _trainings(self, known, dataset)[slug].world(seed)
 
     def reading(self, run: RunConfig, name: str) -> RunConfig:
         """A run as another reading of the paper has it.
@@ -191,14 +194,13 @@ class Paper:
         return [slug for slug, run in runs.items() if seen[run.hash] == slug]
 
     def queue(self, *, preset_name: str, seeds: int, dataset: str | None = None) -> list[RunConfig]:
-        """All runs for this many seeds, in the order in which they should be computed.
-
-        Every training once, then the repeated rows' further seeds, then the others'.
-        """
+        """All runs for this many seeds, in the order in which they should be computed: world by world."""
         slugs = self.trainings(preset_name=preset_name, dataset=dataset)
-        order = [(slug, seed) for seed in range(seeds) for slug in slugs]
-        order.sort(key=lambda item: (item[1] > 0, item[1] > 0 and item[0] not in self.repeated, item[1]))
-        return [self.run(slug, preset_name=preset_name, seed=seed, dataset=dataset) for slug, seed in order]
+        return [
+            self.run(slug, preset_name=preset_name, seed=seed, dataset=dataset)
+            for seed in range(1, seeds + 1)
+            for slug in slugs
+        ]
 
     def cell(self, table: str, row: str, dataset: str) -> Cell:
         """The cell that stands at a printed place.
@@ -230,7 +232,7 @@ def _check(row: Row, *, model: str, paper: Paper) -> None:
             f"{paper.slug}, row {row.slug}: no model {model!r}; expected one of {', '.join(MODELS)}"
         )
     known = {option.name for option in fields(MODELS[model].Config)}
-    if unknown := {*row.change, *row.literal} - known:
+    if unknown := {*row.change} - known:
         raise ValueError(f"{paper.slug}, row {row.slug}: {model} has no setting {sorted(unknown)}")
     if model not in paper.widths:
         raise ValueError(f"{paper.slug}: widths lacks {model!r}; give the fields that hold a width, or ()")
@@ -248,17 +250,17 @@ def _trainings(paper: Paper, preset_name: str, dataset: str | None) -> dict[str,
 
 
 def _scaled(paper: Paper, row: Row, scale: Preset) -> RunConfig:
-    """A row's printed model, narrowed to a preset, and with the deviations that its paper's wing asks for."""
+    """A row's printed model, narrowed to a preset, from that preset's start."""
     printed_model = paper.printed_config(row)
     model = row.model or paper.slug
     names = scale.deep if row.deep else scale.backbones
     narrow = {name: getattr(printed_model, name) // scale.embedding_divisor for name in paper.widths[model]}
-    config = replace(printed_model, backbone=names[printed_model.backbone], width=scale.width, **narrow)
-    run = paper.shape(
-        _run(paper, row, config, data=scale.data, train=scale.train, preset_name=scale.name), scale
-    )
-    kept = {name: getattr(printed_model, name) for name in row.literal}
-    return replace(run, model_config=replace(run.model_config, **kept))
+    backbone = names[printed_model.backbone]
+    weights = None if row.scratch else start_of(backbone, scale)
+    config = replace(printed_model, backbone=backbone, width=scale.width, weights=weights, **narrow)
+    data = replace(scale.data, labels=row.labels)
+    run = _run(paper, row, config, data=data, train=scale.train, preset_name=scale.name)
+    return paper.shape(replace(run, network=int(row.again)))
 
 
 def _real(paper: Paper, row: Row, dataset: str | None) -> RunConfig:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from reidlib.backbones import SMALL_DEPTHS
 from reidlib.training import TrainConfig
 from synthreid.benchmark import VERSION
+from synthreid.parser import EXACT, Parser
 from synthreid.scene import DEFAULT_DIFFICULTY, Difficulty
 
 COUNTERPARTS = {
@@ -32,6 +33,7 @@ class DataConfig:
     seed: int = 1  # generator seed of the synthetic benchmark
     difficulty: Difficulty = DEFAULT_DIFFICULTY  # of occlusion and boxes, calibrated once
     pictures: int = VERSION  # of the drawing code
+    labels: Parser = EXACT  # how the part labels err that models are given
     train_set: str = "synth-occluded"  # the one training set that serves all test sets
     test_sets: tuple[str, ...] = (  # the holistic one, the occluded one, others; a real set stands alone
         "synth-market",
@@ -83,6 +85,10 @@ class Preset:
     embedding_divisor: int  # divides every printed embedding width
     backbones: Mapping[str, str]  # the paper's backbone -> the one used
     deep: Mapping[str, str]  # the same for rows about depth: all blocks of the paper's backbone
+    pretraining: TrainConfig | None = (
+        None  # of the start of every network; None: from noise, or ImageNet at real
+    )
+    pretrained_on: str = "pretrain"  # synthetic profile of that
     tracked: bool = True  # records belong to the repository (not the smoke test's)
 
 
@@ -102,8 +108,27 @@ PRESETS = {
         Preset(
             "smoke", DataConfig("smoke", 64, 32), TrainConfig.smoke(), 0.5, 16, _SMALL, _DEEP, tracked=False
         ),
-        Preset("cpu", DataConfig("cpu", 64, 32), TrainConfig.cpu(), 1.0, 4, _SMALL, _DEEP),
-        Preset("gpu", DataConfig("gpu", 256, 128), TrainConfig.gpu(), 1.0, 1, _PAPER, _PAPER_DEEP),
+        Preset(
+            "cpu",
+            DataConfig("cpu", 64, 32),
+            TrainConfig.cpu(),
+            1.0,
+            4,
+            _SMALL,
+            _DEEP,
+            pretraining=TrainConfig.pretraining(),
+        ),
+        Preset(
+            "gpu",
+            DataConfig("gpu", 256, 128),
+            TrainConfig.gpu(),
+            1.0,
+            1,
+            _PAPER,
+            _PAPER_DEEP,
+            pretraining=TrainConfig.large_pretraining(),
+            pretrained_on="pretrain-large",
+        ),
         Preset(  # each paper's wing holds its recipe
             "real", DataConfig("real", 256, 128), TrainConfig.released(), 1.0, 1, _PAPER, _PAPER_DEEP
         ),

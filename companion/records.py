@@ -7,7 +7,7 @@ leaves half a record; its config's hash is part of the file name and is checked 
 import errno
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -18,7 +18,7 @@ from companion.presets import PRESETS
 from companion.run import RunConfig, differences
 from reidlib.files import replacing
 
-SCHEMA = 1
+SCHEMA = 2
 LIVE = "live"
 """Stands for the paper of a run that no cell names: its records go to the cache."""
 
@@ -36,6 +36,8 @@ class RunRecord:
     Args:
         metrics: ``metrics[test_set][scoring]`` = rank1, rank3, rank5, rank10, mAP, mINP, counts.
         measures: what only ground truth can give (attention IoU, visibility AUC), per test set.
+        slices: ``slices[test_set][group]``: number of queries, and accuracies of the test-time variants on them.
+        arrays: per-query values and maps for figures; of the run that figures show.
         behaviour: loss terms of three steps and test distances on a fixed tiny batch; a record is
             stale when recomputing them gives something else.
         test_scorings: how often a test set was scored for this run.
@@ -52,6 +54,7 @@ class RunRecord:
     alarms: list[str]
     metrics: dict[str, dict[str, dict[str, float]]]
     measures: dict[str, dict]
+    slices: dict[str, dict]
     behaviour: list[float]
     test_scorings: int
     parameters: int
@@ -64,6 +67,14 @@ class RunRecord:
         return metric in known or (
             scoring in self.metrics.get(test_set, {}) and f"{test_set}/{metric}" in self.arrays
         )
+
+    def value(self, test_set: str, scoring: str, metric: str) -> float:
+        """An accuracy under a test-time variant, or a measure against ground truth; NaN where there is none."""
+        known = self.metrics.get(test_set, {}).get(scoring, {})
+        if metric in known:
+            return known[metric]
+        found = self.measures.get(test_set, {}).get(metric, np.nan)
+        return float(found) if isinstance(found, int | float) else np.nan
 
     def per_query(self, test_set: str, scoring: str, metric: str) -> np.ndarray:
         """Per-query rank-1 hits, AP, or a measure against ground truth; NaN where there is none. ``[Q]``"""
@@ -92,14 +103,16 @@ def path(run: RunConfig) -> Path:
 
 
 def write(record: RunRecord, target: Path) -> None:
-    """Write the arrays, then the json, each complete or not at all."""
-    body = asdict(record)
-    arrays = body.pop("arrays")
+    """Write the arrays, if there are any, then the json, each complete or not at all."""
+    body = asdict(replace(record, arrays={})) | {"arrays": sorted(record.arrays)}
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in body.items())
     try:
         # both files are complete before either takes its name, so that a kill cannot leave a mixed pair
-        with replacing(target) as text, replacing(target.with_suffix(".npz")) as binary:
-            np.savez_compressed(binary, **arrays)
-            text.write((json.dumps(body, indent=1) + "\n").encode())
+        with replacing(target) as text:
+            text.write(f"{{\n{lines}\n}}\n".encode())
+            if record.arrays:
+                with replacing(target.with_suffix(".npz")) as binary:
+                    np.savez_compressed(binary, **record.arrays)
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "mend that place"
         raise OSError(
@@ -114,15 +127,20 @@ def read(source: Path) -> RunRecord:
         RecordError: unreadable, of another schema, or its arrays are missing or corrupt.
     """
     try:
-        record = RunRecord(**json.loads(source.read_text()))
-        with np.load(source.with_suffix(".npz")) as arrays:
-            record.arrays.update({name: arrays[name] for name in arrays.files})
+        body = json.loads(source.read_text())
+        names = body.pop("arrays", [])
+        if body.get("schema") != SCHEMA:
+            raise RecordError(
+                f"record {source.name} has schema {body.get('schema')}, this code reads {SCHEMA}; recompute it"
+            )
+        record = RunRecord(**body)
+        if names:
+            with np.load(source.with_suffix(".npz")) as arrays:
+                record.arrays.update({name: arrays[name] for name in names})
+    except RecordError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
         raise RecordError(f"record {source.name} is corrupt ({error}); it will be recomputed") from error
-    if record.schema != SCHEMA:
-        raise RecordError(
-            f"record {source.name} has schema {record.schema}, this code reads {SCHEMA}; recompute it"
-        )
     return record
 
 

@@ -11,7 +11,7 @@ from reidlib.models import MODELS
 from reidlib.options import settings
 from reidlib.training import TrainConfig
 
-_GENERATOR = ("seed", "difficulty", "pictures")
+_GENERATOR = ("seed", "difficulty", "pictures", "labels")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class RunConfig:
     data: DataConfig
     train: TrainConfig
     preset: str
-    seed: int = 0
+    seed: int = 1  # draws a world; with real data the network alone
+    network: int = 0  # another one in the same world
     scorings: tuple[str, ...] = ("default",)  # test-time variants kept in the record
     measure: Callable | None = field(default=None, compare=False, repr=False)  # see ``Paper.measure``
 
@@ -56,7 +57,7 @@ class RunConfig:
         return replace(self, model_config=replace(self.model_config, **changes))
 
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers, as plain JSON types; see ``options.later`` for what is left out."""
+        """What decides the numbers, as plain JSON types."""
         data = settings(self.data)
         if self.data.real:  # which no generator made
             data = {name: value for name, value in data.items() if name not in _GENERATOR}
@@ -66,8 +67,24 @@ class RunConfig:
             "data": data,
             "train": settings(self.train),
             "seed": self.seed,
+            "network": self.network,
         }
         return json.loads(json.dumps(parts, default=list))
+
+    def world(self, seed: int) -> "RunConfig":
+        """The same run in another world; of real data there is one."""
+        data = self.data if self.data.real else replace(self.data, seed=seed)
+        return replace(self, seed=seed, data=data)
+
+    @property
+    def draw(self) -> int:
+        """Seed of the network's start, its batches and dropout."""
+        return self.seed + 1000 * self.network
+
+    @property
+    def shown(self) -> bool:
+        """Whether figures show this run, so that its record keeps values of every query and maps."""
+        return self.data.real or (self.seed == 1 and not self.network)
 
     @property
     def hash(self) -> str:

@@ -4,6 +4,7 @@ import logging
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +16,7 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from companion import places, records
+from companion import places, records, truth
 from companion.fingerprint import behaviour, same
 from companion.inputs import Inputs
 from companion.paper import Measured
@@ -30,7 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    run: RunConfig, *, fresh: bool = False, deadline: float | None = None, progress: bool = True
+    run: RunConfig,
+    *,
+    fresh: bool = False,
+    keep: bool = False,
+    deadline: float | None = None,
+    progress: bool = True,
 ) -> RunRecord:
     """The record of a run: read if it is there, else trained, scored and written.
 
@@ -38,6 +44,7 @@ def train(
 
     Args:
         fresh: recompute although a record is there.
+        keep: the weights and features, although no figure shows the run.
         deadline: ``time.time()`` at which to stop after the current epoch.
 
     Raises:
@@ -54,14 +61,16 @@ def train(
             forget(run)
         record = _record(_fit(Inputs.of(run), deadline=deadline, progress=progress), started=started)
         records.write(record, records.path(run))
+        if not run.shown and not keep:
+            forget(run)
     return record
 
 
-def trained(inputs: Inputs, *, fresh: bool = False) -> Trained:
+def trained(inputs: Inputs, *, fresh: bool = False, progress: bool = True) -> Trained:
     """The trained model of a run, trained now if its weights are not cached."""
     if fresh:
         forget(inputs.run)
-    return _fit(inputs)
+    return _fit(inputs, progress=progress)
 
 
 def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:
@@ -164,7 +173,7 @@ def _fit(inputs: Inputs, *, deadline: float | None = None, progress: bool = True
             model,
             loader,
             config=run.train,
-            seed=run.seed,
+            seed=run.draw,
             checkpoint=_checkpoint_path(run),
             deadline=deadline,
             label=run.stem if progress else None,
@@ -233,21 +242,27 @@ def _rehearse(model: torch.nn.Module, inputs: Inputs) -> None:
 
 def _record(trained: Trained, *, started: datetime) -> RunRecord:
     run, origin = trained.run, trained.origin
-    metrics, measures, arrays, alarms = {}, {}, {}, [*origin.history.alarms]
+    metrics, measures, slices, arrays = {}, {}, {}, {}
     for name in run.data.test_sets:
-        metrics[name] = {}
+        metrics[name], hits = {}, {}
         for scoring in run.scorings:
             result = trained.score(scoring, name)
             metrics[name][scoring] = {key: round(value, 6) for key, value in result.summary().items()}
+            first = np.where(result.valid, result.rank == 1, np.nan)
+            hits |= {f"{scoring}/rank1": first, f"{scoring}/mAP": result.ap}
             wide = result.rank.max() > np.iinfo(np.uint16).max
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
         arrays[f"{name}/pid"] = trained.features(name)[0].pid.numpy().astype(np.int16)
         found = run.measure(trained, name) if run.measure else Measured()
-        measures[name] = dict(found.summary)
-        alarms += found.alarms
+        measures[name] = dict(found.summary) | means(found.values, queries=len(result.rank))
+        if name == run.data.occluded and not run.data.real:
+            slices[name] = truth.slices(trained.test_set(name), hits)
         arrays |= {f"{name}/{key}": array.astype(np.float16) for key, array in found.values.items()}
-    arrays |= {f"{name}/maps": maps.numpy().astype(np.float16) for name, maps in figure_maps(trained).items()}
+    if run.shown:
+        arrays |= {
+            f"{name}/maps": maps.numpy().astype(np.float16) for name, maps in figure_maps(trained).items()
+        }
     return RunRecord(
         config=run.identity(),
         hash=run.hash,
@@ -256,15 +271,25 @@ def _record(trained: Trained, *, started: datetime) -> RunRecord:
         preset=run.preset,
         seed=run.seed,
         provenance=_provenance(origin, started=started),
-        history=origin.history.thinned(),
-        alarms=alarms,
+        history=origin.history.thinned(100 if run.shown else 20),
+        alarms=origin.history.alarms,
         metrics=metrics,
         measures=measures,
+        slices=slices,
         behaviour=origin.behaviour,
-        arrays=arrays,
+        arrays=arrays if run.shown else {},
         test_scorings=len(run.scorings) * len(run.data.test_sets),
         parameters=sum(p.numel() for p in trained.model.parameters()),
     )
+
+
+def means(values: Mapping[str, np.ndarray], *, queries: int) -> dict[str, float]:
+    """The mean of every measure that has a value for each query, NaN left out."""
+    return {
+        name: float(f"{np.nanmean(array):.5g}") if np.isfinite(array).any() else float("nan")
+        for name, array in values.items()
+        if array.shape == (queries,)
+    }
 
 
 def _provenance(origin: Origin, *, started: datetime) -> dict:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from companion import places, truth
+from companion import places, start, truth
 from companion.inputs import Inputs, TestSet, figure_queries
 from companion.run import RunConfig
+from companion.start import is_start
 from reidlib.data.loading import ImageStack
 from reidlib.evaluation import evaluate
 from reidlib.files import replacing
@@ -112,7 +113,7 @@ class Trained:
 
     def maps(self, images: ImageStack, name: str) -> Float[Tensor, "N M h w"]:
         """One of the model's maps (part maps with background first) for all images of a stack."""
-        return extract_maps(self.model, images, name=name, groups=self.inputs.groups)
+        return extract_maps(self.model, self.inputs.read(images), name=name, groups=self.inputs.groups)
 
     @cached_property
     def _features(self) -> dict[str, tuple[Features, Features]]:
@@ -128,7 +129,10 @@ class Trained:
 
     def _extracted(self, name: str) -> tuple[Features, Features]:
         data, groups = self.test_set(name), self.inputs.groups
-        query, gallery = (extract(self.model, images, groups=groups) for images in (data.query, data.gallery))
+        query, gallery = (
+            extract(self.model, self.inputs.read(images), groups=groups)
+            for images in (data.query, data.gallery)
+        )
         if groups is None or self.run.data.real:
             return query, gallery
         return (
@@ -185,7 +189,24 @@ def figure_maps(trained: Trained) -> dict[str, Float[Tensor, "n M h w"]]:
 
 
 def initial(run: RunConfig, *, identities: int) -> nn.Module:
-    """The run's model with freshly drawn weights; the global random state is left as it was."""
+    """The run's model as it starts: layers freshly drawn, the backbone from its pretraining if it has one.
+
+    The global random state is left as it was.
+
+    Raises:
+        ValueError: the pretrained network is not there.
+    """
+    config = run.model_config
+    if is_start(config.weights):
+        file = start.path(config.weights)
+        if not file.exists():
+            raise ValueError(
+                f"weights: no pretrained network {config.weights} in {file.parent}; make it: "
+                f".venv/bin/python -m companion pretrain --preset {run.preset} --only {config.backbone}"
+            )
+        config = replace(config, weights=str(file))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        return MODELS[run.model](run.model_config, identities=identities)
+        torch.manual_seed(run.draw)
+        model = MODELS[run.model](config, identities=identities)
+    model.config = run.model_config  # which names the start, no place on this machine
+    return model

@@ -3,7 +3,7 @@
 What one paper alone measures stands in its wing; here is what several share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,6 @@ from reidlib.types import Features
 from synthreid import benchmark
 
 VISIBLE = 0.3  # of a part must show for it to count as visible
-ALIKE = 0.99  # mean cosine of a model's maps, or mean largest weight, from which on there is but one
 REGION_PARTS = 5
 """Into how many body parts people are cut where masks are compared with the truth."""
 
@@ -69,6 +68,30 @@ def bodies(
 def behind_person(data: TestSet) -> Bool[np.ndarray, " Q"]:
     """Which queries hide behind another person, rather than an object."""
     return (truth_of(data.split, data.query.names)["occluder"] == "person").to_numpy()
+
+
+SHARES = ("<40 %", "40-50 %", "50-60 %", ">60 %")
+"""Groups of queries by how much of the person shows."""
+
+
+def slices(data: TestSet, values: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Means of per-query values over groups of queries.
+
+    Args:
+        data: occluded queries.
+        values: name -> one value per query, NaN where there is none.
+
+    Returns:
+        Kind of occluder, or one of ``SHARES``, each with ``queries`` (their number) and the means.
+    """
+    truth = truth_of(data.split, data.query.names)
+    share = pd.cut(truth["visible_share"], [0, 0.4, 0.5, 0.6, 1], labels=SHARES).astype(str)
+    frame = pd.DataFrame(values)
+    found = {}
+    for keys in (truth["occluder"].to_numpy(), share.to_numpy()):
+        for group, rows in frame.groupby(keys):
+            found[group] = {"queries": len(rows)} | rows.mean().round(5).to_dict()
+    return found
 
 
 # -- maps ---------------------------------------------------------------------------------------------
@@ -158,11 +181,3 @@ def mask_measures(masks: Float[Tensor, "Q K h w"], data: TestSet, whole: TestSet
         "cosine": round(mask_cosine(masks), 4),
         "negative": round(float((masks < 0).float().mean()), 4),
     }
-
-
-def collapse(measures: dict) -> tuple[str, ...]:
-    """The sign that all maps of a model have become one, from its ``mask_measures``; nothing if they have not."""
-    cosine = measures["cosine"]
-    if cosine <= ALIKE:
-        return ()
-    return (f"all maps are alike (mean cosine {cosine:.3f}): they have collapsed",)

@@ -86,8 +86,8 @@ def _hrnet(name: str, *, width: float) -> nn.Module:
 
     if name == "hrnet-w32":
         return HRNet(32, stem=64, blocks=4, modules=(1, 4, 3), head=128)
-    narrow = round(32 * width)
-    return HRNet(narrow, stem=narrow, blocks=1, modules=(1, 1, 1), head=narrow)
+    narrow = round(16 * width)
+    return HRNet(narrow, stem=narrow, blocks=1, modules=(1, 1, 1), head=2 * narrow)
 
 
 class InstanceBatchNorm(nn.Module):

@@ -1,27 +1,17 @@
 """What all config dataclasses share: checked choices, settings as plain nested dicts, and the fields of all models."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 
-def later(default: Any) -> Any:
-    """A config field that came after the first records; its default is what the code did before.
-
-    Where it holds its default, ``settings`` leaves it out, so that older records keep their hash.
-    """
-    return field(default=default, metadata={"later": True})
-
-
 def settings(config: Any) -> Any:
-    """A config as nested dicts, without the ``later`` fields that hold their default."""
+    """A config as nested dicts."""
     if isinstance(config, tuple | list):
         return [settings(item) for item in config]
     if not is_dataclass(config):
         return config
-    values = {option: getattr(config, option.name) for option in fields(config)}
-    kept = {o: v for o, v in values.items() if not (o.metadata.get("later") and v == o.default)}
-    return {option.name: settings(value) for option, value in kept.items()}
+    return {option.name: settings(getattr(config, option.name)) for option in fields(config)}
 
 
 def check_choices(config: Any) -> None:
@@ -41,7 +31,7 @@ def from_settings(kind: type, values: dict[str, Any]) -> Any:
 
     Args:
         kind: the config's dataclass.
-        values: plain nested dicts and lists; ``later`` fields may be left out and hold their default then.
+        values: plain nested dicts and lists.
 
     Raises:
         ValueError: naming the fields that the dataclass does not have, or that are not there.
@@ -49,8 +39,7 @@ def from_settings(kind: type, values: dict[str, Any]) -> Any:
     known = {option.name: option for option in fields(kind)}
     if unknown := sorted(values.keys() - known.keys()):
         raise ValueError(f"settings of {kind.__qualname__} have no {unknown}; expected {sorted(known)}")
-    needed = {name for name, option in known.items() if not option.metadata.get("later")}
-    if lacking := sorted(needed - values.keys()):
+    if lacking := sorted(known.keys() - values.keys()):
         raise ValueError(f"settings of {kind.__qualname__} lack {lacking}")
     types = get_type_hints(kind)
     return kind(**{name: _typed(value, types[name]) for name, value in values.items()})

@@ -26,7 +26,6 @@ from reidlib.data.masks import PartGroups
 from reidlib.data.transforms import Augment
 from reidlib.distances import full_precision
 from reidlib.files import replacing
-from reidlib.options import later
 from reidlib.types import Features, ReIDOutput
 
 logger = logging.getLogger(__name__)
@@ -59,10 +58,10 @@ class TrainConfig(BatchConfig):
     weight_decay: float = 5e-4  # L2, added to the gradient, on all parameters
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the forward pass; losses are never halved
     channels_last: bool = False  # memory layout of images and weights
-    optimiser: Literal["adam", "sgd"] = later("adam")  # sgd has momentum 0.9
-    warm_epochs: int = later(0)  # of linear warm-up, for schedule "steps"
-    warm_start: float = later(1.0)  # share of lr in the first epoch
-    decays: tuple[int, ...] = later(())  # epochs (0, 1, ...) at which the rate falls to a tenth
+    optimiser: Literal["adam", "sgd"] = "adam"  # sgd has momentum 0.9
+    warm_epochs: int = 0  # of linear warm-up, for schedule "steps"
+    warm_start: float = 1.0  # share of lr in the first epoch
+    decays: tuple[int, ...] = ()  # epochs (0, 1, ...) at which the rate falls to a tenth
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,17 +86,23 @@ class TrainConfig(BatchConfig):
 
     @classmethod
     def cpu(cls) -> "TrainConfig":
-        """From scratch on the small synthetic set: 720 steps of 8 x 4 images.
-
-        From scratch the number of steps matters more than the size of a batch: half the batch and twice the
-        steps and rate learned faster on the validation identities (docs/calibration.md).
-        """
-        return cls(iterations=720, identities=8, lr=5e-3, channels_last=True)
+        """From pretrained weights on the small synthetic set: 300 steps of 8 x 4 images (docs/calibration.md)."""
+        return cls(iterations=300, identities=8, lr=2e-3, channels_last=True)
 
     @classmethod
     def gpu(cls) -> "TrainConfig":
-        """From scratch on the full synthetic set: about 45,000 images in batches of 32 x 4."""
+        """From pretrained weights on the full synthetic set: about 45,000 images in batches of 32 x 4."""
         return cls(iterations=350, identities=32, lr=1e-3, precision="bf16-mixed", channels_last=True)
+
+    @classmethod
+    def pretraining(cls) -> "TrainConfig":
+        """For the start of the small networks, on many people."""
+        return cls(iterations=3000, identities=16, lr=3e-3, channels_last=True)
+
+    @classmethod
+    def large_pretraining(cls) -> "TrainConfig":
+        """The same for the papers' own networks, on a GPU."""
+        return cls(iterations=3000, identities=32, lr=1e-3, precision="bf16-mixed", channels_last=True)
 
     @classmethod
     def released(cls) -> "TrainConfig":

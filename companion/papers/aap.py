@@ -17,7 +17,6 @@ from companion.claims import Status, combine, holds
 from companion.formats import percent, styled
 from companion.inputs import TestSet, figure_queries
 from companion.paper import Cell, Measured, Paper, Row
-from companion.presets import Preset
 from companion.published import printed
 from companion.real import Recipe, steps
 from companion.run import RunConfig
@@ -44,13 +43,17 @@ PRINTED_AS = {
 }
 """Rows of Table 1 as printed -> ours."""
 
+BASELINE = {"last_stride": 2, "band": False, "attention": "none"}
 TABLE1 = (
     Row("aap", "AaP-ReID", titles={"reranked": "AaP-ReID, re-ranked"}),
-    Row("baseline", "AlignedReID++ baseline", {"last_stride": 2, "band": False, "attention": "none"}),
+    Row("baseline", "AlignedReID++ baseline", BASELINE),
     Row("band", "BaND", {"attention": "none"}),
     Row("stride", "last stride 1", {"band": False, "attention": "none"}),
     Row("cwa-all", "CWA in all layers", {"everywhere": True}),
-    Row("literal-head", "AaP-ReID, head as published", literal=("head",)),
+    Row("aap-again", "AaP-ReID, another network", again=True),
+    Row("baseline-again", "Baseline, another network", BASELINE, again=True),
+    Row("aap-scratch", "AaP-ReID from scratch", scratch=True),
+    Row("baseline-scratch", "Baseline from scratch", BASELINE, scratch=True),
 )
 TITLES = {"bam": "BAM", "sp": "SP", "eca": "ECA", "cwa-add": "CWA(+)", "cwa-mul": "CWA(x)"}
 TABLE3 = tuple(
@@ -84,13 +87,11 @@ def _cells() -> tuple[Cell, ...]:
         for suffix, scoring in suffixes.items()
         for dataset in DATASETS
     ]
-    variants = {  # not in the paper: other distances of the same weights, and the head as published
+    variants = {  # not in the paper: other distances of the same weights
         "aap-reid-global-only": ("aap", "global"),
         "aap-reid-unaligned": ("aap", "unaligned"),
         "baseline-global-only": ("baseline", "global"),
         "baseline-unaligned": ("baseline", "unaligned"),
-        "aap-reid-literal-head": ("literal-head", "default"),
-        "aap-reid-literal-head+rk": ("literal-head", "reranked"),
     }
     table1 += [Cell("table1", row, "market1501", *source) for row, source in variants.items()]
     occluded = [  # not in the paper: the same rows where something is in front of the person
@@ -98,12 +99,12 @@ def _cells() -> tuple[Cell, ...]:
         for suffix, scoring in suffixes.items()
         for row, run in PRINTED_AS.items()
     ]
-    return (*table1, *table3, *text, *occluded)
-
-
-def _shape(run: RunConfig, _: Preset) -> RunConfig:
-    """Deviation D5 of the small presets: from scratch, the triplet keeps the literal head from learning."""
-    return replace(run, model_config=replace(run.model_config, head="bn-neck"))
+    start = [
+        Cell("start", run, dataset, run)
+        for run in ("aap", "aap-scratch", "baseline", "baseline-scratch")
+        for dataset in ("market1501", "occluded-duke")
+    ]
+    return (*table1, *table3, *text, *occluded, *start)
 
 
 def _adapt(run: RunConfig, row: str, _: str) -> RunConfig:
@@ -146,8 +147,21 @@ def measure(trained: Trained, name: str) -> Measured:
     test_set, found = trained.test_set(name), saliency(trained, name)
     rows = figure_rows(occluded, whole)
     rows = rows if name == data.occluded else twins(occluded, whole)[0][rows]
-    values = heat_values(found, test_set, whole) | {"heat": _drawn(trained, found, rows=rows)}
-    return Measured(values=values)
+    values = heat_values(found, test_set, whole)
+    summary = {"saliency": _shares(values, test_set)}
+    return Measured(summary, values | {"heat": _drawn(trained, found, rows=rows)})
+
+
+def _shares(values: dict[str, Float[np.ndarray, " Q"]], data: TestSet) -> dict[str, dict[str, float]]:
+    """Means of ``heat_values`` for each of ``PLACES`` that the test set shows."""
+    known = truth_of(data.split, data.query.names)
+    vehicle, hidden = _behind_vehicle(data), (known["occluder"] != "none").to_numpy()
+    places = dict(zip(PLACES, (vehicle, hidden & ~vehicle, ~hidden)))
+    return {
+        place: {name: round(float(np.nanmean(array[rows])), 5) for name, array in values.items()}
+        for place, rows in places.items()
+        if rows.any() and np.isfinite(values["area-person"][rows]).any()
+    }
 
 
 def saliency(trained: Trained, name: str, *, rows: Tensor | None = None) -> dict[str, Float[Tensor, "Q H W"]]:
@@ -300,28 +314,25 @@ def _placed(trained: Trained, place: str) -> tuple[str, np.ndarray, np.ndarray]:
     return data.occluded, rows, kept
 
 
-def saliency_shares(study: Study, trained: Trained, runs: Mapping[str, str]) -> pd.DataFrame:
-    """How much of each saliency map lies on the person and on what is in front, averaged over queries and seeds.
+def saliency_shares(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
+    """How much of each saliency map lies on the person and on what is in front, averaged over queries and worlds.
 
     Args:
-        trained: any model of the study, for its images.
         runs: title -> row.
 
     Returns:
         Columns place, map, model, person, front, background; the map ``area`` is what chance would give.
     """
-    whole, occluded = trained.inputs.pair()
-    vehicle, everyone = _behind_vehicle(occluded), np.ones(len(whole.query), dtype=bool)
-    lines = []
-    for place, data, chosen in zip(PLACES, (occluded, occluded, whole), (vehicle, ~vehicle, everyone)):
-        name = data.split.name
+    study.require_truth()
+    data, lines = study.run(study.paper.main).data, []
+    for place, test_set in zip(PLACES, (data.occluded, data.occluded, data.holistic)):
         for kind, text in (HEATS | {"area": "area: by chance"}).items():
-            for title, known in runs.items():
-                if not (records := study.records(known)):
+            for title, row in runs.items():
+                found = [record.measures[test_set]["saliency"][place] for record in study.records(row)]
+                if not found:
                     continue
                 person, front = (
-                    np.nanmean([r.arrays[f"{name}/{kind}-{where}"][chosen].astype(float) for r in records])
-                    for where in ("person", "front")
+                    np.mean([shares[f"{kind}-{where}"] for shares in found]) for where in ("person", "front")
                 )
                 lines.append((place, text, title, person, front, 1 - person - front))
                 if kind == "area":
@@ -438,7 +449,6 @@ PAPER = Paper(
     title="AaP-ReID",
     rows=(*TABLE1, *TABLE3),
     cells=_cells(),
-    repeated=("aap", "baseline", "band", "stride", "cwa-all"),
     headline=(
         ("baseline", "default"),
         ("stride", "default"),
@@ -449,7 +459,6 @@ PAPER = Paper(
     ),
     widths={"aap": ("local_dim",)},
     recipe=RECIPE,
-    shape=_shape,
     measure=measure,
     exact={"10": _sizes, "12": _lowest_loss},
     slots=slots,

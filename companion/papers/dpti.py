@@ -13,20 +13,17 @@ from torch import Tensor
 from companion.claims import Status, holds
 from companion.inputs import TestSet, figure_queries
 from companion.paper import Cell, Measured, Paper, Row
-from companion.presets import Preset
 from companion.real import TRANSFER, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained
-from companion.truth import ALIKE, bodies, collapse, mask_measures, mass, twins
+from companion.truth import bodies, mask_measures, mass, twins
 from companion.views import Pictures, SlotView, blocks, figure_pictures, pictures
 from reidlib.data.transforms import Augment
 from reidlib.models import dpti
 from reidlib.types import Features
 
-STEPS = {"cpu": 1440}  # deviation D7: from scratch, the head learns late
 WEIGHTED = {"weighted": True}
-SMALL_START = ("spread", "decay")
 
 ROWS = (
     Row("gd", "G+D: dynamic templates"),
@@ -34,9 +31,12 @@ ROWS = (
     Row("gt", "G+T: static templates", {"templates": "static"}),
     Row("gp", "G+P: grid cells", {"templates": "grid"}),
     Row("gdw", "G+D+W: weighted", WEIGHTED),
+    Row("no-diversity", "G+D, no diversity loss", {"diversity": 0.0}),
+    Row("gd-again", "G+D, another network", again=True),
+    Row("g-again", "G, another network", {"templates": "none"}, again=True),
+    Row("gd-scratch", "G+D from scratch", scratch=True),
+    Row("g-scratch", "G from scratch", {"templates": "none"}, scratch=True),
     Row("separate-losses", "G+D, losses per block", {"joint": False}),
-    Row("small-start", "G+D, small start", literal=SMALL_START),
-    Row("weighted-small-start", "G+D+W, small start", WEIGHTED, literal=SMALL_START),
     Row("resnet50-ibn", "G+D, ResNet-50-IBN", {"backbone": "resnet50-ibn"}),
     Row("osnet", "G+D, OSNet", {"backbone": "osnet"}),
     Row("resnet18", "G+D, ResNet-18", {"backbone": "resnet18"}),
@@ -51,8 +51,7 @@ def _cells() -> tuple[Cell, ...]:
         "g+d": "gd",
         "g+d+w": "gdw",
         "g+d-separate-losses": "separate-losses",  # not in the paper's table: section 3.6
-        "g+d-small-start": "small-start",  # not in the paper: without deviation D5
-        "g+d+w-small-start": "weighted-small-start",
+        "g+d-no-diversity": "no-diversity",  # not in the paper
     }
     datasets = ("market1501", "occluded-reid", "partial-reid")
     cells = [
@@ -71,19 +70,20 @@ def _cells() -> tuple[Cell, ...]:
     cells += [Cell("table5", row, "market1501", run) for row, run in backbones.items()]
     occluded = {"g": "g", "g+p": "gp", "g+t": "gt", "g+d": "gd", "g+d+w": "gdw"}
     # not in the paper
+    cells += [
+        Cell("start", run, dataset, run)
+        for run in ("gd", "gd-scratch", "g", "g-scratch")
+        for dataset in ("market1501", "occluded-duke")
+    ]
+    # likewise; and the same weights with the blocks of the whole image or of one template alone
+    cells += [
+        Cell("occluded", f"g+d-{scoring}", dataset, "gd", scoring)
+        for scoring in ("global", "one-template")
+        for dataset in ("market1501", "occluded-duke")
+    ]
+    cells += [Cell("occluded", "g+d-no-diversity", "occluded-duke", "no-diversity")]
     cells += [Cell("occluded", row, "occluded-duke", run) for row, run in occluded.items()]
     return tuple(cells)
-
-
-def _shape(run: RunConfig, preset: Preset) -> RunConfig:
-    """Deviations of the small presets: D5 (templates start apart), D6, D7 of the notebook."""
-    config = run.model_config
-    if config.templates in ("static", "dynamic"):  # D5: from a small start, all templates stay alike
-        config = replace(config, spread=1.0, decay=False)
-    if preset.name != "gpu":  # D6: on a CPU, fused attention with dropout is slow
-        config = replace(config, attention_dropout=0.0)
-    iterations = STEPS.get(preset.name, preset.train.iterations)
-    return replace(run, model_config=config, train=replace(run.train, iterations=iterations))
 
 
 def _adapt(run: RunConfig, _: str, dataset: str) -> RunConfig:
@@ -117,19 +117,7 @@ def measure(trained: Trained, name: str) -> Measured:
     if config.weighted:
         measured["largest_weight"] = round(float(query.visibility["rho"].amax(1).mean()), 4)
     values = template_values(query, twin, found, occluded, whole)
-    return Measured(measured, values, alarms=_alarms(measured))
-
-
-def _alarms(measured: dict) -> tuple[str, ...]:
-    """Signs that all templates have become one, or that one part has all the weight.
-
-    The part attention may look at one place with all templates without harm: only the templates' maps are judged.
-    """
-    alarms = collapse(measured["templates"]) if "templates" in measured else ()
-    share = measured.get("largest_weight", 0)
-    if share > ALIKE:
-        alarms += (f"one part has all the weight (mean {share:.3f}): the others have collapsed",)
-    return alarms
+    return Measured(measured, values)
 
 
 def entropy(maps: Float[Tensor, "N K h w"]) -> float:
@@ -315,11 +303,9 @@ PAPER = Paper(
     title="DPTI",
     rows=ROWS,
     cells=_cells(),
-    repeated=("gd", "g", "gt", "gp", "gdw"),
     headline=tuple((row, "default") for row in ("g", "gp", "gt", "gd", "gdw")),
     widths={"dpti": ("dim",)},
     recipe=RECIPE,
-    shape=_shape,
     measure=measure,
     exact={"8": _squares_make_orthogonal, "10": _templates_are_distinct},
     slots=slots,

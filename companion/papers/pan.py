@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from companion.claims import Status, holds
 from companion.paper import Cell, Measured, Paper, Row
 from companion.plots.sheets import SIGNED, grey, heat
-from companion.presets import Preset
 from companion.published import printed
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained
-from companion.truth import collapse, mask_measures
+from companion.truth import mask_measures
 from companion.views import Pictures, SlotView, blocks, figure_pictures
 from reidlib.complexity import complexity
 from reidlib.models import pan
@@ -52,9 +51,11 @@ ROWS = (
         if name != PROPOSED
     ),
     *(Row(f"p{p}", f"PAN, {p} masks", {"parts": p}) for p in PARTS),
-    Row("literal-pooling", "PAN, global max pooling", literal=("pooling",)),
     Row("pcb-baseline", "PCB baseline", BASELINE),
-    Row("pcb-literal-pooling", "PCB baseline, global max pooling", BASELINE, literal=("pooling",)),
+    Row("pan-again", "PAN, another network", again=True),
+    Row("pcb-baseline-again", "PCB baseline, another network", BASELINE, again=True),
+    Row("pan-scratch", "PAN from scratch", scratch=True),
+    Row("pcb-baseline-scratch", "PCB baseline from scratch", BASELINE, scratch=True),
     Row("osnet", "PAN-OSNet", {"backbone": "osnet"}),
     Row("osnet-unshared", "PAN-OSNet, own layer per mask", {"backbone": "osnet", "shared": False}),
     *(Row(f"n{n}", f"PAN, n_l = {n}", {"dim": n}) for n in WIDTHS),
@@ -68,11 +69,7 @@ def _cells() -> tuple[Cell, ...]:
     tables = {
         "table1": (
             everywhere,
-            {"pcb-baseline": "pcb-baseline", "pan-resnet50": "pan", "pan-osnet": "osnet"}
-            | {  # not in the paper: without deviation D5
-                "pan-literal-pooling": "literal-pooling",
-                "pcb-baseline-literal-pooling": "pcb-literal-pooling",
-            },
+            {"pcb-baseline": "pcb-baseline", "pan-resnet50": "pan", "pan-osnet": "osnet"},
         ),
         "table2": (
             everywhere,
@@ -102,20 +99,16 @@ def _cells() -> tuple[Cell, ...]:
     ]
     branches = {"global-only": "global", "parts-only": "parts"}  # not in the paper: the same weights
     cells += [
-        Cell("table1", f"{row}-{branch}", dataset, run, scoring)
-        for row, run in (("pan-resnet50", "pan"), ("pan-literal-pooling", "literal-pooling"))
+        Cell("table1", f"pan-resnet50-{branch}", dataset, "pan", scoring)
         for branch, scoring in branches.items()
         for dataset in everywhere
     ]
     misaligned = {"pcb-baseline": "pcb-baseline", "pan-resnet50": "pan", "pan-osnet": "osnet"}
+    starts = ("pan", "pan-scratch", "pcb-baseline", "pcb-baseline-scratch")
     # not in the paper
+    cells += [Cell("start", run, dataset, run) for run in starts for dataset in everywhere[:2]]
     cells += [Cell("partial", row, "partial-reid", run) for row, run in misaligned.items()]
     return tuple(cells)
-
-
-def _shape(run: RunConfig, _: Preset) -> RunConfig:
-    """Deviation D5 of the small presets: from scratch, the masks learn far worse beside global max pooling."""
-    return replace(run, model_config=replace(run.model_config, pooling="average"))
 
 
 def _adapt(run: RunConfig, _row: str, _dataset: str) -> RunConfig:
@@ -133,7 +126,7 @@ def measure(trained: Trained, name: str) -> Measured:
         return Measured()
     whole, occluded = trained.inputs.pair()
     found = mask_measures(trained.maps(occluded.query, "masks"), occluded, whole)
-    return Measured(found, alarms=collapse(found))
+    return Measured(found)
 
 
 # -- what the notebook shows --------------------------------------------------------------------------
@@ -262,7 +255,6 @@ PAPER = Paper(
     title="PAN",
     rows=ROWS,
     cells=_cells(),
-    repeated=("pan", "pcb-baseline", "unshared", "softmax"),
     headline=(
         ("pcb-baseline", "default"),
         ("pan", "default"),
@@ -273,7 +265,6 @@ PAPER = Paper(
     ),
     widths={"pan": ("dim", "global_dim")},
     recipe=RECIPE,
-    shape=_shape,
     measure=measure,
     exact={"13": _size},
     slots=slots,

@@ -18,7 +18,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 from companion.claims import Status, holds
 from companion.inputs import Inputs, TestSet, figure_queries
 from companion.paper import Cell, Measured, Paper, Row
-from companion.presets import Preset
 from companion.published import printed
 from companion.real import ERASING, TALL, Recipe, steps
 from companion.run import RunConfig
@@ -39,7 +38,7 @@ PARTS_ONLY = {"global_feature": "none", "attention": "none"}
 POOLED = {"global_feature": "gap", "attention": "none", "part_branch": False, "quality": False}
 
 
-def _row(slug: str, title: str, **change: object) -> Row:
+def _row(slug: str, title: str = "", **change: object) -> Row:
     """A row whose record keeps all test-time variants but the gammas."""
     known = replace(Config(), **change).scorings()
     return Row(slug, title, change, scorings=tuple(name for name in known if not name.startswith("gamma")))
@@ -54,11 +53,14 @@ ROWS = (
     _row("gap", "GAP global", **POOLED),
     _row("single", "SI global", global_feature="single", attention="none"),
     _row("gap-isa", "GAP global with ISA", global_feature="gap"),
+    replace(_row("qpm-again"), title="QPM, another network", again=True),
+    replace(_row("part-branch-again", **PARTS_ONLY), title="Part branch, another network", again=True),
     *(_row(f"{name}-sa", f"AGFE global with {title}", attention=name) for name, title in ATTENTIONS.items()),
     *(_row(f"k{k}", f"QPM, {k} parts", parts=k) for k in PARTS),
     *(_row(f"d{d}", f"QPM, d = {d}", dim=d, global_dim=d) for d in WIDTHS),
+    replace(_row("qpm-scratch"), title="QPM from scratch", scratch=True),
+    replace(_row("part-branch-scratch", **PARTS_ONLY), title="Part branch from scratch", scratch=True),
     _row("hr", "QPM, HRNet-W32", backbone="hrnet-w32"),
-    replace(_row("literal-gradient", "QPM, scores not detached"), literal=("detach_quality",)),
 )
 
 
@@ -91,9 +93,10 @@ def _cells() -> tuple[Cell, ...]:
             "qpm",
             "part-without-quality",
         ),  # not in the paper: the same weights, all q = 1
-        "literal-gradient": ("literal-gradient", "default"),  # not in the paper: without deviation D5
     }
+    starts = ("qpm", "qpm-scratch", "part-branch", "part-branch-scratch")
     tables = {
+        "start": {name: (name, "default") for name in starts},  # not in the paper
         "table5": components,
         "table6": {
             "gap-global": ("gap", "default"),
@@ -120,15 +123,9 @@ def _cells() -> tuple[Cell, ...]:
     )
 
 
-def _shape(run: RunConfig, _: Preset) -> RunConfig:
-    """Images half as high again, and the deviations of the small presets: D5, D6 of the notebook."""
-    config = run.model_config
-    config = replace(
-        config,
-        detach_quality=config.scored,  # D5: from scratch the global losses' gradient spoils the scores
-        normalise=True,  # D6: without, hardly anything is learnt from scratch
-    )
-    return replace(run, model_config=config, data=replace(run.data, height=run.data.height * 3 // 2))
+def _shape(run: RunConfig) -> RunConfig:
+    """Images half as high again, as the paper has them."""
+    return replace(run, data=replace(run.data, height=run.data.height * 3 // 2))
 
 
 # -- real data ----------------------------------------------------------------------------------------
@@ -489,7 +486,6 @@ PAPER = Paper(
     title="QPM",
     rows=ROWS,
     cells=_cells(),
-    repeated=("qpm", "part-branch", "baseline-triplet", "agfe"),
     headline=(
         ("baseline", "default"),
         ("baseline-triplet", "default"),

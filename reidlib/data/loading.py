@@ -35,7 +35,7 @@ from reidlib.data.masks import (
 from reidlib.data.sampler import identity_batches
 from reidlib.data.transforms import Augment, apply, draw, normalise, recolour, zoom
 from reidlib.files import replacing
-from reidlib.options import check_choices, later
+from reidlib.options import check_choices
 
 logger = logging.getLogger(__name__)
 _SHARE = 0.5  # of the free memory of a GPU that images may take
@@ -298,7 +298,7 @@ class BatchConfig:
     identities: int = 16  # P, per batch
     images: int = 4  # M, of each identity
     augment: Augment = field(default_factory=Augment)  # how images are varied
-    epoch: Literal["images", "identities"] = later("images")  # what an epoch shows once
+    epoch: Literal["images", "identities"] = "images"  # what an epoch shows once
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from reidlib.data.masks import swap_fields, swap_sides
-from reidlib.options import check_choices, later
+from reidlib.options import check_choices
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -38,10 +38,10 @@ class Augment:
     flip: float = 0.5  # probability of mirroring (left and right part labels are exchanged)
     pad: float = 10 / 128  # largest shift in each direction, share of the width (10 pixels at 256x128)
     erase: float = 0.5  # probability of erasing one rectangle, 15-65 % of each side
-    erase_area: tuple[float, float] | None = later(None)  # instead, the rectangle's share of the image
-    zoom: Literal["none", "enlarge", "resized"] = later("none")  # see _boxes
-    jitter: float = later(0.0)  # probability of another brightness (20 %) and contrast (15 %)
-    augmix: float = later(0.0)  # probability of AugMix (severity 1, width 3, depth 1)
+    erase_area: tuple[float, float] | None = None  # instead, the rectangle's share of the image
+    zoom: Literal["none", "enlarge", "resized"] = "none"  # see _boxes
+    jitter: float = 0.0  # probability of another brightness (20 %) and contrast (15 %)
+    augmix: float = 0.0  # probability of AugMix (severity 1, width 3, depth 1)
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -57,7 +57,6 @@ class Config(ModelConfig):
     attention: Literal["none", "bam", "sp", "eca", "cwa-add", "cwa-mul"] = "cwa-mul"
     everywhere: bool = False  # attention in all four stages, not in the last two
     local_dim: int = 128  # of a projected stripe while training
-    head: Literal["plain", "bn-neck"] = "plain"  # bn-neck: between triplet and classifier, which has no bias
     smoothing: float = 0.1  # epsilon of the identity loss
 
     SCORINGS = SCORINGS
@@ -78,7 +77,7 @@ class Config(ModelConfig):
         return cls(smoothing=0.0)
 
     def baseline(self) -> "Config":
-        """AlignedReID++ with the same backbone and head."""
+        """AlignedReID++ with the same backbone."""
         return replace(self, last_stride=2, band=False, attention="none")
 
     @property
@@ -209,10 +208,9 @@ class AaP(nn.Module):
     """AlignedReID++ with its stride, BaND and attention as the config says.
 
     Embeddings: ``pooled`` ``[N, C]`` and ``stripes`` ``[N, m, C]``, average and row maxima of the raw map (test);
-    ``global`` ``[N, C]``, what the triplet sees, behind BaND (and, for a plain head, its dropout);
-    ``local`` ``[N, m, D]``, the projected stripes of unit length (local triplet). Logits: ``global`` ``[N, I]``,
-    behind a BN-neck if there is one. Maps: ``saliency`` ``[N, 1, h, w]``, the maximum over the channels of the
-    raw map.
+    ``global`` ``[N, C]``, what the triplet sees, behind BaND and its dropout;
+    ``local`` ``[N, m, D]``, the projected stripes of unit length (local triplet). Logits: ``global`` ``[N, I]``.
+    Maps: ``saliency`` ``[N, 1, h, w]``, the maximum over the channels of the raw map.
     """
 
     Config = Config
@@ -234,10 +232,7 @@ class AaP(nn.Module):
         self.dropout = nn.Dropout(DROPOUT if config.band else 0.0)
         self.normalise_local = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
         self.project = nn.Linear(channels, config.local_dim)  # a 1x1 convolution of the pooled stripes
-        if config.head == "bn-neck":
-            self.neck = nn.BatchNorm1d(channels)
-            self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(channels, identities, bias=config.head == "plain")
+        self.classifier = nn.Linear(channels, identities)
 
     def forward(
         self, images: Float[Tensor, "N 3 H W"], masks: Float[Tensor, "N M _ _"] | None = None
@@ -245,11 +240,7 @@ class AaP(nn.Module):
         """Embed a batch; ``masks`` are not read."""
         features = self.backbone(images)
         stripes = self.project(stripe_maxima(self.normalise_local(features)))  # [N, m, D]
-        embedding = global_pool(self.band(features))  # [N, C]
-        if self.config.head == "plain":
-            embedding = seen = self.dropout(embedding)  # Eq. 4
-        else:
-            seen = self.dropout(self.neck(embedding))
+        embedding = self.dropout(global_pool(self.band(features)))  # [N, C], Eq. 4
         return ReIDOutput(
             {
                 "pooled": global_pool(features),
@@ -257,7 +248,7 @@ class AaP(nn.Module):
                 "global": embedding,
                 "local": normalize(stripes, dim=-1),
             },
-            logits={"global": self.classifier(seen)},
+            logits={"global": self.classifier(embedding)},
             maps={"saliency": features.amax(1, keepdim=True)},
         )
 

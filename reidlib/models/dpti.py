@@ -24,6 +24,7 @@ from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
 
 GRID = (4, 2)  # rows and columns of row G+P
+SPREAD = 0.02  # standard deviation of the templates' start
 WIDER = 4  # of the hidden layer of a feed-forward network
 Terms = dict[str, Float[Tensor, ""]]
 
@@ -32,10 +33,16 @@ Terms = dict[str, Float[Tensor, ""]]
 class Scoring(ModelScoring):
     """One way to compare two images at test time: the cosine of a descriptor."""
 
-    descriptor: Literal["after", "before", "global"] = "after"  # the BN-neck; the whole image's block alone
+    descriptor: Literal["after", "before"] = "after"  # the BN-neck
+    templates: int | None = None  # blocks of so many templates beside the whole image's; None: all
 
 
-SCORINGS = {"default": Scoring(), "before": Scoring("before"), "global": Scoring("global")}
+SCORINGS = {
+    "default": Scoring(),
+    "before": Scoring("before"),
+    "global": Scoring(templates=0),
+    "one-template": Scoring(templates=1),
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,6 @@ class Config(ModelConfig):
     templates: Literal["none", "grid", "static", "dynamic"] = "dynamic"  # rows G, G+P, G+T, G+D
     weighted: bool = False  # row W: parts weighed by their templates' logits (Eq. 8)
     joint: bool = True  # losses on the whole descriptor; False: on each block apart
-    spread: float = 0.02  # standard deviation of the templates' start
-    decay: bool = True  # weight decay on the templates
     attention_dropout: float = 0.2  # of attention weights
     dropout: float = 0.1  # inside feed-forward networks
     diversity: float = 1.0  # weight of the diversity loss
@@ -63,10 +68,9 @@ class Config(ModelConfig):
                 f"parts = {self.parts}, dim = {self.dim}, heads = {self.heads}; "
                 "expected parts >= 2, heads >= 1 and dim a multiple of heads"
             )
-        if self.spread <= 0 or not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1):
+        if not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1):
             raise ValueError(
-                f"spread = {self.spread}, dropout = {self.dropout}, attention_dropout = {self.attention_dropout}; "
-                "expected spread > 0 and both rates in [0, 1)"
+                f"dropout = {self.dropout}, attention_dropout = {self.attention_dropout}; expected both in [0, 1)"
             )
         if self.weighted and self.templates != "dynamic":
             raise ValueError(
@@ -82,7 +86,7 @@ class Config(ModelConfig):
 
     def scorings(self) -> dict[str, Scoring]:
         """The test-time variants that this network can be scored with, the default first."""
-        return {name: s for name, s in SCORINGS.items() if name != "global" or self.templates != "none"}
+        return {name: s for name, s in SCORINGS.items() if s.templates is None or self.templates != "none"}
 
 
 class Encoder(nn.Module):
@@ -105,9 +109,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "N Q D"]:
         q, k, v = self._split(queries, context)
         dropped = self.attention_dropout if self.training else 0.0
-        attended = scaled_dot_product_attention(
-            q, k, v, dropout_p=dropped
-        )  # [N, heads, Q, D/heads], Eq. 2, 3
+        attended = _attended(q, k, v, dropped=dropped)  # [N, heads, Q, D/heads], Eq. 2, 3
         attended = self.out(rearrange(attended, "n h q d -> n q (h d)"))
         return self.feed_forward(attended + queries) + attended  # Eq. 4
 
@@ -124,6 +126,17 @@ class Encoder(nn.Module):
         return [rearrange(x, "n l (h d) -> n h l d", h=self.heads) for x in projected]
 
 
+def _attended(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Tensor:
+    """Scaled dot-product attention; on a CPU, where the fused kernel has no dropout, written out."""
+    if not dropped or q.is_cuda:
+        return scaled_dot_product_attention(q, k, v, dropout_p=dropped)
+    weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+    # four weights share a random number: drawing one each takes as long as the products
+    words = torch.empty(-(-weights.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = words.view(torch.int16)[: weights.numel()].view_as(weights) >= round(dropped * 2**16) - 2**15
+    return (weights * kept) @ v / (1 - dropped)
+
+
 class DynamicTemplates(nn.Module):
     """Templates that an image makes itself: learnt queries attend to its mid-level map.
 
@@ -131,9 +144,9 @@ class DynamicTemplates(nn.Module):
     template, as in Figure 3.
     """
 
-    def __init__(self, parts: int, dim: int, *, spread: float):
+    def __init__(self, parts: int, dim: int):
         super().__init__()
-        self.queries = nn.Parameter(spread * torch.randn(parts, dim))
+        self.queries = nn.Parameter(SPREAD * torch.randn(parts, dim))
         self.value = nn.Linear(dim, dim, bias=False)
 
     def forward(
@@ -198,9 +211,9 @@ class DPTI(nn.Module):
             self.reduce_middle = nn.Conv2d(middle, config.dim, 1)
             self.encode_middle = Encoder(config.dim, **encoder)
         if config.templates == "dynamic":
-            self.make_templates = DynamicTemplates(config.parts, config.dim, spread=config.spread)
+            self.make_templates = DynamicTemplates(config.parts, config.dim)
         if config.templates == "static":
-            self.templates = nn.Parameter(config.spread * torch.randn(config.parts, config.dim))
+            self.templates = nn.Parameter(SPREAD * torch.randn(config.parts, config.dim))
         blocks = 1
         if config.templates != "none":
             self.attend = Encoder(config.dim, **encoder)
@@ -209,10 +222,6 @@ class DPTI(nn.Module):
             self.identify = IdentityHead(blocks * config.dim, identities)
         else:
             self.identify_blocks = nn.ModuleList(IdentityHead(config.dim, identities) for _ in range(blocks))
-
-    def no_weight_decay(self) -> set[str]:
-        """The templates, if so configured: under decay they stay where they start, all alike."""
-        return set() if self.config.decay else {"templates", "make_templates.queries"}
 
     def forward(
         self, images: Float[Tensor, "N 3 H W"], masks: Float[Tensor, "N M _ _"] | None = None
@@ -307,7 +316,7 @@ def _tokens(features: Float[Tensor, "N D h w"]) -> Float[Tensor, "N L D"]:
 
 
 def _chosen(features: Features, scoring: Scoring) -> Float[Tensor, "N E"]:
-    after = features.embeddings["descriptor_bn"]
-    if scoring.descriptor == "global":
-        return after[:, : features.embeddings["parts"].shape[-1]]
-    return features.embeddings["descriptor"] if scoring.descriptor == "before" else after
+    found = features.embeddings["descriptor" if scoring.descriptor == "before" else "descriptor_bn"]
+    if scoring.templates is None:
+        return found
+    return found[:, : (1 + scoring.templates) * features.embeddings["parts"].shape[-1]]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reidlib.backbones import build_backbone, split
 from reidlib.distances import euclidean, visible_part_distance
-from reidlib.heads import IdentityHead, global_pool, stripe_pool
+from reidlib.heads import IdentityHead, stripe_pool
 from reidlib.losses import batch_hard_triplet, identity_loss
 from reidlib.options import ModelConfig, ModelScoring
 from reidlib.types import Features, ReIDOutput
@@ -48,7 +48,6 @@ class Config(ModelConfig):
     shared: bool = True  # whether all parts are embedded by one layer
     mask_source: Literal["conv40", "conv41", "conv50"] = "conv50"  # F1: what the masks are made from
     local_source: Literal["conv50", "conv51"] = "conv51"  # F2: what they pool; conv51 is the buffer
-    pooling: Literal["max", "average"] = "max"  # of the global branch
     smoothing: float = 0.1  # epsilon of both identity losses
 
     SCORINGS = SCORINGS
@@ -162,7 +161,7 @@ class PAN(nn.Module):
             made = {"masks": self.predict_masks(features[config.mask_source])}  # [N, K, h, w]
             pooled = signed_pool(local, made["masks"])  # [N, K, C], Eq. 3
         parts = self.embed_parts(pooled)  # [N, K, D]
-        pooled = whole.amax((-2, -1)) if config.pooling == "max" else global_pool(whole)  # [N, C]
+        pooled = whole.amax((-2, -1))  # [N, C]
         embedding = self.embed_global(pooled)  # [N, N_g]
         neck, logits = self.identify(embedding)
         found = [head(part) for head, part in zip(self.identify_parts, parts.unbind(1))]

@@ -68,8 +68,6 @@ class Config(ModelConfig):
     global_feature: Literal["none", "gap", "single", "agfe"] = "agfe"  # single: Eq. 4
     attention: Literal["none", "isa", "fc", "rga", "ra", "cbam"] = "isa"  # before the global feature
     cells: tuple[int, int] = (24, 8)  # of the feature map; FC-SA and RGA-SA have weights per cell
-    normalise: bool = False  # batch norm after the layers to d and d_g, as PCB has it; the text names none
-    detach_quality: bool = False  # keep the global losses' gradient from the scores
     margin: float = 0.3  # alpha of both triplets
 
     def __post_init__(self):
@@ -226,8 +224,8 @@ def _unit(before: int, after: int, *, size: int = 1) -> nn.Sequential:
 
 
 def _embedding(config: Config, channels: int) -> nn.Sequential:
-    norm = [nn.BatchNorm1d(config.dim)] if config.normalise else []
-    return nn.Sequential(nn.Linear(channels, config.dim), *norm)
+    """To width d, without batch norm: the text names none."""
+    return nn.Sequential(nn.Linear(channels, config.dim))
 
 
 def _classifier(dim: int, identities: int) -> nn.Linear:
@@ -322,8 +320,7 @@ class QPM(nn.Module):
         if config.scored:
             self.quality = QualityPredictor(channels, parts=config.parts)
         if config.global_feature != "none":
-            norm = [nn.BatchNorm2d(config.global_dim)] if config.normalise else []
-            self.project = nn.Sequential(nn.Conv2d(channels, config.global_dim, 1), *norm)
+            self.project = nn.Sequential(nn.Conv2d(channels, config.global_dim, 1))
             self.classify_global = _classifier(config.global_dim, identities)
             self.attend = _attention(config, identities=identities)
 
@@ -381,7 +378,6 @@ class QPM(nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Attend to the global map and pool it: embeddings, logits, maps."""
         config, logits, maps = self.config, {}, {}
-        quality = quality if quality is None else self._given(quality)
         if config.attention == "isa":
             single = _single(stripe_pool(features, stripes=config.parts), quality)  # [N, D], Eq. 4
             features, attention, logits["isa"] = self.attend(features, single)
@@ -402,16 +398,12 @@ class QPM(nn.Module):
                 logits["global"] = self.classify_global(_single(stripes, quality))  # [N, I]
         return {"stripes": stripes, "global": pooled}, logits, maps
 
-    def _given(self, quality: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
-        """The scores as the global branch sees them."""
-        return quality.detach() if self.config.detach_quality else quality
-
     def _global_terms(self, output: ReIDOutput, labels: Int[Tensor, " N"]) -> Terms:
         config, terms = self.config, {}
         if config.attention == "isa":
             terms["id_isa"] = identity_loss(output.logits["isa"], labels, smoothing=0.0)  # Eq. 6
         if config.global_feature == "agfe":
-            scores = pair_logits(output.logits["stripes"], self._given(output.visibility["quality"]))
+            scores = pair_logits(output.logits["stripes"], output.visibility["quality"])
             rows = repeat(labels, "p -> (p g)", g=len(labels))
             terms["id_global"] = 2 * cross_entropy(rearrange(scores, "p g i -> (p g) i"), rows)  # Eq. 12
         else:
@@ -422,8 +414,6 @@ class QPM(nn.Module):
 
     def _distances(self, output: ReIDOutput, kind: str) -> Float[Tensor, "N N"]:
         quality = output.visibility
-        if kind != "part" and quality:
-            quality = {"quality": self._given(quality["quality"])}
         nothing = torch.zeros(
             len(output.embeddings["parts" if kind == "part" else "stripes"]), dtype=torch.long
         )
