@@ -84,7 +84,7 @@ class RunConfig:
     @property
     def shown(self) -> bool:
         """Whether figures show this run, so that its record keeps values of every query and maps."""
-        return self.data.real or (self.seed == 1 and not self.network)
+        return self.data.real or self.seed == 1
 
     @property
     def hash(self) -> str:

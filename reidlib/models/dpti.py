@@ -109,7 +109,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "N Q D"]:
         q, k, v = self._split(queries, context)
         dropped = self.attention_dropout if self.training else 0.0
-        attended = _attended(q, k, v, dropped=dropped)  # [N, heads, Q, D/heads], Eq. 2, 3
+        attended = dropout_attention(q, k, v, dropped=dropped)  # [N, heads, Q, D/heads], Eq. 2, 3
         attended = self.out(rearrange(attended, "n h q d -> n q (h d)"))
         return self.feed_forward(attended + queries) + attended  # Eq. 4
 
@@ -126,7 +126,7 @@ class Encoder(nn.Module):
         return [rearrange(x, "n l (h d) -> n h l d", h=self.heads) for x in projected]
 
 
-def _attended(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Tensor:
+def dropout_attention(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Tensor:
     """Scaled dot-product attention; on a CPU, where the fused kernel has no dropout, written out."""
     if not dropped or q.is_cuda:
         return scaled_dot_product_attention(q, k, v, dropout_p=dropped)

@@ -228,11 +228,9 @@ def test_shapes_of_the_release() -> None:
     assert coarse.embeddings["stripes"].shape == (2, 8, 2048)
 
 
-def test_dropout_reaches_the_triplet_of_the_literal_head_only() -> None:
-    literal = build().train()(images()).embeddings["global"]
-    assert 0.4 < (literal == 0).float().mean() < 0.65
-    necked = build(replace(TINY, head="bn-neck")).train()(images()).embeddings["global"]
-    assert (necked == 0).float().mean() < 0.05
+def test_dropout_reaches_the_triplet() -> None:
+    embedding = build().train()(images()).embeddings["global"]
+    assert 0.4 < (embedding == 0).float().mean() < 0.65
 
 
 def test_attention_stands_between_the_last_convolution_and_its_batch_norm() -> None:

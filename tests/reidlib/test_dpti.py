@@ -6,13 +6,22 @@ from functools import partial
 import pytest
 import torch
 from tolerance import EXACT, PRINTED
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, scaled_dot_product_attention
 
 from reidlib.complexity import complexity
 from reidlib.distances import euclidean
 from reidlib.losses import batch_hard_triplet
 from reidlib.models import dpti
-from reidlib.models.dpti import DPTI, Config, DynamicTemplates, Encoder, Scoring, diversity_loss, part_weights
+from reidlib.models.dpti import (
+    DPTI,
+    Config,
+    DynamicTemplates,
+    Encoder,
+    Scoring,
+    diversity_loss,
+    dropout_attention,
+    part_weights,
+)
 from reidlib.types import Features, ReIDOutput
 
 pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
@@ -89,9 +98,21 @@ def test_attention_dropout_acts_in_training_only() -> None:
     assert not torch.equal(encoder(tokens, tokens), encoder(tokens, tokens))
 
 
+@pytest.mark.parametrize("rate", [0.2, 0.5])
+def test_attention_dropout_keeps_the_mean_and_drops_its_share(rate: float) -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 64, 2, 5, 8).unbind(0)
+    v = torch.eye(5).expand(64, 2, 5, 5)  # so that the weights themselves come out
+    draws = torch.stack([dropout_attention(q, k, v, dropped=rate) for _ in range(400)])
+    weights = scaled_dot_product_attention(q, k, v)
+    assert (draws == 0).float().mean() == pytest.approx(rate, abs=2e-3)
+    assert torch.allclose(draws.mean(0), weights, atol=0.15)
+    assert (draws.mean(0) / weights).mean() == pytest.approx(1, abs=0.01)
+
+
 def test_dynamic_templates_example() -> None:
     """Eq. 5 and 6."""
-    made = DynamicTemplates(1, 2, spread=1.0)
+    made = DynamicTemplates(1, 2)
     with torch.no_grad():
         made.queries.copy_(torch.tensor([[1.0, 2]]))
         made.value.weight.copy_(torch.diag(torch.tensor([1.0, 2])))
@@ -185,7 +206,9 @@ def test_grid_templates_are_means_of_cells() -> None:
 
 
 def test_weighted_parts_enter_the_descriptor_and_not_the_diversity() -> None:
-    model = build(replace(TINY, weighted=True, spread=1.0))
+    model = build(replace(TINY, weighted=True))
+    with torch.no_grad():
+        model.make_templates.queries.mul_(50)  # from their small start, weights are nearly even
     output = model(images())
     weights = 8 * output.visibility["rho"]
     blocks = output.embeddings["descriptor"].view(8, 9, 8)[:, 1:]
@@ -230,19 +253,14 @@ def test_scorings_compare_what_they_name() -> None:
     embeddings, nothing = build(TINY)(images()).embeddings, torch.zeros(8, dtype=torch.long)
     batch = Features(embeddings, {}, nothing, nothing)
     chosen = {"after": embeddings["descriptor_bn"], "before": embeddings["descriptor"]}
-    chosen["global"] = embeddings["descriptor_bn"][:, :8]
+    scorings = {name: Scoring(name) for name in chosen}
+    for count in (0, 1):
+        chosen[count], scorings[count] = embeddings["descriptor_bn"][:, : 8 + 8 * count], Scoring(templates=count)
     for name, vectors in chosen.items():
-        found = DPTI.distance(batch, batch, scoring=Scoring(name))
+        found = DPTI.distance(batch, batch, scoring=scorings[name])
         assert torch.allclose(found, euclidean(normalize(vectors), normalize(vectors)), atol=1e-7), (
             name
         )  # of zero
-
-
-def test_templates_are_exempt_from_weight_decay_where_configured() -> None:
-    assert build(TINY).no_weight_decay() == set()
-    for templates in ("static", "dynamic"):
-        model = build(replace(TINY, templates=templates, decay=False))
-        assert model.no_weight_decay() & dict(model.named_parameters()).keys()
 
 
 @pytest.mark.parametrize(
@@ -274,8 +292,8 @@ def test_impossible_configs_are_refused() -> None:
         Config(dim=10, heads=4)
     with pytest.raises(ValueError, match="heads >= 1"):
         Config(heads=0)
-    with pytest.raises(ValueError, match="spread > 0"):
-        Config(spread=0.0)
+    with pytest.raises(ValueError, match="attention_dropout = 1.0; expected both"):
+        Config(attention_dropout=1.0)
     with pytest.raises(ValueError, match="only dynamic ones have logits"):
         Config(weighted=True, templates="static")
     with pytest.raises(ValueError, match="expected 8"):

@@ -1,7 +1,6 @@
 """Configs as plain settings and back."""
 
 import json
-from dataclasses import dataclass, replace
 
 import pytest
 
@@ -9,7 +8,7 @@ from reidlib.data.loading import BatchConfig
 from reidlib.data.transforms import Augment
 from reidlib.models import MODELS, BPBreID
 from reidlib.models.bpbreid import Objective
-from reidlib.options import from_settings, later, settings
+from reidlib.options import from_settings, settings
 from reidlib.training import TrainConfig
 
 CONFIGS = (
@@ -29,13 +28,6 @@ def test_settings_come_back_from_json(config):
     assert from_settings(type(config), plain) == config
 
 
-def test_what_came_later_is_left_out_and_comes_back():
-    plain = settings(TrainConfig())
-    assert "optimiser" not in plain
-    assert from_settings(TrainConfig, plain) == TrainConfig()
-    assert from_settings(TrainConfig, plain | {"optimiser": "sgd"}) == replace(TrainConfig(), optimiser="sgd")
-
-
 def test_settings_of_another_config_are_refused():
     plain = settings(BPBreID.Config())
     with pytest.raises(ValueError, match=r"have no \['heads', 'temperature'\]; expected .*'attention'"):
@@ -47,21 +39,6 @@ def test_settings_of_another_config_are_refused():
     for wrong in ([1], {"a": 1}):
         with pytest.raises(ValueError, match="settings hold"):
             from_settings(BPBreID.Config, plain | {"margin": wrong})
-
-
-@dataclass(frozen=True)
-class Old:
-    size: tuple[int, ...] = (1,)
-
-
-@dataclass(frozen=True)
-class Grown(Old):
-    inner: Old | None = later(None)
-
-
-def test_a_field_that_came_later_may_be_absent():
-    assert from_settings(Grown, settings(Old((3, 4)))) == Grown((3, 4))
-    assert from_settings(Grown, settings(Grown(inner=Old((5,))))) == Grown(inner=Old((5,)))
 
 
 @pytest.mark.parametrize("slug", MODELS)
