@@ -189,8 +189,10 @@ def _wanted(options: argparse.Namespace) -> list[RunConfig]:
         slugs = options.only or [row.slug for row in chosen.rows]
         hashes = {chosen.run(slug, **scale).hash for slug in slugs}
         names = {run.name for run in chosen.queue(seeds=1, **scale) if run.hash in hashes}
-        runs += [run for run in chosen.queue(seeds=options.seeds, **scale) if run.name in names]
-    runs.sort(key=lambda run: run.seed)  # world by world
+        queue = [run for run in chosen.queue(seeds=options.seeds, **scale) if run.name in names]
+        runs += [(run.seed, place, run) for place, run in enumerate(queue)]
+    runs.sort(key=lambda item: item[:2])  # world by world, the first rows of all papers first
+    runs = [run for *_, run in runs]
     if options.replace:
         runs = [run for run in runs if _refused(run)]
         for run in runs:

@@ -86,8 +86,8 @@ class TrainConfig(BatchConfig):
 
     @classmethod
     def cpu(cls) -> "TrainConfig":
-        """From pretrained weights on the small synthetic set: 300 steps of 8 x 4 images (docs/calibration.md)."""
-        return cls(iterations=300, identities=8, lr=2e-3, channels_last=True)
+        """From pretrained weights on the small synthetic set: 450 steps of 8 x 4 images (docs/calibration.md)."""
+        return cls(iterations=450, identities=8, lr=2e-3, channels_last=True)
 
     @classmethod
     def gpu(cls) -> "TrainConfig":
