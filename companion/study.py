@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as students_t
 
 from companion import places, records
 from companion.inputs import NoTruth
@@ -16,6 +17,8 @@ from companion.run import RunConfig
 
 METRICS = ("rank1", "mAP")
 MAX_SEEDS = 16
+GATE = 0.10
+"""How far below the main row's a row's holistic rank-1 may be, to be compared; fixed on validation identities."""
 
 
 def resolved(paper: Paper, preset_name: str) -> str:
@@ -32,11 +35,18 @@ def resolved(paper: Paper, preset_name: str) -> str:
 
 @dataclass(frozen=True)
 class Value:
-    """One number of ours: mean and standard deviation over seeds (NaN with one seed)."""
+    """One number of ours: mean and standard deviation over worlds (NaN with one world)."""
 
     mean: float
     std: float
-    seeds: int
+    seeds: int  # how many worlds
+
+    @property
+    def half(self) -> float:
+        """Half-width of the 95 % interval of the mean over worlds (Student's t); NaN with one world."""
+        if self.seeds < 2:
+            return np.nan
+        return float(students_t.ppf(0.975, self.seeds - 1) * self.std / np.sqrt(self.seeds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +56,7 @@ class Study:
     Args:
         paper: under study.
         preset_name: smoke, cpu, gpu or real.
-        seeds: at most this many seeds are used; None takes all that are recorded.
+        seeds: at most this many worlds are used (1, 2, ...); None takes all that are recorded.
         dataset: at ``real``, which of the paper's data sets ``run`` is for; None is that of its ablations.
 
     Raises:
@@ -70,7 +80,7 @@ class Study:
         """Whether it is about photographs."""
         return self.preset_name == "real"
 
-    def run(self, name: str, *, seed: int = 0, dataset: str | None = None) -> RunConfig:
+    def run(self, name: str, *, seed: int = 1, dataset: str | None = None) -> RunConfig:
         """The training of a row at this preset; at ``real``, for one of the paper's data sets."""
         return self.paper.run(name, preset_name=self.preset_name, seed=seed, dataset=dataset or self.dataset)
 
@@ -79,7 +89,7 @@ class Study:
         return {}
 
     def records(self, name: str, *, dataset: str | None = None) -> list[RunRecord]:
-        """The records of a row, one per seed, in order of seed; empty where nothing is recorded.
+        """The records of a row, one per world, in order; empty where nothing is recorded.
 
         Args:
             dataset: a printed column. At ``real`` each has a training of its own; elsewhere one serves all.
@@ -91,7 +101,9 @@ class Study:
             if dataset not in (None, *self.paper.recipe.datasets):
                 return []  # a row of ours on a set that the paper leaves out
         if (name, dataset) not in self._records:
-            runs = [self.run(name, seed=seed, dataset=dataset) for seed in range(self.seeds or MAX_SEEDS)]
+            runs = [
+                self.run(name, seed=seed, dataset=dataset) for seed in range(1, (self.seeds or MAX_SEEDS) + 1)
+            ]
             there = [run for run in runs if run.prefix in self._prefixes]
             self._records[name, dataset] = [record for run in there if (record := records.find(run))]
         return self._records[name, dataset]
@@ -121,8 +133,28 @@ class Study:
         return self.records(cell.run, dataset=cell.dataset), self.test_set(cell)
 
     def collapsed(self, name: str, *, dataset: str | None = None) -> list[str]:
-        """The collapse alarms of a run's records; such a training shows a failure, not the claimed effect."""
-        return sorted({alarm for record in self.records(name, dataset=dataset) for alarm in record.alarms})
+        """Why a row cannot be compared (the convergence gate); empty where it can.
+
+        In some world an identity loss never left its start, or holistic rank-1 is, over the worlds that both have,
+        more than ``GATE`` below the main row's. Rows from noise are held to the first alone. A mechanism that goes
+        inactive (all weight on one part) is a finding, not a failed training.
+        """
+        found = self.records(name, dataset=dataset)
+        reasons = [f"{alarm} (world {record.seed})" for record in found for alarm in record.alarms]
+        if found and not self.paper.row(name).scratch:
+            measured_on = self._measured_on(dataset) if self.real and dataset else None
+            holistic = self.run(name, dataset=measured_on).data.holistic
+            main = {record.seed: record for record in self.records(self.paper.main, dataset=dataset)}
+            behind = [
+                main[record.seed].value(holistic, "default", "rank1")
+                - record.value(holistic, "default", "rank1")
+                for record in found
+                if record.seed in main
+            ]
+            if behind and np.mean(behind) > GATE:
+                title = self.paper.title_of(self.paper.main)
+                reasons.append(f"holistic rank-1 {100 * np.mean(behind):.1f} points below that of {title}")
+        return reasons
 
     def require_truth(self) -> None:
         """Nothing where ground truth is known.
@@ -143,56 +175,28 @@ class Study:
         occluded = self.run(name).data.occluded
         return [record.measures.get(occluded, {}) for record in self.records(name)]
 
-    def per_query(self, cell: Cell, metric: str) -> tuple[np.ndarray, list[int]]:
-        """Per-query values of a cell ``[seeds, Q]`` and the seeds they belong to."""
-        known, test_set = self._of(cell)
-        found = [r for r in known if r.has(test_set, cell.scoring, metric)]
-        rows = [record.per_query(test_set, cell.scoring, metric) for record in found]
-        return np.array(rows), [record.seed for record in found]
+    def values(self, cell: Cell, metric: str) -> pd.Series:
+        """A cell's value in every world that has a record of it, as fractions.
 
-    def spread(self, test_set: str, metric: str) -> tuple[float, int]:
-        """Standard deviation from seed to seed of a mean per-query value, pooled over the runs with several seeds.
-
-        Collapsed runs do not count.
+        Args:
+            metric: an accuracy (``rank1``, ``mAP``, ...) or a measure against ground truth.
 
         Returns:
-            A fraction and its degrees of freedom; 0 and 0 where no run has several seeds.
+            Indexed by world; empty where nothing is recorded.
         """
-        if (test_set, metric) not in self._spreads:
-            squares, freedom = self._squares(test_set, metric)
-            deviation = float(np.sqrt(squares / freedom)) if freedom else 0.0
-            self._spreads[test_set, metric] = deviation, freedom
-        return self._spreads[test_set, metric]
-
-    @cached_property
-    def _spreads(self) -> dict[tuple[str, str], tuple[float, int]]:
-        return {}
-
-    def _squares(self, test_set: str, metric: str) -> tuple[float, int]:
-        squares, freedom = 0.0, 0
-        for name in self.trainings(test_set):
-            known = self.records(name, dataset=test_set)
-            found = [record for record in known if record.has(test_set, "default", metric)]
-            if len(found) > 1 and not any(record.alarms for record in found):
-                means = [np.nanmean(record.per_query(test_set, "default", metric)) for record in found]
-                squares += float(np.var(means, ddof=1)) * (len(means) - 1)
-                freedom += len(means) - 1
-        return squares, freedom
-
-    def identities(self, cell: Cell) -> np.ndarray:
-        """Identity of every query of the cell's test set. ``[Q]``"""
         known, test_set = self._of(cell)
-        return known[0].arrays[f"{test_set}/pid"]
+        found = {record.seed: record.value(test_set, cell.scoring, metric) for record in known}
+        return pd.Series(found, dtype=float).dropna()
 
     def value(self, cell: Cell, metric: str) -> Value | None:
-        """Mean and spread of a cell over its seeds, None where it has no record."""
+        """Mean and spread of a cell over worlds, None where it has no record."""
         known, test_set = self._of(cell)
         return _mean(known, test_set=test_set, scoring=cell.scoring, metric=metric)
 
     def scored(
         self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1"
     ) -> Value | None:
-        """Mean and spread over seeds of a run under a test-time variant on a test set."""
+        """Mean and spread over worlds of a run under a test-time variant on a test set."""
         return _mean(self.records(name), test_set=test_set, scoring=scoring, metric=metric)
 
     def metrics(self, table: str) -> tuple[str, ...]:
@@ -206,7 +210,12 @@ class Study:
         return {table: set(rows["metric"]) for table, rows in own.groupby("table")}
 
     def frame(self, table: str | None = None) -> pd.DataFrame:
-        """Printed and own values side by side: table, row, dataset, test_set, metric, printed, ours, std, seeds."""
+        """Printed and own values side by side.
+
+        Returns:
+            Columns table, row, dataset, test_set, run, scoring, metric, variant, note, printed, ours, std (over
+            worlds), half (of the 95 % interval) and seeds (worlds).
+        """
         values = {
             (v.table, v.row, v.dataset, v.metric): v
             for v in reversed([*printed(self.paper.slug).itertuples()])
@@ -225,7 +234,7 @@ class Study:
                         "variant": known.variant if known else "",
                         "note": known.note if known else "",
                         "printed": known.value if known else np.nan,
-                        "ours": ours.mean, "std": ours.std, "seeds": ours.seeds,
+                        "ours": ours.mean, "std": ours.std, "half": ours.half, "seeds": ours.seeds,
                     }
                 )  # fmt: skip
         return pd.DataFrame(lines)

@@ -68,7 +68,7 @@ def misread(
     found = np.zeros_like(labels)
     for part in np.unique(labels):
         if part and not missed[part]:
-            found[_moved(labels == part, *offsets[part])] = part
+            found[_moved(labels == part, *offsets[part].tolist())] = part
     return found
 
 

@@ -1,7 +1,10 @@
 """Every printed own row has a runnable twin."""
 
+from dataclasses import fields, replace
+
 import pytest
 
+from companion import start
 from companion.paper import Row
 from companion.papers import PAPERS, paper
 from companion.presets import COUNTERPARTS, PRESETS
@@ -35,10 +38,10 @@ def test_rows_have_one_slug_and_one_title_each(slug):
         assert row.titles.keys() <= set(PAPERS[slug].run(row.slug, preset_name="cpu").model_config.scorings())
 
 
-def test_what_is_repeated_and_what_heads_the_page_are_rows(slug):
-    for row in (*PAPERS[slug].repeated, *(row for row, _ in PAPERS[slug].headline)):
+def test_what_heads_the_page_are_rows(slug):
+    for row, _ in PAPERS[slug].headline:
         assert isinstance(PAPERS[slug].row(row), Row)
-    assert PAPERS[slug].main == PAPERS[slug].repeated[0] == PAPERS[slug].rows[0].slug
+    assert PAPERS[slug].main == PAPERS[slug].rows[0].slug
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -48,22 +51,41 @@ def test_equal_trainings_are_one_run(slug, preset):
     assert len(PAPERS[slug].trainings(preset_name=preset)) == len({run.hash for run in runs})
 
 
-def test_small_presets_leave_only_what_they_must_of_the_printed_model(slug):
-    """Widths are divided, the backbone is stood in for; a literal field keeps its printed value."""
+def test_small_presets_change_nothing_but_widths_backbone_and_start(slug):
     for row in PAPERS[slug].rows:
         literal, run = PAPERS[slug].printed_config(row), PAPERS[slug].run(row.slug, preset_name="cpu")
-        for name in PAPERS[slug].widths[run.model]:
-            assert getattr(run.model_config, name) == getattr(literal, name) // 4
-        for name in row.literal:
-            assert getattr(run.model_config, name) == getattr(literal, name)
+        widths = PAPERS[slug].widths[run.model]
+        for option in fields(literal):
+            here, printed = (getattr(config, option.name) for config in (run.model_config, literal))
+            if option.name in widths:
+                assert here == printed // 4
+            elif option.name not in ("backbone", "width", "weights"):
+                assert here == printed, (row.slug, option.name)
 
 
-def test_the_queue_computes_every_run_once_before_any_twice(slug):
+def test_every_network_starts_from_the_pretraining_of_its_backbone(slug):
+    for row in PAPERS[slug].rows:
+        config = PAPERS[slug].run(row.slug, preset_name="cpu").model_config
+        made = start.pretraining(config.backbone, "cpu")
+        assert config.weights == (None if row.scratch else start.name(made))
+        assert PAPERS[slug].run(row.slug, preset_name="smoke").model_config.weights is None
+
+
+def test_the_queue_goes_world_by_world(slug):
     queue, count = PAPERS[slug].queue(preset_name="cpu", seeds=3), len(PAPERS[slug].rows)
-    assert len(queue) == 3 * count
-    assert all(run.seed == 0 for run in queue[:count])
-    first = {PAPERS[slug].run(name, preset_name="cpu").name for name in PAPERS[slug].repeated}
-    assert {run.name for run in queue[count : count + len(first)]} == first
+    assert [run.seed for run in queue] == [1] * count + [2] * count + [3] * count
+    assert all(run.data.seed == run.seed for run in queue)
+    assert len({run.hash for run in queue}) == 3 * count
+
+
+def test_rows_are_trained_again_as_they_are(slug):
+    again = [row for row in PAPERS[slug].rows if row.again]
+    assert len(again) == 2
+    for row in again:
+        run = PAPERS[slug].run(row.slug, preset_name="cpu")
+        first = PAPERS[slug].run(row.slug.removesuffix("-again"), preset_name="cpu")
+        assert run.draw != first.draw
+        assert replace(run, network=0).hash == first.hash
 
 
 def test_rows_without_records_are_not_counted_as_recorded(slug, scratch):

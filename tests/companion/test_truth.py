@@ -9,10 +9,9 @@ from companion import places
 from companion.inputs import Inputs
 from companion.papers import PAPERS
 from companion.papers.aap import VEHICLES, figure_rows, heat_values
-from companion.papers.dpti import _alarms as alarms
 from companion.papers.dpti import template_values
 from companion.papers.qpm import stripe_visibility
-from companion.truth import bodies, collapse, mask_measures, region_names, truth_of, twins
+from companion.truth import SHARES, bodies, mask_measures, region_names, slices, truth_of, twins
 from reidlib.types import Features
 
 pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
@@ -106,23 +105,18 @@ def test_weights_that_leave_what_is_hidden_correlate_with_it(sets):
     assert np.isnan(found[~known]).all()
 
 
-def test_maps_that_are_all_one_raise_an_alarm():
-    assert collapse({"cosine": 0.4}) == ()
-    (alarm,) = collapse({"cosine": 0.995})
-    assert "collapsed" in alarm
-
-
-def test_templates_are_judged_and_their_part_attention_is_not():
-    assert alarms({"templates": {"cosine": 0.4}, "parts": {"cosine": 1.0}}) == ()
-    assert alarms({"parts": {"cosine": 1.0}}) == ()
-    (alarm,) = alarms({"templates": {"cosine": 0.999}})
-    assert "collapsed" in alarm
-
-
-def test_one_part_with_all_the_weight_raises_an_alarm():
-    assert alarms({"templates": {"cosine": 0.4}, "largest_weight": 0.3}) == ()
-    (alarm,) = alarms({"templates": {"cosine": 0.4}, "largest_weight": 0.9999})
-    assert "weight" in alarm
+def test_slices_are_means_over_the_queries_of_a_group(sets):
+    occluded, _ = sets
+    truth = truth_of(occluded.split, occluded.query.names)
+    share = truth["visible_share"].to_numpy()
+    found = slices(occluded, {"share": share, "none": np.full(len(share), np.nan)})
+    kinds = {kind: found[kind] for kind in truth["occluder"].unique()}
+    for groups in (kinds, {name: found[name] for name in SHARES if name in found}):
+        assert sum(group["queries"] for group in groups.values()) == len(share)
+        total = sum(group["queries"] * group["share"] for group in groups.values())
+        assert total == pytest.approx(share.sum(), abs=1e-2)
+    assert found["<40 %"]["share"] < 0.4
+    assert all(np.isnan(group["none"]) for group in found.values())
 
 
 def test_heat_that_is_the_person_lies_on_the_person(sets):
