@@ -74,7 +74,7 @@ SHARES = ("<40 %", "40-50 %", "50-60 %", ">60 %")
 """Groups of queries by how much of the person shows."""
 
 
-def slices(data: TestSet, values: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def slices(data: TestSet, values: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | int]]:
     """Means of per-query values over groups of queries.
 
     Args:
