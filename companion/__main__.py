@@ -181,8 +181,8 @@ def _wanted(options: argparse.Namespace) -> list[RunConfig]:
     from companion import fingerprint, records, runner
 
     scale = {"preset_name": options.preset, "dataset": options.dataset}
-    if options.paper == EVERY and (options.only or options.dataset):
-        raise ValueError(f"--paper {EVERY} goes without --only and --dataset, which belong to one paper")
+    if options.paper == EVERY and (options.only or options.preset == "real"):
+        raise ValueError(f"--paper {EVERY} goes without --only and preset real, which belong to one paper")
     runs = []
     for chosen in map(paper, PAPERS if options.paper == EVERY else [options.paper]):
         # an unknown name is an error at once

@@ -16,7 +16,7 @@ def test_a_row_s_configuration_is_printed_whole(capsys):
     assert found["model_config"]["attention"] == "none"
     assert found.keys() >= {"model", "data", "train", "seed", "scorings", "record"}
     assert main(["config", "--paper", "qpm", "--list"]) == 0
-    assert "literal-gradient" in capsys.readouterr().out
+    assert "QPM from scratch" in capsys.readouterr().out
 
 
 def test_a_variation_is_trained_and_its_scores_are_printed(capsys, scratch):
@@ -38,6 +38,8 @@ def test_a_variation_is_trained_and_its_scores_are_printed(capsys, scratch):
         (["try", "--paper", "bpbreid", "--set", "parts=two"], "parts = 'two': expected int, as in 8"),
         (["try", "--paper", "bpbreid", "--set", "parts"], "expected NAME=VALUE"),
         (["run", "--seeds", "0"], "--seeds and --jobs must be at least 1"),
+        (["run", "--paper", "all", "--only", "k8"], "--paper all goes without --only"),
+        (["pretrain", "--preset", "cpu", "--only", "resnet50"], "no row needs it; expected one of small"),
         (["config", "--paper", "pan", "--preset", "cpu", "--dataset", "market1501"], "only the real preset"),
     ],
 )
