@@ -1,273 +1,304 @@
-"""Verdicts: a claim is a set of contrasts between cells, and a paired bootstrap decides it.
+"""Verdicts: a claim has one endpoint, the average of its contrasts, and an interval over worlds decides it.
 
-A contrast is a signed sum of cells, a metric, and the side of a margin on which it should lie. Every cell
-is averaged over its seeds. The interval resamples query identities (the queries of one person are not
-independent), paired: every cell with the same draws; cells on different real data sets have their own. The
-luck of training is added from the spread between seeds that the paper's repeated runs show, the less of it
-the more seeds a cell has: three seeds resampled, let alone one, would say little of it.
+``claims.csv`` holds the claims, ``contrasts.csv`` their contrasts, each with its claimed side positive. What a word
+means stands at ``Status``, how an interval comes about in ``companion.intervals``.
 """
 
-import re
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache, partial
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.stats import t as students_t
+import pandas as pd
+from scipy.stats import spearmanr
 
 from companion import published
+from companion.contrasts import Contrast, contrasts, differences, identity, incomparable, unrecorded
 from companion.inputs import NoTruth
-from companion.paper import Cell
+from companion.intervals import Interval, holm, moderated
+from companion.presets import preset
 from companion.study import Study
 
-RESAMPLES = 2000
-LEVEL = 0.95
+POINT = 0.01
+"""The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
+
+KINDS = ("contrast", "equivalence", "no-gain", "exact", "untestable")
 
 
 class Status(StrEnum):
-    REPRODUCED = "reproduced"
-    CONTRADICTED = "contradicted"
-    INCONCLUSIVE = "inconclusive"
-    NOT_TESTED = "not tested"
-    UNTESTABLE = "untestable"
+    """What became of a claim."""
 
-
-@dataclass(frozen=True)
-class Contrast:
-    """A signed sum of cells and where it should lie: ``sum > margin`` or ``sum < margin``."""
-
-    metric: str  # rank1, mAP, or a per-query measure of the records
-    plus: tuple[str, ...]  # cells as table/row@dataset
-    minus: tuple[str, ...]
-    sign: str  # ">" or "<"
-    margin: float = 0.0  # fraction
+    HOLDS = "holds"  # the interval lies on the claimed side, or within the margin
+    SMALLER = "holds, smaller"  # so, and wholly below the printed effect
+    NONE = "no such effect"  # it excludes the printed effect and reaches zero
+    OPPOSITE = "opposite"  # it lies on the other side, or beyond the margin
+    UNDECIDED = "undecided"  # zero and the printed effect are both inside, or there is no interval
+    FAILS = "does not hold"  # of what a computation decides
+    NOT_COMPARABLE = (
+        "not comparable"  # a row failed the convergence gate, or the preset lacks what it is about
+    )
+    UNMEASURED = "not measured"  # nothing is recorded
+    UNTESTABLE = "untestable"  # it compares with cited rows only
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A contrast's estimate and interval (fractions).
+    """A single contrast: ours, as fractions, and why it does not count where it does not.
 
-    ``missing`` names runs that cannot be compared: without a record, or whose training collapsed.
+    ``p`` is two-sided and corrected for all contrasts of the paper (Holm); NaN where it claims no side or is beside
+    the claim.
     """
 
     contrast: Contrast
-    estimate: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    seeds: int = 0
-    missing: tuple[str, ...] = ()
+    interval: Interval
+    reason: str = ""
+    p: float = np.nan
 
     @property
-    def status(self) -> Status:
-        if self.missing:
-            return Status.NOT_TESTED
-        below, above = self.high < self.contrast.margin, self.low > self.contrast.margin
-        if self.contrast.sign == "<":
-            below, above = above, below
-        return Status.REPRODUCED if above else Status.CONTRADICTED if below else Status.INCONCLUSIVE
+    def counts(self) -> bool:
+        """Whether it has an interval of trainings that can be compared."""
+        return not self.reason and self.interval.worlds > 1
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one claim."""
+    """What became of one claim.
+
+    ``endpoint`` and ``printed`` are averages over the contrasts that are not beside the claim, as fractions.
+    """
 
     paper: str
     claim: str  # number within the paper
     statement: str
     source: str
+    kind: str  # one of KINDS
+    preset: str
     status: Status
+    endpoint: Interval | None = None
+    printed: float = np.nan
     outcomes: tuple[Outcome, ...] = ()
-    note: str = ""  # why untestable, or what in the paper itself speaks against the claim
+    reason: str = ""  # why there is no decision
     found: str = ""  # what a computation gave
-    real: bool = False  # measured on the papers' data sets, not on synthetic ones
+    note: str = ""  # what limits the claim in the paper, or our test of it
+    margin: float = 0.0  # of an equivalence, a fraction
 
     @property
-    def seeds(self) -> int:
-        return min((o.seeds for o in self.outcomes if not o.missing), default=0)
+    def real(self) -> bool:
+        """Whether it was measured on the papers' data sets, not on synthetic ones."""
+        return self.preset == "real"
 
+    @property
+    def worlds(self) -> int:
+        return self.endpoint.worlds if self.endpoint else 0
 
-def verdicts(study: Study) -> list[Verdict]:
-    """The verdict on every claim of a paper, computed from the records of a study."""
-    frame = published.claims()
-    chosen = frame[frame["paper"] == study.paper.slug]
-    return [_verdict(study, claim, rows) for claim, rows in chosen.groupby("claim", sort=False)]
+    @property
+    def points(self) -> bool:
+        """Whether its endpoint is a difference of accuracies."""
+        return all(outcome.contrast.points for outcome in self.outcomes)
 
+    @property
+    def sure(self) -> tuple[float, float, float]:
+        """Shares of the t distribution above one point, within one, and below minus one; NaN with one world."""
+        if self.endpoint is None:
+            return np.nan, np.nan, np.nan
+        above, least = self.endpoint.above(POINT), self.endpoint.above(-POINT)
+        return above, least - above, 1 - least
 
-def _verdict(study: Study, claim: str, rows) -> Verdict:
-    first = rows.iloc[0]
-    decided = partial(
-        Verdict,
-        study.paper.slug,
-        claim,
-        first["statement"],
-        first["source"],
-        note=" ".join(n for n in rows["note"] if n),
-        real=study.real,
-    )
-    match first["kind"]:
-        case "untestable":
-            return decided(Status.UNTESTABLE)
-        case "exact":
-            try:
-                status, found = _exact(study, claim)(study)
-            except NoTruth as error:
-                status, found = Status.NOT_TESTED, str(error)
-            return decided(status, found=found)
-        case "contrast":
-            outcomes = tuple(outcome(study, contrast) for row in rows.itertuples() for contrast in parse(row))
-            return decided(combine([o.status for o in outcomes]), outcomes)
-    raise ValueError(f"claims.csv: {study.paper.slug} claim {claim} has unknown kind {first['kind']!r}")
-
-
-def _exact(study: Study, claim: str) -> Callable[[Study], tuple[Status, str]]:
-    if claim not in study.paper.exact:
-        raise ValueError(
-            f"claims.csv: {study.paper.slug} claim {claim} is exact, but its wing computes no such claim"
-        )
-    return study.paper.exact[claim]
-
-
-def parse(row) -> list[Contrast]:
-    """The contrasts of one line of claims.csv, one per metric it names."""
-    side = re.fullmatch(r"([<>])\s*([-\d.]*)", row.sign)
-    if side is None:
-        raise ValueError(
-            f"claims.csv: {row.paper} claim {row.claim} has sign {row.sign!r}; expected > or <, and a margin"
-        )
-    sign, margin = side.groups()
-    return [
-        Contrast(metric, tuple(row.plus.split()), tuple(row.minus.split()), sign, float(margin or 0) / 100)
-        for metric in row.metric.split()
-    ]
-
-
-def combine(statuses: list[Status]) -> Status:
-    """Contradicted if any contrast is; not tested if any has no record; reproduced only if all are."""
-    for status in (Status.CONTRADICTED, Status.NOT_TESTED, Status.INCONCLUSIVE):
-        if status in statuses:
-            return status
-    return Status.REPRODUCED
-
-
-def find_cell(study: Study, reference: str) -> Cell:
-    """The cell that ``table/row`` or ``table/row@dataset`` names (Occluded-Duke unless it says otherwise)."""
-    table, rest = reference.split("/", 1)
-    known = {cell.dataset for cell in study.paper.cells}
-    row, _, dataset = rest.rpartition("@")
-    if dataset not in known:
-        row, dataset = rest, "occluded-duke"
-    return study.paper.cell(table, row, dataset)
-
-
-def outcome(study: Study, contrast: Contrast) -> Outcome:
-    """Estimate and bootstrap interval of a contrast; names the missing runs instead where there are any."""
-    terms = [(find_cell(study, ref), 1) for ref in contrast.plus] + [
-        (find_cell(study, r), -1) for r in contrast.minus
-    ]
-    missing = {_run_of(study, c) for c, _ in terms if not study.per_query(c, contrast.metric)[1]}
-    collapsed = {_run_of(study, c) for c, _ in terms if study.collapsed(c.run, dataset=c.dataset)}
-    if missing or collapsed:
-        return Outcome(
-            contrast, missing=(*sorted(missing), *(f"{run} (collapsed)" for run in sorted(collapsed)))
-        )
-    differences, seeds = {}, {}
-    for cell, sign in terms:
-        values, known = study.per_query(cell, contrast.metric)
-        people = study.identities(cell)
-        pooled = differences.setdefault(people.tobytes(), [0.0, people])  # the same queries are paired
-        pooled[0] = pooled[0] + sign * _mean_over_seeds(values)
-        seeds[_run_of(study, cell)] = len(known)
-    found = np.array([bootstrap(difference, people) for difference, people in differences.values()])
-    estimate = found[:, 0].sum()
-    noise = _training_noise(study, terms, metric=contrast.metric, seeds=seeds)
-    below, above = (np.hypot(np.linalg.norm(found[:, side] - found[:, 0]), noise) for side in (1, 2))
-    return Outcome(
-        contrast, float(estimate), float(estimate - below), float(estimate + above), min(seeds.values())
-    )
-
-
-def _run_of(study: Study, cell: Cell) -> str:
-    """The name of the training behind a cell: at ``real`` there is one for each data set."""
-    return f"{cell.run} on {cell.dataset}" if study.real else cell.run
-
-
-def _mean_over_seeds(values: Float[np.ndarray, "S Q"]) -> Float[np.ndarray, " Q"]:
-    """NaN where no seed has a value."""
-    known = ~np.isnan(values)
-    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
-
-
-def _training_noise(
-    study: Study, terms: list[tuple[Cell, int]], *, metric: str, seeds: dict[str, int]
-) -> float:
-    """Half-width of the interval that training anew gives a signed sum of cells.
-
-    Cells of one training on one test set share its luck, so their signs are added first; different test sets
-    count as independent.
-    """
-    weights = Counter()
-    for cell, sign in terms:
-        weights[_run_of(study, cell), study.test_set(cell)] += sign
-    squares = 0.0
-    for (run, name), weight in weights.items():
-        spread, freedom = study.spread(name, metric)
-        quantile = students_t.ppf((1 + LEVEL) / 2, freedom) if freedom else 0.0
-        squares += (weight * spread * quantile) ** 2 / seeds[run]
-    return float(np.sqrt(squares))
-
-
-def gains(study: Study, table: str, *, baseline: str, metric: str, dataset: str = "occluded-duke") -> dict:
-    """Gain of every row of a table's column over a baseline row, printed and ours with interval, as fractions.
-
-    Returns:
-        rows, printed, ours, low, high: arrays in the table's order, NaN where nothing is printed or recorded.
-    """
-    column = study.frame(table).query("metric == @metric and dataset == @dataset")
-    frame = column.query("row != @baseline")
-    base = column.query("row == @baseline")["printed"].iloc[0]
-    cells = [f"{table}/{row.row}@{row.dataset}" for row in frame.itertuples()]
-    zero = f"{table}/{baseline}@{dataset}"
-    found = [outcome(study, Contrast(metric, (cell,), (zero,), ">")) for cell in cells]
-    ours = {name: np.array([getattr(o, name) for o in found]) for name in ("estimate", "low", "high")}
-    return {
-        "rows": frame["row"].tolist(),
-        "printed": (frame["printed"] - base).to_numpy(),
-        "ours": ours["estimate"],
-        "low": ours["low"],
-        "high": ours["high"],
-    }
-
-
-def bootstrap(
-    difference: Float[np.ndarray, " Q"], identities: Int[np.ndarray, " Q"], *, resamples: int = RESAMPLES
-) -> tuple[float, float, float]:
-    """Mean of paired differences and its percentile interval, resampling query identities.
-
-    Args:
-        difference: per query; NaN where the query has no match.
-        identities: person of each query; the queries of a person are resampled together.
-    """
-    names, index = np.unique(identities, return_inverse=True)
-    known = ~np.isnan(difference)
-    sums, counts = np.zeros(len(names)), np.zeros(len(names))
-    np.add.at(sums, index, np.where(known, difference, 0))
-    np.add.at(counts, index, known)
-    draws = _draws(len(names), resamples)
-    total, number = draws @ sums, draws @ counts
-    drawn = number > 0  # where few queries have a value, a draw may hold none of them
-    low, high = np.quantile(total[drawn] / number[drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(np.nansum(difference) / known.sum()), float(low), float(high)
-
-
-@cache
-def _draws(people: int, resamples: int) -> Int[np.ndarray, "B P"]:
-    """How often each resample holds each person, the same for all contrasts."""
-    return np.random.default_rng(0).multinomial(people, np.full(people, 1 / people), size=resamples)
+    @property
+    def needed(self) -> float:
+        """How many worlds would decide an undecided claim if the estimate stayed; NaN for others."""
+        if self.status != Status.UNDECIDED or self.worlds < 2:
+            return np.nan
+        if self.kind == "no-gain":
+            return self.endpoint.worlds_to_exclude(-self.margin)
+        if self.kind == "equivalence":
+            return max(map(self.endpoint.worlds_to_exclude, (-self.margin, self.margin)))
+        edges = (0.0,) if np.isnan(self.printed) else (0.0, self.printed)
+        return min(self.endpoint.worlds_to_exclude(edge) for edge in edges)
 
 
 def holds(condition: bool) -> Status:
     """The verdict of a claim that a computation decides."""
-    return Status.REPRODUCED if condition else Status.CONTRADICTED
+    return Status.HOLDS if condition else Status.FAILS
+
+
+def word(
+    interval: Interval, *, kind: str = "contrast", printed: float = np.nan, margin: float = 0.0
+) -> Status:
+    """The word for an endpoint.
+
+    Args:
+        kind: contrast, equivalence (both bounds within the margin) or no-gain (the lower bound is).
+        printed: the printed effect, NaN where there is none.
+        margin: of an equivalence or of a gain that does not matter.
+    """
+    if not interval.freedom:
+        return Status.UNDECIDED
+    if kind == "contrast":
+        if interval.low > 0:
+            return Status.SMALLER if interval.high < printed else Status.HOLDS
+        if interval.high < 0:
+            return Status.OPPOSITE
+        return Status.NONE if interval.high < printed else Status.UNDECIDED
+    if interval.low > -margin and (kind == "no-gain" or interval.high < margin):
+        return Status.HOLDS
+    beyond = interval.high < -margin or (kind == "equivalence" and interval.low > margin)
+    return Status.OPPOSITE if beyond else Status.UNDECIDED
+
+
+def verdicts(study: Study) -> list[Verdict]:
+    """The verdict on every claim of a paper, computed from the records of a study.
+
+    Raises:
+        ValueError: the claims or contrasts of the paper are not as they should be.
+    """
+    frame = published.claims()
+    lines = [*frame[frame["paper"] == study.paper.slug].itertuples()]
+    _check(study, lines)
+    found = outcomes(study)
+    claims = {line.claim: [o for o in found if o.contrast.claim == line.claim] for line in lines}
+    ends = _endpoints(study, claims)
+    return [_verdict(study, line, claims[line.claim], ends.get(line.claim)) for line in lines]
+
+
+def _check(study: Study, lines: Sequence[tuple]) -> None:
+    """Refuse a file that says something else than it means.
+
+    Raises:
+        ValueError: a kind, or a claim without contrasts, or the other way round.
+    """
+    tested = {contrast.claim for contrast in contrasts(study.paper) if not contrast.beside}
+    for line in lines:
+        here = f"claims.csv: {study.paper.slug} claim {line.claim}"
+        if line.kind not in KINDS:
+            raise ValueError(f"{here} has unknown kind {line.kind!r}; expected one of {', '.join(KINDS)}")
+        if (line.kind not in ("exact", "untestable")) != (line.claim in tested):
+            raise ValueError(f"{here} is {line.kind}: it and contrasts.csv do not agree")
+        if line.kind == "exact" and line.claim not in study.paper.exact:
+            raise ValueError(f"{here} is exact, but its wing computes no such claim")
+    if unknown := tested - {line.claim for line in lines}:
+        raise ValueError(f"contrasts.csv: {study.paper.slug} has no claims {', '.join(sorted(unknown))}")
+
+
+def outcomes(study: Study) -> list[Outcome]:
+    """All single contrasts of a paper: variances moderated within a metric, p-values corrected over all."""
+    known = [(contrast, differences(study, contrast)) for contrast in contrasts(study.paper)]
+    lacks = _lacks(study)
+    found = [
+        Outcome(contrast, _alone(values), _reason(study, contrast, values) or lacks.get(contrast.claim, ""))
+        for contrast, values in known
+    ]
+    counted = [number for number, outcome in enumerate(found) if outcome.counts]
+    for metric in dict.fromkeys(known[number][0].metric for number in counted):
+        family = {number: known[number] for number in counted if known[number][0].metric == metric}
+        for number, interval in _moderated(study, family).items():
+            found[number] = replace(found[number], interval=interval)
+    return _corrected(study, found)
+
+
+def _lacks(study: Study) -> dict[str, str]:
+    """Claims that a small preset cannot test by construction, and why."""
+    if preset(study.preset_name).embedding_divisor == 1:
+        return {}
+    frame = published.claims()
+    lines = frame[(frame["paper"] == study.paper.slug) & (frame["lacks"] != "")]
+    return {line.claim: f"the preset lacks {line.lacks}" for line in lines.itertuples()}
+
+
+def _alone(values: pd.Series) -> Interval:
+    return moderated([values.to_numpy(float)])[0]
+
+
+def _moderated(study: Study, family: dict[int, tuple[Contrast, pd.Series]]) -> dict[int, Interval]:
+    """Intervals of a family in which each difference counts once, wherever the paper prints it again."""
+    keys = {number: identity(study, contrast) for number, (contrast, _) in family.items()}
+    unique = {keys[number]: values.to_numpy(float) for number, (_, values) in family.items()}
+    intervals = dict(zip(unique, moderated(list(unique.values()))))
+    return {number: intervals[key] for number, key in keys.items()}
+
+
+def _reason(study: Study, contrast: Contrast, values: pd.Series) -> str:
+    """Why a contrast does not count, in words; empty where it does."""
+    if values.empty:
+        rows = unrecorded(study, contrast)
+        return f"nothing recorded of {', '.join(rows)}" if rows else "no world has all rows"
+    return "; ".join(incomparable(study, contrast))
+
+
+def _corrected(study: Study, found: list[Outcome]) -> list[Outcome]:
+    """The same outcomes with Holm's p-values over the different contrasts that claim a side."""
+    frame = published.claims()
+    sided = set(frame[(frame["paper"] == study.paper.slug) & (frame["kind"] == "contrast")]["claim"])
+    tested = {
+        number: identity(study, outcome.contrast)
+        for number, outcome in enumerate(found)
+        if outcome.counts and not outcome.contrast.beside and outcome.contrast.claim in sided
+    }
+    raw = {key: found[number].interval.p for number, key in tested.items()}
+    corrected = dict(zip(raw, holm(list(raw.values()))))
+    return [
+        replace(outcome, p=corrected[tested[number]]) if number in tested else outcome
+        for number, outcome in enumerate(found)
+    ]
+
+
+def _endpoints(study: Study, claims: dict[str, list[Outcome]]) -> dict[str, Interval]:
+    """The average of every claim's contrasts; those of accuracies that can be compared are moderated together."""
+    values, family = {}, []
+    for claim, found in claims.items():
+        tested = [outcome for outcome in found if not outcome.contrast.beside]
+        if tested:
+            every = [differences(study, outcome.contrast) for outcome in tested]
+            values[claim] = pd.concat(every, axis=1, join="inner").mean(axis=1)
+            if all(outcome.counts and outcome.contrast.points for outcome in tested):
+                family.append(claim)
+    ends = {claim: _alone(found) for claim, found in values.items()}
+    return ends | dict(zip(family, moderated([values[claim].to_numpy(float) for claim in family])))
+
+
+def _verdict(study: Study, line: tuple, found: list[Outcome], endpoint: Interval | None) -> Verdict:
+    tested = [outcome for outcome in found if not outcome.contrast.beside]
+    printed = float(np.mean([outcome.contrast.printed for outcome in tested])) if tested else np.nan
+    verdict = Verdict(
+        study.paper.slug, line.claim, line.statement, line.source, line.kind, study.preset_name,
+        Status.UNTESTABLE, endpoint, printed, tuple(found), note=line.note, margin=float(line.margin or 0) / 100,
+    )  # fmt: skip
+    if line.kind == "untestable":
+        return verdict
+    if line.kind == "exact":
+        return _computed(study, verdict)
+    if lacks := _lacks(study).get(line.claim):
+        return replace(verdict, status=Status.NOT_COMPARABLE, reason=lacks)
+    if not endpoint.worlds:
+        rows = dict.fromkeys(row for outcome in tested for row in unrecorded(study, outcome.contrast))
+        reason = f"nothing recorded of {', '.join(rows)}" if rows else "no world has all its rows"
+        return replace(verdict, status=Status.UNMEASURED, reason=reason)
+    if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
+        return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))
+    status = word(endpoint, kind=line.kind, printed=printed, margin=verdict.margin)
+    return replace(verdict, status=status, reason="" if endpoint.freedom else "one world: no interval")
+
+
+def _computed(study: Study, verdict: Verdict) -> Verdict:
+    decide: Callable[[Study], tuple[Status, str]] = study.paper.exact[verdict.claim]
+    try:
+        status, found = decide(study)
+    except NoTruth as error:
+        status, found = Status.UNMEASURED, str(error)
+    return replace(verdict, status=status, found=found)
+
+
+def rank_correlations(study: Study) -> pd.DataFrame:
+    """Does a printed column order its rows as ours does? Spearman's correlation over the rows that can be compared.
+
+    Returns:
+        Columns table, dataset, metric, rows (how many), rho; of columns with three such rows or more, not all alike.
+    """
+    lines = []
+    frame = study.frame().dropna(subset=["printed", "ours"])
+    for (table, dataset, metric), column in frame.groupby(["table", "dataset", "metric"], sort=False):
+        known = column[[not study.collapsed(run, dataset=dataset) for run in column["run"]]]
+        if min(known["printed"].nunique(), known["ours"].nunique()) > 1 and len(known) > 2:
+            rho = float(spearmanr(known["printed"], known["ours"]).statistic)
+            lines.append((table, dataset, metric, len(known), rho))
+    return pd.DataFrame(lines, columns=["table", "dataset", "metric", "rows", "rho"])

@@ -24,5 +24,15 @@ def printed(slug: str) -> pd.DataFrame:
 
 @cache
 def claims() -> pd.DataFrame:
-    """Every claim of the papers as data: one line per contrast, lines of one claim share its number."""
-    return pd.read_csv(places.PUBLISHED / "claims.csv", dtype=str, keep_default_na=False)
+    """Every claim of the papers: paper, claim, statement, source, kind, margin (points), lacks, note."""
+    return _texts("claims.csv")
+
+
+@cache
+def contrasts() -> pd.DataFrame:
+    """The contrasts behind claims: paper, claim, metric, plus, minus, printed_plus, printed_minus, role."""
+    return _texts("contrasts.csv")
+
+
+def _texts(name: str) -> pd.DataFrame:
+    return pd.read_csv(places.PUBLISHED / name, dtype=str, keep_default_na=False)

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from companion.inputs import Inputs, figure_queries
-from companion.study import Study
+from companion.paper import Cell
+from companion.study import Study, Value
 from companion.trained import Trained
-from companion.truth import mask_measures, region_names, truth_of
+from companion.truth import SHARES, mask_measures, region_names, truth_of
 from reidlib.data.index import ImageRecord
 from reidlib.data.loading import picture, resized
 from reidlib.data.masks import field_targets, groups, shrink_fields
@@ -158,9 +159,34 @@ def ranked(
 
 def mended(trained: Trained, test_set: str, *, better: str, worse: str) -> int:
     """The query whose first match one test-time variant ranks highest above another."""
-    ranks = [trained.score(scoring, test_set).rank.astype(float) for scoring in (better, worse)]
-    gain = np.where(ranks[0] > 0, np.log(np.maximum(ranks[1], 1)) - np.log(np.maximum(ranks[0], 1)), -np.inf)
-    return int(np.argmax(gain))
+    return _ahead(*(trained.score(scoring, test_set).rank for scoring in (better, worse)))
+
+
+def _ahead(better: np.ndarray, worse: np.ndarray) -> int:
+    """The query whose first match stands highest above the other's place, on a log scale; rank 0 is no match."""
+    gain = np.log(np.maximum(worse, 1)) - np.log(np.maximum(better, 1))
+    return int(np.argmax(np.where(better > 0, gain, -np.inf)))
+
+
+def rivals(models: Mapping[str, Trained], test_set: str, *, top: int = 8) -> list[RankedView]:
+    """What two models rank for the query where the first is furthest ahead, and where the second is.
+
+    Args:
+        models: title -> model, two of them, each by its default distance.
+    """
+    first, second = (model.score("default", test_set).rank for model in models.values())
+    views = []
+    for query in (_ahead(first, second), _ahead(second, first)):
+        rows = [
+            ranked(model, test_set, query, scorings={"default": title}, top=top)
+            for title, model in models.items()
+        ]
+        parts = (
+            np.concatenate([getattr(row, name) for row in rows])
+            for name in ("gallery", "correct", "distances")
+        )
+        views.append(RankedView(rows[0].query, *parts, tuple(models)))
+    return views
 
 
 @dataclass(frozen=True)
@@ -227,58 +253,172 @@ def blocks(one: Features, pair: Features, *, name: str, widths: list[int], kind:
 
 # -- break-downs --------------------------------------------------------------------------------------
 
+UNRECORDED, FAILED = "not recorded", "not comparable"
+"""Why a row has no number of ours, or none that counts."""
 
-def by_occlusion(
-    study: Study, inputs: Inputs, legend: Mapping[str, tuple[str, str]], *, by: str
-) -> pd.DataFrame:
-    """Rank-1 of several models for groups of occluded queries, averaged over seeds.
+
+def over_worlds(values: Sequence[float]) -> Value:
+    """Mean and spread of one value a world; NaN are left out."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    if not len(known):
+        return Value(np.nan, np.nan, 0)
+    return Value(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else np.nan, len(known))
+
+
+def state(study: Study, cell: Cell) -> str:
+    """Why a cell cannot be compared, in words; empty where it can."""
+    if study.value(cell, "mAP") is None:
+        return UNRECORDED
+    return FAILED if study.collapsed(cell.run, dataset=cell.dataset) else ""
+
+
+def title(study: Study, cell: Cell) -> str:
+    """A cell's row in words."""
+    return study.paper.title_of(cell.run, cell.scoring)
+
+
+def difference(study: Study, cell: Cell, base: Cell, *, metric: str) -> Value:
+    """A cell less another, paired within worlds."""
+    return over_worlds((study.values(cell, metric) - study.values(base, metric)).tolist())
+
+
+def gains(
+    study: Study, table: str, *, baseline: str, metric: str, dataset: str = "occluded-duke"
+) -> dict[str, list | np.ndarray]:
+    """Gain of every row of a table's column over a baseline row, printed and ours, for ``plots.paper_versus_ours``.
+
+    Ours is paired within worlds, with a 95 % interval over them; all are fractions.
+    """
+    base = study.paper.cell(table, baseline, dataset)
+    cells = [cell for cell in _column(study, table, dataset) if cell.row != baseline]
+    printed = _printed(study, table, metric=metric, dataset=dataset)
+    ours = [difference(study, cell, base, metric=metric) for cell in cells]
+    return _marks(study, cells, ours, printed=[printed[cell.row] - printed[baseline] for cell in cells])
+
+
+def levels(study: Study, table: str, *, metric: str, dataset: str = "occluded-duke") -> dict:
+    """Every row of a table's column, printed and ours, for ``plots.dumbbells``."""
+    cells, printed = (
+        _column(study, table, dataset),
+        _printed(study, table, metric=metric, dataset=dataset),
+    )
+    ours = [over_worlds(study.values(cell, metric).tolist()) for cell in cells]
+    return _marks(study, cells, ours, printed=[printed[cell.row] for cell in cells])
+
+
+def _column(study: Study, table: str, dataset: str) -> list[Cell]:
+    return [cell for cell in study.paper.cells if (cell.table, cell.dataset) == (table, dataset)]
+
+
+def _printed(study: Study, table: str, *, metric: str, dataset: str) -> dict[str, float]:
+    column = study.frame(table).query("metric == @metric and dataset == @dataset")
+    return dict(zip(column["row"], column["printed"]))
+
+
+def _marks(study: Study, cells: list[Cell], ours: list[Value], *, printed: list[float]) -> dict:
+    return {
+        "rows": [title(study, cell) for cell in cells],
+        "printed": np.array(printed, dtype=float),
+        "ours": np.array([value.mean for value in ours]),
+        "half": np.array([value.half for value in ours]),
+        "states": [state(study, cell) for cell in cells],
+        "worlds": [value.seeds for value in ours],
+    }
+
+
+def sweep(
+    study: Study,
+    table: str,
+    rows: Sequence[str],
+    *,
+    baseline: str,
+    metric: str,
+    dataset: str = "occluded-duke",
+) -> dict:
+    """A table's rows less one of them, printed and ours, for ``plots.printed_and_ours``.
+
+    The world moves all rows alike, and so does the data set; what is left is the shape of the curve, on one scale.
+    """
+    base, printed = (
+        study.paper.cell(table, baseline, dataset),
+        _printed(study, table, metric=metric, dataset=dataset),
+    )
+    cells = [study.paper.cell(table, row, dataset) for row in rows]
+    ours = [study.values(cell, metric) - study.values(base, metric) for cell in cells]
+    marks = _marks(
+        study,
+        cells,
+        [over_worlds(found.tolist()) for found in ours],
+        printed=[printed[row] - printed[baseline] for row in rows],
+    )
+    lines = pd.concat(ours, axis=1).to_numpy(float)  # [worlds, X]
+    return {name: value for name, value in marks.items() if name != "rows"} | {"lines": lines}
+
+
+def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str) -> pd.DataFrame:
+    """Rank-1 of several models for groups of occluded queries, averaged over worlds.
 
     Args:
         legend: title -> (row, scoring).
         by: ``occluder`` for the kind of thing in front, ``visible_share`` for how much is left.
 
     Returns:
-        A frame with the columns model, group, rank1, error (standard error over queries), queries.
+        A frame with the columns model, group, rank1, half (of the 95 % interval over worlds), queries (of a
+        world) and worlds; a model without a record is left out.
 
     Raises:
         NoTruth: at ``real``.
     """
-    test_set = inputs.data.occluded
-    split = inputs.splits[test_set]
-    truth = truth_of(split, [record.path.name for record in split.query])
-    share = pd.cut(
-        truth["visible_share"], [0, 0.4, 0.5, 0.6, 1], labels=["<40 %", "40-50 %", "50-60 %", ">60 %"]
-    )
-    keys = (truth["occluder"] if by == "occluder" else share).astype(str).to_numpy()
+    study.require_truth()
     lines = []
     for model, (name, scoring) in legend.items():
-        rows = [record.per_query(test_set, scoring, "rank1") for record in study.records(name)]
-        if not rows:
-            continue
-        table = pd.Series(np.mean(rows, 0)).groupby(keys).agg(["mean", "sem", "count"])
-        table = (
-            table.reindex(share.cat.categories).dropna()
-            if by != "occluder"
-            else table.sort_values("count")[::-1]
-        )
-        lines += [
-            (model, group, row["mean"], row["sem"], int(row["count"])) for group, row in table.iterrows()
-        ]
-    return pd.DataFrame(lines, columns=["model", "group", "rank1", "error", "queries"])
+        known = [record.slices.get(study.run(name).data.occluded, {}) for record in study.records(name)]
+        shown = f"{model} ({FAILED})" if study.collapsed(name) else model
+        for group in dict.fromkeys(group for found in known for group in found):
+            if (group in SHARES) == (by == "occluder"):
+                continue
+            there = [found[group] for found in known if f"{scoring}/rank1" in found.get(group, {})]
+            value = over_worlds([found[f"{scoring}/rank1"] for found in there])
+            queries = round(float(np.mean([found["queries"] for found in there]))) if there else 0
+            lines.append((shown, group, value.mean, value.half, queries, value.seeds))
+    frame = pd.DataFrame(lines, columns=["model", "group", "rank1", "half", "queries", "worlds"])
+    frame = frame[frame["worlds"] > 0]
+    if by == "occluder":
+        largest = frame.groupby("group")["queries"].max().sort_values(ascending=False).index
+        return frame.sort_values("group", key=lambda column: column.map(largest.get_loc), kind="stable")
+    return frame.sort_values("group", key=lambda column: column.map(SHARES.index), kind="stable")
 
 
-def sweep_curve(
-    study: Study, table: str, rows: Sequence[str], *, metric: str, dataset: str = "occluded-duke"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Printed values ``[x]`` and ours ``[seeds, x]`` along a table's rows; NaN where nothing is recorded."""
-    chosen = study.frame(table).query("metric == @metric and dataset == @dataset")
-    frame = chosen.set_index("row").loc[list(rows)]
-    most = max(int(frame["seeds"].max()), 1)
-    ours = np.full((most, len(rows)), np.nan)
-    for column, line in enumerate(frame.itertuples()):
-        for row, record in enumerate(study.records(line.run, dataset=dataset)[:most]):
-            ours[row, column] = record.metrics[line.test_set][line.scoring][metric]
-    return frame["printed"].to_numpy(float), ours
+def starts(study: Study, *, metric: str = "mAP") -> pd.DataFrame:
+    """Every row that was trained from both starts: columns panel, row, series, mean, half, worlds, state."""
+    pairs = {cell.run: f"{cell.run}-scratch" for cell in _start(study) if not cell.run.endswith("-scratch")}
+    lines = []
+    for cell in _start(study):
+        name = cell.run.removesuffix("-scratch")
+        if name in pairs:
+            series = "pretrained on other people" if cell.run == name else "from noise"
+            value = over_worlds(study.values(cell, metric).tolist())
+            words = study.paper.title_of(name)
+            lines.append(
+                (cell.test_set, words, series, value.mean, value.half, value.seeds, state(study, cell))
+            )
+    return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
+
+
+def _start(study: Study) -> list[Cell]:
+    return [cell for cell in study.paper.cells if cell.table == "start"]
+
+
+def convergence(study: Study) -> pd.DataFrame:
+    """How well every training is done, and how far worlds differ: columns row, rank1 (holistic), std, worlds, state."""
+    lines = []
+    for name in study.trainings():
+        holistic = study.run(name).data.holistic
+        found = study.scored(name, test_set=holistic, metric="rank1")
+        if found is not None and found.seeds > 1:
+            failed = FAILED if study.collapsed(name) else ""
+            lines.append((study.paper.title_of(name), found.mean, found.std, found.seeds, failed))
+    return pd.DataFrame(lines, columns=["row", "rank1", "std", "worlds", "state"])
 
 
 def part_names(k: int) -> tuple[str, ...]:

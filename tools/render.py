@@ -28,7 +28,13 @@ RENDERED = places.RESULTS / "rendered"
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("dpti", "qpm", "pan", "aap", "bpbreid")  # so that none is left to run alone
-CODE_FONT = "<style>.jp-RenderedHTML pre { font: 13px/1.3 monospace !important }</style>"
+QUALITIES = (92, 85, 75, 60, 40)  # of a WebP, the best that is small enough
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LOOKS = """<style>
+.jp-RenderedHTML pre { font: 13px/1.3 monospace !important }
+.table { overflow: auto; max-height: 40em; max-width: 100%; border-bottom: 1px solid #d9dce0 }
+.table thead th { position: sticky; top: 0; background: white }
+</style>"""
 
 
 def main() -> int:
@@ -127,12 +133,18 @@ def render(name: str, output: Path) -> None:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "markdown":
             cell.source = with_mathml(cell.source)
-        for output_ in cell.get("outputs", []):
-            shrink(output_.get("data", {}))
+        if cell.cell_type == "code":  # a page has nobody behind its widgets
+            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+            for out in cell.outputs:
+                shrink(out.get("data", {}))
     if output == RENDERED:
         export_figures(notebook, name)
+    for cell in notebook.cells:
+        for out in cell.get("outputs", []):
+            embed(out.get("data", {}))
     page, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
-    page = re.sub(re.escape(str(places.ROOT)), ".", page).replace("</head>", f"{CODE_FONT}</head>", 1)
+    page = re.sub(re.escape(str(places.ROOT)), ".", page).replace("</head>", f"{LOOKS}</head>", 1)
+    page = boxed(page)
     target = output / f"{name}.html"
     with replacing(target) as handle:
         handle.write(page.encode())
@@ -154,31 +166,53 @@ def with_mathml(text: str) -> str:
     return re.sub(r"\$\$(.+?)\$\$|(?<![`$])\$([^$`\n]+)\$", formula, text, flags=re.DOTALL)
 
 
+def boxed(page: str) -> str:
+    """The page with every table in a box of its own, which scrolls where the table is too wide or too long."""
+    return re.sub(r"<table\b.*?</table>", r'<div class="table">\g<0></div>', page, flags=re.DOTALL)
+
+
 def shrink(data: dict) -> None:
-    """Bring an inline PNG to 256 colours, fewer where it is still large: a third of its size, and nobody sees it."""
+    """Bring an inline PNG under the limit with all its colours: as a WebP where photographs make it large."""
     if "image/png" not in data:
         return
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
-    for colors in (256, 192, 128, 96, 64):
-        packed = io.BytesIO()
-        picture.quantize(colors, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
-        if packed.tell() <= FIGURE_LIMIT:
+    picture = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png")))).convert("RGB")
+    kind, packed = "image/png", _packed(picture, format="PNG", optimize=True)
+    for quality in QUALITIES:
+        if len(packed) <= FIGURE_LIMIT:
             break
-    data["image/png"] = base64.b64encode(packed.getvalue()).decode()
+        kind, packed = "image/webp", _packed(picture, format="WEBP", quality=quality, method=6)
+    data[kind] = base64.b64encode(packed).decode()
+
+
+def embed(data: dict) -> None:
+    """Show a WebP in a page; nbconvert knows no such pictures."""
+    if "image/webp" in data:
+        data["text/html"] = f'<img alt="" src="data:image/webp;base64,{data.pop("image/webp")}">'
+
+
+def _packed(picture, **options: object) -> bytes:
+    packed = io.BytesIO()
+    picture.save(packed, **options)
+    return packed.getvalue()
 
 
 def export_figures(notebook, name: str) -> None:
-    """Write the pictures of cells tagged ``figure-...`` to results/figures."""
+    """Write the pictures of cells tagged ``figure-...`` to results/figures, and nothing else there."""
     folder = places.RESULTS / "figures" / name
+    for old in (*folder.glob("*.png"), *folder.glob("*.webp")):
+        old.unlink()
     for cell in notebook.cells:
         tags = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("figure-")]
         pictures = [
-            o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
+            (suffix, out["data"][kind])
+            for out in cell.get("outputs", [])
+            for kind, suffix in (("image/png", "png"), ("image/webp", "webp"))
+            if kind in out.get("data", {})
         ]
-        for tag, picture in zip(tags, pictures, strict=False):
-            with replacing(folder / f"{tag.removeprefix('figure-')}.png") as handle:
+        for tag, (suffix, picture) in zip(tags, pictures, strict=False):
+            with replacing(folder / f"{tag.removeprefix('figure-')}.{suffix}") as handle:
                 handle.write(base64.b64decode(picture))
 
 

@@ -3,10 +3,11 @@
 The baselines BoT and PCB of its Table 2 are rows of this paper too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 from scipy.stats import spearmanr
@@ -15,14 +16,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from companion.claims import Status, holds
+from companion.formats import number
 from companion.inputs import TestSet
 from companion.paper import Cell, Measured, Paper, Row
+from companion.plots.charts import interval_over
 from companion.real import ERASING, HOLISTIC, TALL, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained, initial
 from companion.truth import VISIBLE, true_visibility
-from companion.views import SlotView, figure_pictures, part_names
+from companion.views import SlotView, figure_pictures, over_worlds, part_names, sweep
 from reidlib.data.masks import groups
 from reidlib.distances import full_precision
 from reidlib.models import bpbreid
@@ -56,11 +59,27 @@ def _misread(name: str, share: float) -> tuple[Row, Row]:
 
 def _parts(k: int) -> Row:
     singles = tuple(f"part-{part}" for part in range(1, k + 1)) if k in (6, 8) else ()
-    titles = (
-        {"no-visibility": "BPBreID, visibility off", "truth": "BPBreID, true visibility"} if k == 8 else {}
-    )
     title = "BPBreID" if k == 8 else f"BPBreID, {k} parts"
+    titles = {"parts": f"{title}, parts without foreground"}
+    if k == 8:
+        titles |= {"no-visibility": "BPBreID, visibility off", "truth": "BPBreID, true visibility"}
+        titles |= {"threshold": "BPBreID, visibility by Eq. 4", "soft": "BPBreID, soft visibility"}
+    if k == 6:
+        titles |= {"global": "global embedding", "foreground": "foreground embedding"}
+        titles |= {"concat": "parts concatenated", "parts": "all parts"}
+        titles |= {name: f"{words} alone" for name, words in zip(singles, part_names(k), strict=True)}
     return Row(f"k{k}", title, {"parts": k}, scorings=VISIBILITY + EMBEDDINGS + singles, titles=titles)
+
+
+def _losses(name: str) -> str:
+    """An assignment of losses in words: by its number in Table 4."""
+    return "losses as in PCB" if name == "pcb" else f"losses of row {name.removeprefix('idx')}"
+
+
+def _objective(name: str) -> Row:
+    title, change = f"BPBreID, {_losses(name)}", {"objective": GILT_GRID[name]}
+    titles = {"parts": f"{title}, parts without foreground"}
+    return Row(f"objective-{name}", title, change, scorings=BOTH, titles=titles)
 
 
 ROWS = (
@@ -74,11 +93,7 @@ ROWS = (
     Row("per-part-triplet", "BPBreID, a triplet per part", {"triplet": "per-part"}, scorings=BOTH),
     Row("stripes-gilt", "PCB architecture, GiLt losses", STRIPED, scorings=("default",)),
     _parts(6),
-    *(
-        Row(f"objective-{name}", f"BPBreID, losses {name}", {"objective": losses}, scorings=BOTH)
-        for name, losses in GILT_GRID.items()
-        if name != "gilt"
-    ),
+    *(_objective(name) for name in GILT_GRID if name != "gilt"),
     *(_parts(k) for k in PARTS if k not in (6, 8)),
     Row("k8-scratch", "BPBreID from scratch", scorings=SHOWN, scratch=True),
     Row("bot-scratch", "BoT from scratch", model="bot", scorings=("default",), scratch=True),
@@ -89,7 +104,7 @@ ROWS = (
     *(
         Row(
             f"stripes-{name}",
-            f"PCB architecture, losses {name}",
+            f"PCB architecture, {_losses(name)}",
             STRIPED | {"objective": GILT_GRID[name]},
             scorings=("default",),
         )
@@ -134,6 +149,13 @@ def _cells() -> tuple[Cell, ...]:
     cells += [Cell("table4", f"{name}@parts", "occluded-duke", run, "parts") for name, run in learned.items()]
     cells += [Cell("table4", f"{name}@pcb", "occluded-duke", f"stripes-{name}") for name in STRIPE_OBJECTIVES]
     cells += [Cell("table5", f"k{k}", "occluded-duke", f"k{k}") for k in PARTS]
+    # not in the paper: other rules of visibility at test time, where people are hidden and where they are not
+    rules = {"released": "default", "eq4": "threshold", "soft": "soft", "off": "no-visibility"}
+    cells += [
+        Cell("visibility", rule, dataset, "k8", scoring)
+        for rule, scoring in rules.items()
+        for dataset in ("occluded-duke", "market1501")
+    ]
     # not in the paper: what the start gives, and what a parser's errors cost
     starts = {row: (row, f"{row}-scratch") for row in ("bot", "pcb", "k8")}
     cells += [
@@ -262,19 +284,40 @@ def attention(trained: Trained, test_set: str) -> dict:
     data, k = trained.test_set(test_set), trained.run.model_config.parts
     query = data.query[rows]
     seen, _ = trained.features(test_set)
+    maps = trained.maps(query, "parts")[:, 1:].numpy()
     return {
         "images": images,
-        "maps": trained.maps(query, "parts")[:, 1:].numpy(),
+        "maps": maps,
+        "ranges": np.stack([maps.min((2, 3)), maps.max((2, 3))], -1),
         "names": part_names(k),
         "visibility": seen.visibility["argmax"][rows].numpy(),
         "truth": None if trained.run.data.real else true_visibility(query, data.split, k=k),
     }
 
 
-def part_measure(study: Study, name: str, key: str) -> np.ndarray:
-    """A ground-truth measure of a row, one line per seed; one line of NaN where nothing is recorded."""
+def part_measure(study: Study, name: str, key: str) -> dict[str, np.ndarray]:
+    """A ground-truth measure of a row's parts: values of every world, mean and half of the interval over worlds."""
     rows = [measures.get(key, np.nan) for measures in study.measured(name)]
-    return np.array(rows or [np.full(study.run(name).model_config.parts, np.nan)], dtype=float)
+    values = np.array(rows or [np.full(study.run(name).model_config.parts, np.nan)], dtype=float)
+    found = [over_worlds(column) for column in values.T]
+    return {
+        "values": values,
+        "mean": np.array([value.mean for value in found]),
+        "half": np.array([value.half for value in found]),
+    }
+
+
+def visibility_note(study: Study) -> str:
+    """How well predicted visibility tells hidden parts from visible ones, over worlds."""
+    value = over_worlds([measures.get("visibility_auc", np.nan) for measures in study.measured("k8")])
+    return f"AUC over parts and queries {number(value.mean, half=value.half)}; {interval_over([value.seeds])}"
+
+
+def visible_parts(trained: Trained, test_set: str, query: int, *, most: int = 3) -> dict[str, str]:
+    """The scorings of single parts that a query shows, by its own scores, and what to call them."""
+    seen = trained.features(test_set)[0].visibility["argmax"][query] > 0
+    names = part_names(trained.run.model_config.parts)
+    return {f"part-{k + 1}": names[k] for k in np.flatnonzero(seen)[:most]}
 
 
 def visibility_pairs(
@@ -287,24 +330,96 @@ def visibility_pairs(
 
 
 def gilt_grid(study: Study, *, metric: str) -> dict:
-    """Table 4 as switches and values: losses per row, printed and own accuracy of both architectures."""
+    """Table 4 as switches and values: losses per row, and what they lose against GiLt, printed and ours."""
     names, embeddings = list(GILT_GRID), ("global", "foreground", "concat", "parts")
     letters = ("g", "f", "c", "parts")
     checks = [[e in on for on in (o.identity, o.triplet) for e in embeddings] for o in GILT_GRID.values()]
-    frame = study.frame("table4").query("metric == @metric").set_index("row")
-    rows: Mapping[str, list[str]] = {
+    keys: Mapping[str, list[str]] = {
         "BPBreID": names,
-        "BPBreID, parts only": [f"{n}@parts" for n in names],
-        "PCB": [f"{n}@pcb" for n in names],
+        "BPBreID, no foreground": [f"{name}@parts" for name in names],
+        "PCB": [f"{name}@pcb" if name in STRIPE_OBJECTIVES else "" for name in names],
     }
-    values = {model: frame.reindex(keys) for model, keys in rows.items()}
+    panels = {model: _against(study, rows, metric=metric) for model, rows in keys.items()}
     return {
-        "rows": names,
+        "rows": [{"gilt": "GiLt", "pcb": "PCB"}.get(name, name.removeprefix("idx")) for name in names],
         "checks": np.array(checks),
         "columns": [f"{loss} {e}" for loss in ("id", "tri") for e in letters],
-        "printed": {model: value["printed"].to_numpy(float) for model, value in values.items()},
-        "ours": {model: value["ours"].to_numpy(float) for model, value in values.items()},
+        "panels": panels,
     }
+
+
+def _against(study: Study, rows: Sequence[str], *, metric: str) -> dict:
+    """Rows of Table 4 less the first of them; one without a name does not exist."""
+    known = [row for row in rows if row]
+    found = sweep(study, "table4", known, baseline=rows[0], metric=metric)
+    place = {row: number for number, row in enumerate(known)}
+    empty = {"printed": np.nan, "ours": np.nan, "half": np.nan, "states": "does not exist", "worlds": 0}
+    columns = {
+        key: [found[key][place[row]] if row else nothing for row in rows] for key, nothing in empty.items()
+    }
+    return columns | {key: np.array(columns[key]) for key in ("printed", "ours", "half")}
+
+
+LEARNED, FIXED, GAP = "learned attention", "fixed attention", "learned less fixed"
+WORDS = {"rank1": "rank-1", "mAP": "mAP"}
+PARSER_PANELS = {name: "%" for name in WORDS.values()} | {
+    f"{name}, {GAP}": "points" for name in WORDS.values()
+}
+"""Panels of ``parser_curves`` and what their numbers are in."""
+
+
+def parser_curves(study: Study) -> pd.DataFrame:
+    """Occluded accuracy of learned and fixed attention by how much the parser errs, and learned less fixed.
+
+    Returns:
+        Columns panel, x (share of the errors of a bad parser), series, mean, half, worlds; for ``plots.lines``.
+    """
+    lines = []
+    for metric, words in WORDS.items():
+        for name, share in {"exact": 0.0, **PARSERS}.items():
+            cells = [
+                study.paper.cell("parser", f"{name}-{kind}", "occluded-duke") for kind in ("learned", "fixed")
+            ]
+            values = [study.values(cell, metric) for cell in cells]
+            for series, found in zip((LEARNED, FIXED), values):
+                lines.append((words, share, series, over_worlds(found.tolist())))
+            lines.append((f"{words}, {GAP}", share, GAP, over_worlds((values[0] - values[1]).tolist())))
+    return pd.DataFrame(
+        [(panel, x, series, v.mean, v.half, v.seeds) for panel, x, series, v in lines],
+        columns=["panel", "x", "series", "mean", "half", "worlds"],
+    )
+
+
+def parser_answer(curves: pd.DataFrame) -> str:
+    """At which parser error learned attention pays, in words computed from ``parser_curves``."""
+    sentences = []
+    for metric in WORDS.values():
+        gap = curves[curves["panel"] == f"{metric}, {GAP}"].sort_values("x")
+        if gap["worlds"].min() == 0:
+            return "Not all rows with an erring parser are recorded yet, so nothing can be said."
+        points = ", ".join(
+            f"{number(100 * row.mean, half=100 * row.half, digits=1, signed=True)} at {row.x:g}"
+            for row in gap.itertuples(index=False)
+        )
+        place = crossing(gap["x"].to_numpy(), gap["mean"].to_numpy())
+        where = (
+            f"the sign changes at {place:.2f} of the errors of the bad parser (between two measured levels, by a "
+            "straight line)"
+            if place is not None
+            else f"{'learned' if (gap['mean'] > 0).all() else 'fixed'} attention is ahead at every level"
+        )
+        sentences.append(
+            f"**{metric}**, learned less fixed in points by share of the errors: {points}; {where}."
+        )
+    return "\n\n".join(sentences)
+
+
+def crossing(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float | None:
+    """Where a broken line first goes from below zero to above; None where it does not."""
+    for left in range(len(x) - 1):
+        if y[left] < 0 <= y[left + 1]:
+            return float(x[left] - y[left] * (x[left + 1] - x[left]) / (y[left + 1] - y[left]))
+    return None
 
 
 def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
@@ -321,7 +436,7 @@ def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
 
 def _needs_no_masks(study: Study) -> tuple[Status, str]:
     """Claim 17: in evaluation, part masks are no input; the embeddings are the same without them."""
-    run = study.run("k8")
+    run = study.run("k8").vary(weights=None)  # whatever the weights
     model = initial(run, identities=4).eval()
     images = torch.rand(2, 3, run.data.height, run.data.width, generator=torch.Generator().manual_seed(0))
     masks = torch.rand(2, run.model_config.parts + 1, run.data.height // 4, run.data.width // 4)

@@ -10,8 +10,10 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from companion.claims import Status, holds
+from companion.formats import number, styled
 from companion.paper import Cell, Measured, Paper, Row
 from companion.plots.sheets import SIGNED, grey, heat
 from companion.published import printed
@@ -20,7 +22,7 @@ from companion.run import RunConfig
 from companion.study import Study
 from companion.trained import Trained
 from companion.truth import mask_measures
-from companion.views import Pictures, SlotView, blocks, figure_pictures
+from companion.views import Pictures, SlotView, blocks, figure_pictures, over_worlds
 from reidlib.complexity import complexity
 from reidlib.models import pan
 from reidlib.models.pan import Config
@@ -38,13 +40,13 @@ PROPOSED = "mask-conv50-feat-conv51"
 BASELINE = {"masks": "stripes", "parts": 6, "shared": False}
 
 ROWS = (
-    Row("pan", "PAN", titles={"parts": "PAN, parts only"}),
+    Row("pan", "PAN", titles={"parts": "PAN, parts only", "global": "PAN, global only"}),
     Row("unshared", "PAN, own layer per mask", {"shared": False}),
     Row("softmax", "PAN, softmax masks", {"masks": "softmax"}),
     *(
         Row(
             name,
-            f"PAN, masks from {masks}, parts from {local}",
+            f"PAN, masks from {masks.capitalize()}, parts from {local.capitalize()}",
             {"mask_source": masks, "local_source": local},
         )
         for name, (masks, local) in SOURCES.items()
@@ -58,7 +60,7 @@ ROWS = (
     Row("pcb-baseline-scratch", "PCB baseline from scratch", BASELINE, scratch=True),
     Row("osnet", "PAN-OSNet", {"backbone": "osnet"}),
     Row("osnet-unshared", "PAN-OSNet, own layer per mask", {"backbone": "osnet", "shared": False}),
-    *(Row(f"n{n}", f"PAN, n_l = {n}", {"dim": n}) for n in WIDTHS),
+    *(Row(f"n{n}", f"PAN, n_l = {n}, gamma = {n / 256 * Config().gamma:g}", {"dim": n}) for n in WIDTHS),
 )
 
 
@@ -161,6 +163,8 @@ def signed_masks(
 ) -> Figure:
     """Signed masks over each image, red above zero and blue below, behind the fusion of all in [0, 1].
 
+    Under each mask stands its largest magnitude.
+
     Args:
         images: pictures at any size.
         masks: some masks, each drawn in units of its own largest magnitude.
@@ -169,7 +173,7 @@ def signed_masks(
     """
     count, parts = masks.shape[:2]
     tall = images.shape[1] / images.shape[2]
-    step, pitch = 1 + GAP, tall + GAP
+    step, pitch = 1 + GAP, tall + GAP + 0.13
     fig, ax = canvas((parts + 2) * step - GAP, count * pitch - GAP, margins=Margins(right=0.75, top=0.32))
     for column, name in enumerate(("input", "fusion", *names)):
         label(ax, name, x=column * step + 0.5, y=0, side="top", size=7.5)
@@ -181,7 +185,9 @@ def signed_masks(
         heat(ax, fusion[row], extent=(step, step + 1, y + tall, y), faded=False)
         for part in range(parts):
             x = (part + 2) * step
-            values = masks[row, part] / max(np.abs(masks[row, part]).max(), 1e-12)
+            largest = max(np.abs(masks[row, part]).max(), 1e-12)
+            values = masks[row, part] / largest
+            label(ax, f"± {largest:.2g}", x=x + 0.5, y=y + tall, side="bottom", size=6)
             ax.imshow(
                 values,
                 cmap=SIGNED,
@@ -199,8 +205,8 @@ def signed_masks(
     return closed(fig)
 
 
-def mask_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
-    """How alike and how signed the masks of several rows are, averaged over their records."""
+def mask_table(study: Study, rows: Sequence[str]) -> Styler:
+    """How alike and how signed the masks of several rows are: mean over worlds, half of its 95 % interval."""
     keys = {
         "mean |correlation| of two masks": "alike",
         "of a mask with its likest": "most_alike",
@@ -209,14 +215,10 @@ def mask_table(study: Study, rows: Sequence[str]) -> pd.DataFrame:
     lines = []
     for name in rows:
         found = study.measured(name)
-        values = {
-            text: np.mean([m.get(key, np.nan) for m in found] or [np.nan]) for text, key in keys.items()
-        }
-        line = {"model": study.paper.title_of(name)} | {
-            t: "–" if np.isnan(v) else f"{v:.2f}" for t, v in values.items()
-        }
-        lines.append(line | {"seeds": len(found)})
-    return pd.DataFrame(lines)
+        values = {text: over_worlds([m.get(key, np.nan) for m in found]) for text, key in keys.items()}
+        texts = {text: number(value.mean, half=value.half) for text, value in values.items()}
+        lines.append({"model": study.paper.title_of(name)} | texts | {"worlds": len(found)})
+    return styled(pd.DataFrame(lines))
 
 
 def slots(trained: Trained, one: Features, pair: Features) -> SlotView:

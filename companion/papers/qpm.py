@@ -45,13 +45,32 @@ def _row(slug: str, title: str = "", **change: object) -> Row:
 
 
 ROWS = (
-    Row("qpm", "QPM", titles={"agfe": "AGFE global with ISA"}),
+    Row(
+        "qpm",
+        "QPM",
+        titles={
+            "agfe": "AGFE global with ISA",
+            "gap": "AGFE with ISA, its weights pooled",
+            "part-without-quality": "QPM parts, all scores 1",
+            **{
+                scoring: f"QPM, {row.replace('gamma', 'gamma = ')}"
+                for row, scoring in GAMMA_ROWS.items()
+                if scoring != "default"
+            },
+        },
+    ),
     _row("part-branch", "Part branch: learnt quality", **PARTS_ONLY),
     _row("baseline-triplet", "Baseline with triplet", **PARTS_ONLY, quality=False),
     _row("baseline", "Baseline: stripes, identity loss", **PARTS_ONLY, quality=False, triplet=False),
-    _row("agfe", "AGFE global", attention="none"),
+    replace(
+        _row("agfe", "AGFE global", attention="none"),
+        titles={"gap": "AGFE global, its weights pooled", "single": "AGFE global, weighed by Eq. 4"},
+    ),
     _row("gap", "GAP global", **POOLED),
-    _row("single", "SI global", global_feature="single", attention="none"),
+    replace(
+        _row("single", "SI global", global_feature="single", attention="none"),
+        titles={"gap": "SI global, its weights pooled"},
+    ),
     _row("gap-isa", "GAP global with ISA", global_feature="gap"),
     replace(_row("qpm-again"), title="QPM, another network", again=True),
     replace(_row("part-branch-again", **PARTS_ONLY), title="Part branch, another network", again=True),
@@ -102,6 +121,8 @@ def _cells() -> tuple[Cell, ...]:
             "gap-global": ("gap", "default"),
             "si-global": ("single", "default"),
             "agfe-global": ("agfe", "agfe"),
+            "si-weights-pooled": ("single", "gap"),  # not in the paper: the same weights, pooled
+            "agfe-weights-single": ("agfe", "single"),  # likewise, by Eq. 4
         },
         "table7": {
             "agfe-global": ("agfe", "agfe"),
@@ -397,8 +418,8 @@ def quality_pairs(trained: Trained) -> tuple[Float[np.ndarray, "n 2"], Float[np.
 
 def heat(
     study: Study, trained: Trained, rows: Sequence[str], test_set: str
-) -> tuple[Pictures, Float[np.ndarray, "N M h w"]]:
-    """Stored heat of several rows on every other figure query, each map stretched to [0, 1]; NaN without a record."""
+) -> tuple[Pictures, Float[np.ndarray, "N M h w"], Float[np.ndarray, "N M 2"]]:
+    """Stored heat of several rows on every other figure query, NaN without a record: see ``_stretched``."""
     index, images = figure_pictures(trained, test_set)
     stored = []
     for name in rows:
@@ -406,15 +427,24 @@ def heat(
             stored.append(records[0].arrays[f"{test_set}/maps"][::2, 0].astype(float))
         else:
             stored.append(np.full((len(index), *study.run(name).model_config.cells), np.nan))
-    maps = np.stack(stored, 1)
-    low, high = maps.min((2, 3), keepdims=True), maps.max((2, 3), keepdims=True)
-    return images, (maps - low) / (high - low)
+    return images, *_stretched(np.stack(stored, 1))
 
 
-def isa(trained: Trained, test_set: str) -> tuple[Pictures, Float[np.ndarray, "N 1 h w"]]:
-    """The model's attention M on every other figure query."""
+def isa(
+    trained: Trained, test_set: str
+) -> tuple[Pictures, Float[np.ndarray, "N 1 h w"], Float[np.ndarray, "N 1 2"]]:
+    """The model's attention M on every other figure query: see ``_stretched``."""
     rows, images = figure_pictures(trained, test_set)
-    return images, trained.maps(trained.test_set(test_set).query[rows], "attention").numpy()
+    return images, *_stretched(trained.maps(trained.test_set(test_set).query[rows], "attention").numpy())
+
+
+def _stretched(
+    maps: Float[np.ndarray, "N M h w"],
+) -> tuple[Float[np.ndarray, "N M h w"], Float[np.ndarray, "N M 2"]]:
+    """Each map over its own range, and that range, so that a saturated map is told from one that varies."""
+    low, high = maps.min((2, 3), keepdims=True), maps.max((2, 3), keepdims=True)
+    span = np.where(high > low, high - low, 1.0)
+    return (maps - low) / span, np.concatenate([low, high], -1)[:, :, 0]
 
 
 def cost(study: Study, trained: Trained, *, gallery: int) -> pd.DataFrame:

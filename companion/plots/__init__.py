@@ -2,8 +2,10 @@
 
 from companion.plots.charts import (
     bars,
+    dots,
     dumbbells,
     grid_heat,
+    lines,
     loss_history,
     loss_panels,
     paper_versus_ours,
@@ -11,6 +13,7 @@ from companion.plots.charts import (
     printed_and_ours,
     shares,
     signed_matrices,
+    spread,
     verdict_strip,
     visibility_boxes,
 )
@@ -20,11 +23,13 @@ from reidlib.sheets import failures, image_grid, ranking
 __all__ = [
     "attention",
     "bars",
+    "dots",
     "dumbbells",
     "failures",
     "grid_heat",
     "image_grid",
     "label_overlay",
+    "lines",
     "loss_history",
     "loss_panels",
     "paper_versus_ours",
@@ -33,6 +38,7 @@ __all__ = [
     "ranking",
     "shares",
     "signed_matrices",
+    "spread",
     "verdict_strip",
     "visibility_boxes",
 ]

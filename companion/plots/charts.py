@@ -1,7 +1,8 @@
 """Printed and own numbers: dumbbells, curves, bars, verdicts. Arrays in, a `Figure` out.
 
 Nothing is computed here but what a drawing needs. Printed values are grey, ours blue. Metrics arrive as
-fractions and are drawn in percent.
+fractions and are drawn in percent. Intervals are of the mean over worlds, 95 %; one world has none, and the figure
+says so. A row without a number of ours, or with one that does not count, is hatched and says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,24 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from companion.plots.sheets import PARTS, SIGNED
 from reidlib.sheets import CORRECT, FAINT, INK, OURS, PRINTED, QUERY, STYLE, WRONG, Number, closed
 
+NOTE = "#6e7781"  # of words in a figure
 SERIES = (QUERY, "#e0a030", "#7a5195", "#3a9d9d", "#c46a4a", "#6b7a8f", "#9c8b3e", "#b0578d")
 VERDICTS = {
-    "reproduced": "#1a7f37",
-    "contradicted": "#c62828",
-    "inconclusive": "#b7791f",
-    "not tested": "#6e7781",
+    "holds": "#1a7f37",
+    "holds, smaller": "#5f8f2e",
+    "no such effect": "#b3541e",
+    "opposite": "#c62828",
+    "undecided": "#a9791a",
+    "does not hold": "#8e1b4c",
+    "not comparable": "#5b6b8c",
+    "not measured": "#7d868f",
     "untestable": "#9aa2aa",
 }
 """Dark enough to be read as text on white; white text can be read on all."""
@@ -37,14 +44,21 @@ def paper_versus_ours(
     printed: Float[np.ndarray, " R"],
     *,
     ours: Float[np.ndarray, " R"],
-    low: Float[np.ndarray, " R"] | None = None,
-    high: Float[np.ndarray, " R"] | None = None,
+    half: Float[np.ndarray, " R"],
+    states: Sequence[str],
+    worlds: Sequence[int],
     xlabel: str = "gain over the baseline, points",
     title: str = "",
 ) -> Figure:
-    """Gains over the same baseline, printed and ours, with our interval; NaN leaves a mark out."""
-    fig, ax = _dumbbells(rows, printed, ours=ours, low=low, high=high)
-    ax.axvline(0, color=INK, lw=1)
+    """Gains over the same baseline, printed and ours, on one scale; NaN leaves a mark out.
+
+    Args:
+        half: of our interval.
+        states: why a row of ours does not count, or nothing.
+        worlds: behind each of our numbers.
+    """
+    fig, ax = _dumbbells(rows, printed, ours=ours, half=half, states=states, worlds=worlds)
+    ax.axvline(0, color=INK, lw=1, zorder=0.5)
     ax.set(xlabel=xlabel, title=title)
     return closed(fig)
 
@@ -55,11 +69,14 @@ def dumbbells(
     printed: Float[np.ndarray, " R"],
     *,
     ours: Float[np.ndarray, " R"],
+    half: Float[np.ndarray, " R"],
+    states: Sequence[str],
+    worlds: Sequence[int],
     xlabel: str = "",
     title: str = "",
 ) -> Figure:
-    """Printed and own value of each row, joined by a line; NaN leaves a mark out."""
-    fig, ax = _dumbbells(rows, printed, ours=ours, low=None, high=None)
+    """Printed and own value of each row, joined by a line; see ``paper_versus_ours``."""
+    fig, ax = _dumbbells(rows, printed, ours=ours, half=half, states=states, worlds=worlds)
     ax.set(xlabel=xlabel, title=title)
     return closed(fig)
 
@@ -69,29 +86,65 @@ def _dumbbells(
     printed: np.ndarray,
     *,
     ours: np.ndarray,
-    low: np.ndarray | None,
-    high: np.ndarray | None,
+    half: np.ndarray,
+    states: Sequence[str],
+    worlds: Sequence[int],
 ) -> tuple[Figure, Axes]:
-    fig, ax = plt.subplots(figsize=(7.5, 0.9 + 0.3 * len(rows)))
-    _pairs(ax, printed, ours, low=low, high=high)
+    fig, ax = plt.subplots(figsize=(8, 0.9 + 0.3 * len(rows)))
+    _pairs(ax, printed, ours, half=half, states=states)
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    fig.legend(loc="outside lower right", ncols=3)
+    _legend(fig, worlds, printed=printed)
     return fig, ax
 
 
 def _pairs(
-    ax: Axes, printed: np.ndarray, ours: np.ndarray, *, low: np.ndarray | None, high: np.ndarray | None
+    ax: Axes, printed: np.ndarray, ours: np.ndarray, *, half: np.ndarray, states: Sequence[str]
 ) -> None:
-    """A printed and an own mark on every line, joined."""
-    place = np.arange(len(printed))
-    ax.hlines(place, printed, ours, color=FAINT, lw=3, zorder=1)
-    if low is not None and high is not None:
-        ax.hlines(place, low, high, color=OURS, lw=1.4, zorder=2, label="95 % interval of ours")
-    ax.scatter(printed, place, color=PRINTED, s=38, marker="D", zorder=3, label="printed")
-    ax.scatter(ours, place, color=OURS, s=46, zorder=4, label="ours")
+    """A printed and an own mark on every line, joined; what does not count is hollow and hatched."""
+    place, good = np.arange(len(printed)), np.array([not state for state in states], dtype=bool)
+    ax.hlines(place[good], printed[good], ours[good], color=FAINT, lw=3, zorder=1)
+    ax.errorbar(ours[good], place[good], xerr=half[good], fmt="none", ecolor=OURS, elinewidth=1.4, zorder=2)
+    ax.scatter(printed, place, color=PRINTED, s=38, marker="D", zorder=3)
+    ax.scatter(ours[~good], place[~good], facecolor="white", edgecolor=OURS, s=46, zorder=4)
+    ax.scatter(ours[good], place[good], color=OURS, s=46, zorder=4)
+    for row, state in enumerate(states):
+        if state:
+            _hatched(
+                ax, row, state, marks=[value for value in (printed[row], ours[row]) if np.isfinite(value)]
+            )
     ax.grid(axis="y", visible=False)
     _percent(ax.xaxis)
+
+
+def _hatched(ax: Axes, row: Number, text: str, *, marks: Sequence[float]) -> None:
+    """A row that does not count; the words stand on the side where there is room beside its marks."""
+    ax.axhspan(row - 0.42, row + 0.42, facecolor="none", edgecolor=FAINT, hatch="////", lw=0, zorder=0)
+    middle = np.mean(ax.get_xlim())
+    left = bool(marks) and max(marks) > middle
+    ax.text(
+        0.005 if left else 0.995, row, text, transform=ax.get_yaxis_transform(), ha="left" if left else "right",
+        va="center", fontsize=7.5, color=NOTE, bbox={"facecolor": "white", "lw": 0, "pad": 1.5}, zorder=2,
+    )  # fmt: skip
+
+
+def _legend(fig: Figure, worlds: Sequence[int], *, printed: np.ndarray) -> None:
+    """What is printed, what is ours, and over how many worlds."""
+    handles = [Line2D([], [], color=OURS, marker="o", lw=1.4, label=f"ours, {interval_over(worlds)}")]
+    if np.isfinite(printed).any():
+        handles.insert(0, Line2D([], [], color=PRINTED, marker="D", lw=0, label="printed"))
+    fig.legend(handles=handles, loc="outside lower right", ncols=2)
+
+
+def interval_over(worlds: Sequence[int]) -> str:
+    """What an interval is of, in words."""
+    known = [count for count in worlds if count]
+    if not known:
+        return "nothing recorded yet"
+    if max(known) == 1:
+        return "one world: no interval"
+    several = f"{min(known)} to {max(known)}" if min(known) < max(known) else f"{max(known)}"
+    return f"mean and 95 % interval over {several} worlds"
 
 
 @mpl.rc_context(STYLE)
@@ -100,26 +153,24 @@ def grid_heat(
     checks: Bool[np.ndarray, "R L"],
     *,
     columns: Sequence[str],
-    printed: Mapping[str, Float[np.ndarray, " R"]],
-    ours: Mapping[str, Float[np.ndarray, " R"]],
+    panels: Mapping[str, Mapping],
     xlabel: str = "%",
     title: str = "",
 ) -> Figure:
-    """A grid of switches beside its results: a column per switch, then printed and ours per model.
+    """A grid of switches beside its results: a column per switch, then a panel per model, all on one scale.
 
     Args:
         rows: name of each line of the grid.
         checks: which of the L switches a line turns on.
         columns: name of each switch.
-        printed: model -> value per line, NaN where the paper prints none.
-        ours: model -> value per line, NaN where nothing is recorded.
+        panels: model -> printed, ours, half, states and worlds per line, as ``paper_versus_ours`` has them.
     """
-    fig, (left, *panels) = plt.subplots(
+    fig, (left, *axes) = plt.subplots(
         1,
-        1 + len(printed),
+        1 + len(panels),
         figsize=(10, 1.2 + 0.31 * len(rows)),
         sharey=True,
-        width_ratios=[1.25] + [1] * len(printed),
+        width_ratios=[1.25] + [1] * len(panels),
     )
     on = np.argwhere(checks)
     left.scatter(*np.argwhere(checks | True)[:, ::-1].T, s=12, color=FAINT)
@@ -130,11 +181,15 @@ def grid_heat(
     left.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
-    for ax, name in zip(panels, printed):
-        _pairs(ax, printed[name], ours[name], low=None, high=None)
+    for ax in axes[1:]:
+        ax.sharex(axes[0])
+    for ax, (name, marks) in zip(axes, panels.items()):
+        _pairs(ax, marks["printed"], marks["ours"], half=marks["half"], states=marks["states"])
+        ax.axvline(0, color=INK, lw=1, zorder=0.5)
         ax.set(title=name, xlabel=xlabel)
         ax.tick_params(axis="y", length=0)
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    worlds = [count for marks in panels.values() for count in marks["worlds"]]
+    _legend(fig, worlds, printed=np.concatenate([marks["printed"] for marks in panels.values()]))
     fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
     return closed(fig)
 
@@ -144,41 +199,169 @@ def printed_and_ours(
     x: Sequence[Number],
     printed: Float[np.ndarray, " X"],
     *,
-    ours: Float[np.ndarray, "seeds X"],
+    ours: Float[np.ndarray, " X"],
+    half: Float[np.ndarray, " X"],
+    lines: Float[np.ndarray, "worlds X"],
+    states: Sequence[str],
+    worlds: Sequence[int],
     xlabel: str,
     ylabel: str,
     log: bool = False,
     title: str = "",
 ) -> Figure:
-    """A sweep in two panels, each with its own scale: as printed, and ours (every seed, mean in bold).
+    """A sweep, printed and ours on one scale: our mean with its interval, every world as a thin line.
 
     Args:
+        states: why a point of ours does not count, or nothing.
         log: whether x doubles from mark to mark.
-
-    Where the paper prints fewer than two values there is no curve to show, and ours stands alone.
     """
-    counts = (~np.isnan(ours)).sum(axis=0).tolist()
-    titles = ["printed", f"ours ({_seeds(min(counts), max(counts))})"][-2 if _curve(printed) else -1 :]
-    fig, panels = plt.subplots(
-        1, len(titles), figsize=(4 * len(titles) + (len(titles) == 1), 3), squeeze=False
-    )
-    if _curve(printed):
-        panels[0, 0].plot(x, printed, "D-", color=PRINTED, ms=5)
-    for seed in ours:
-        panels[0, -1].plot(x, seed, color=OURS, lw=0.8, alpha=0.35)
-    panels[0, -1].plot(x, np.ma.masked_invalid(ours).mean(axis=0), "o-", color=OURS, lw=2, ms=5)
-    for ax, text in zip(panels[0], titles):
-        ax.set(xlabel=xlabel, ylabel=ylabel, title=text)
-        if log:
-            ax.set_xscale("log", base=2)
-        ax.set_xticks(x, [f"{value:g}" for value in x])
-        _percent(ax.yaxis)
-    fig.suptitle(title, fontsize=10, fontweight="bold")
+    fig, ax = plt.subplots(figsize=(7, 3.3))
+    good = np.array([not state for state in states], dtype=bool)
+    ax.axhline(0, color=INK, lw=1, zorder=0.5)
+    if np.isfinite(printed).sum() > 1:
+        ax.plot(x, printed, "D-", color=PRINTED, ms=5)
+    for world in lines if len(lines) > 1 else ():
+        ax.plot(x, np.where(good, world, np.nan), color=OURS, lw=0.8, alpha=0.3)
+    mean = np.where(good, ours, np.nan)
+    ax.errorbar(x, mean, yerr=half, fmt="o-", color=OURS, lw=2, ms=5, elinewidth=1.4, capsize=3)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if log:
+        ax.set_xscale("log", base=2)
+    ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.minorticks_off()
+    for place, state in zip(x, states):
+        if state:
+            ax.text(
+                place, 0.03, state, transform=ax.get_xaxis_transform(), rotation=90, ha="center",
+                va="bottom", fontsize=7.5, color=NOTE, bbox={"facecolor": "white", "lw": 0, "pad": 1}, zorder=1,
+            )  # fmt: skip
+    _percent(ax.yaxis)
+    _legend(fig, worlds, printed=printed if np.isfinite(printed).sum() > 1 else np.array([np.nan]))
     return closed(fig)
 
 
-def _curve(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).sum() > 1)
+@mpl.rc_context(STYLE)
+def dots(frame: pd.DataFrame, *, xlabel: str, percent: bool = True, zero: bool = False) -> Figure:
+    """Values of rows, a panel per group on a common row axis, a colour per series, with intervals.
+
+    Args:
+        frame: columns panel, row, series, mean, half, worlds, state.
+        percent: whether values are fractions to be drawn in percent.
+        zero: whether to draw a line at zero.
+    """
+    panels, rows, series = (list(dict.fromkeys(frame[name])) for name in ("panel", "row", "series"))
+    size = (10, 1.3 + 0.34 * len(rows))
+    fig, axes = plt.subplots(1, max(len(panels), 1), figsize=size, sharey=True, squeeze=False)
+    shift = dict(zip(series, 0.26 * (np.arange(len(series)) - (len(series) - 1) / 2)))
+    for ax, panel in zip(axes[0], panels):
+        for name, colour in zip(series, _colours(len(series))):
+            lines = frame[(frame["panel"] == panel) & (frame["series"] == name)]
+            place = np.array([rows.index(row) + shift[name] for row in lines["row"]])
+            good = (lines["state"] == "").to_numpy()
+            ax.errorbar(
+                lines["mean"][good], place[good], xerr=lines["half"][good], fmt="o", color=colour, ms=6,
+                elinewidth=1.4, capsize=2,
+            )  # fmt: skip
+            ax.scatter(
+                lines["mean"][~good], place[~good], facecolor="white", edgecolor=colour, s=34, zorder=3
+            )
+            for row, state in zip(place[~good], lines["state"][~good]):
+                note = f"{name}: {state}" if len(series) > 1 else state
+                ax.text(
+                    0.99, row, note, transform=ax.get_yaxis_transform(), ha="right", va="center",
+                    fontsize=7, color=NOTE,
+                )  # fmt: skip
+        if zero:
+            ax.axvline(0, color=INK, lw=1, zorder=0.5)
+        ax.set(title=panel, xlabel=xlabel)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        if percent:
+            _percent(ax.xaxis)
+        if not np.isfinite(frame.loc[frame["panel"] == panel, "mean"]).any():
+            ax.set(xticks=[], xlabel="")
+    handles = [
+        Line2D([], [], color=colour, marker="o", lw=1.4, label=name)
+        for name, colour in zip(series, _colours(len(series)))
+    ]
+    handles = handles if len(series) > 1 else []
+    handles.append(Line2D([], [], lw=0, label=interval_over(frame["worlds"].tolist())))
+    fig.legend(handles=handles, loc="outside lower right", ncols=len(handles))
+    return closed(fig)
+
+
+@mpl.rc_context(STYLE)
+def lines(frame: pd.DataFrame, *, xlabel: str, ylabels: Mapping[str, str], columns: int) -> Figure:
+    """Curves with intervals, a panel per group, a colour per series; zero is marked where a panel shows both sides.
+
+    Args:
+        frame: columns panel, x, series, mean, half (fractions) and worlds.
+        ylabels: panel -> label.
+        columns: of panels.
+    """
+    panels, series = list(ylabels), list(dict.fromkeys(frame["series"]))
+    rows = -(-len(panels) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(10, 0.7 + 2.5 * rows), sharex=True, squeeze=False)
+    colours = dict(zip(series, _colours(len(series))))
+    for ax, panel in zip(axes.flat, panels):
+        for name, group in frame[frame["panel"] == panel].groupby("series", sort=False):
+            ax.errorbar(
+                group["x"], group["mean"], yerr=group["half"], fmt="o-", color=colours[name], ms=5,
+                elinewidth=1.4, capsize=3,
+            )  # fmt: skip
+        if (frame.loc[frame["panel"] == panel, "mean"] < 0).any():
+            ax.axhline(0, color=INK, lw=1, zorder=0.5)
+        if not np.isfinite(frame.loc[frame["panel"] == panel, "mean"]).any():
+            _nothing(ax)
+        ax.set(title=panel, ylabel=ylabels[panel])
+        _percent(ax.yaxis)
+    for ax in axes[-1]:
+        ax.set(xlabel=xlabel)
+    handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in colours.items()]
+    handles.append(Line2D([], [], lw=0, label=interval_over(frame["worlds"].tolist())))
+    fig.legend(handles=handles, loc="outside lower right", ncols=len(handles))
+    return closed(fig)
+
+
+@mpl.rc_context(STYLE)
+def spread(frame: pd.DataFrame, *, title: str = "") -> Figure:
+    """How far worlds differ against how well a training does, a dot per row.
+
+    Args:
+        frame: columns row, rank1, std (fractions), worlds, state.
+    """
+    fig, ax = plt.subplots(figsize=(7, 3.3))
+    good = frame["state"] == ""
+    ax.scatter(frame["rank1"][good], frame["std"][good], color=OURS, s=30, label="a row")
+    if not good.all():
+        ax.scatter(
+            frame["rank1"][~good], frame["std"][~good], facecolor="white", edgecolor=OURS, s=30,
+            label="not comparable",
+        )  # fmt: skip
+    for row in frame.sort_values("std").tail(1).itertuples():
+        ax.annotate(
+            row.row,
+            (row.rank1, row.std),
+            (0, 4),
+            textcoords="offset points",
+            fontsize=7,
+            color=NOTE,
+            ha="center",
+        )
+    ax.set(xlabel="rank-1 on holistic queries, mean over worlds, %", title=title, ylim=(0, None))
+    ax.set_ylabel("standard deviation\nbetween worlds, points")
+    if frame.empty:
+        _nothing(ax)
+        ax.set_axis_off()
+        return closed(fig)
+    fig.legend(loc="outside lower right", ncols=2)
+    for axis in (ax.xaxis, ax.yaxis):
+        _percent(axis)
+    return closed(fig)
+
+
+def _nothing(ax: Axes) -> None:
+    ax.text(0.5, 0.5, "nothing recorded", transform=ax.transAxes, ha="center", va="center", color=NOTE)
 
 
 @mpl.rc_context(STYLE)
@@ -207,7 +390,7 @@ def verdict_strip(verdicts: Mapping[str, Sequence], *, title: str = "") -> Figur
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     patches = [Patch(color=VERDICTS[name], label=f"{name} {count}") for name, count in counts.items()]
-    fig.legend(handles=patches, loc="outside lower center", ncols=len(patches), handlelength=1)
+    fig.legend(handles=patches, loc="outside lower center", ncols=5, handlelength=1)
     return closed(fig)
 
 
@@ -228,11 +411,17 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
 
 
 @mpl.rc_context(STYLE)
-def loss_panels(curves: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]], *, ylabel: str) -> Figure:
+def loss_panels(
+    curves: Mapping[str, Mapping[str, Mapping[str, Float[np.ndarray, " _"]]]],
+    *,
+    ylabel: str,
+    worlds: Sequence[int],
+) -> Figure:
     """Curves over training, one panel per group on a common scale, the same names in the same colours.
 
     Args:
-        curves: panel -> name -> values; a name without values is left out of its panel.
+        curves: panel -> name -> ``mean`` and ``half`` of the interval; a name without a curve is left out.
+        worlds: behind the curves.
     """
     fig, panels = plt.subplots(
         1, len(curves), figsize=(2.6 * len(curves) + 0.6, 3.2), sharey=True, squeeze=False
@@ -240,47 +429,54 @@ def loss_panels(curves: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]], *, 
     names = list(dict.fromkeys(name for group in curves.values() for name in group))
     colours = dict(zip(names, _colours(len(names))))
     for ax, (text, group) in zip(panels[0], curves.items()):
-        for name, values in group.items():
-            ax.plot(_progress(len(values)), values, color=colours[name], lw=1.2)
+        for name, curve in group.items():
+            x = _progress(len(curve["mean"]))
+            ax.plot(x, curve["mean"], color=colours[name], lw=1.2)
+            band = curve["mean"] - curve["half"], curve["mean"] + curve["half"]
+            ax.fill_between(x, *band, color=colours[name], alpha=0.15, lw=0)
+        if not group:
+            _nothing(ax)
         ax.set(title=text, xlabel="training, %", xlim=(0, 100))
     panels[0, 0].set(ylabel=ylabel)
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=max(len(names), 1), handlelength=1)
+    handles.append(Patch(alpha=0, label=interval_over(worlds)))
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1)
     return closed(fig)
 
 
 @mpl.rc_context(STYLE)
 def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
-    """Groups of bars, one bar per model, with 95 % intervals over queries.
+    """Groups of bars, one bar per model, with 95 % intervals over worlds that end at 0 and at 100 %.
 
     Args:
-        frame: columns model, group, rank1 (fraction), error (standard error), queries.
+        frame: columns model, group, rank1 (fraction), half, queries (of a world), worlds.
     """
-    import seaborn as sns
-
     models, groups = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["group"]))
     fig, ax = plt.subplots(figsize=(8, 3.4))
     if frame.empty:
-        ax.text(0.5, 0.5, "nothing recorded", ha="center", va="center", color=PRINTED)
+        _nothing(ax)
         ax.set_axis_off()
         return closed(fig)
-    places = {"x": "group", "y": "rank1", "hue": "model", "order": groups, "hue_order": models}
-    sns.barplot(
-        frame, **places, palette=_colours(len(models)), errorbar=None, saturation=1, ax=ax, legend=False
-    )
-    for model, drawn in zip(models, ax.containers):
-        rows = frame[frame["model"] == model].set_index("group").reindex(groups).dropna(subset="rank1")
-        middles = [bar.get_x() + bar.get_width() / 2 for bar in drawn]  # of the groups that are there
-        error = 1.96 * rows["error"]  # NaN where a group has one query
-        ax.errorbar(middles, rows["rank1"], error, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-        drawn.set_label(model)
-    queries = frame.groupby("group")["queries"].first()
+    wide = 0.8 / len(models)
+    for number, (model, colour) in enumerate(zip(models, _colours(len(models)))):
+        rows = frame[frame["model"] == model]
+        x = [groups.index(group) + (number - (len(models) - 1) / 2) * wide for group in rows["group"]]
+        ax.bar(x, rows["rank1"], 0.92 * wide, color=colour, label=model)
+        ax.errorbar(x, rows["rank1"], _within(rows["rank1"], rows["half"]), fmt="none", ecolor=INK, capsize=2)
+    queries = frame.groupby("group")["queries"].max()
     ax.set_xticks(range(len(groups)), [f"{group}\n({queries[group]})" for group in groups])
-    ax.set(xlabel=f"{xlabel} (number of queries)", ylabel=ylabel, ylim=(0, None))
+    ax.set(ylabel=ylabel, ylim=(0, 1 if frame["rank1"].max() > 0.8 else None))
+    ax.set_xlabel(f"{xlabel} (queries of a world); {interval_over(frame['worlds'].tolist())}")
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     fig.legend(loc="outside upper right", ncols=len(models))
     return closed(fig)
+
+
+def _within(mean: np.ndarray | pd.Series, half: np.ndarray | pd.Series) -> np.ndarray:
+    """Error bars ``[2, n]`` of fractions, which end where fractions end."""
+    mean, half = np.asarray(mean, float), np.asarray(half, float)
+    return np.stack([np.minimum(half, mean), np.minimum(half, 1 - mean)])
 
 
 @mpl.rc_context(STYLE)
@@ -288,10 +484,11 @@ def shares(frame: pd.DataFrame) -> Figure:
     """Stacked bars: how much of each map lies on the person, on what is in front, and elsewhere.
 
     Args:
-        frame: columns place, map, model, person, front, background (fractions); one panel per place.
+        frame: columns place, map, model, person, front, background (fractions), person_half, front_half (of the
+            interval over worlds) and worlds; one panel per place.
     """
     places = list(dict.fromkeys(frame["place"]))
-    height = 0.9 + 0.4 * len(frame) / max(len(places), 1)
+    height = 1.2 + 0.4 * len(frame) / max(len(places), 1)
     fig, panels = plt.subplots(1, max(len(places), 1), figsize=(10, height), sharey=True, squeeze=False)
     colours = {"person": CORRECT, "front": WRONG, "background": FAINT}
     for ax, place in zip(panels[0], places):
@@ -300,30 +497,45 @@ def shares(frame: pd.DataFrame) -> Figure:
         for column, colour in colours.items():
             ax.barh(range(len(rows)), rows[column], 0.75, left=left, color=colour)
             left = left + rows[column].to_numpy()
+            if column != "background":
+                error = _within(left, rows[f"{column}_half"])
+                ax.errorbar(left, range(len(rows)), xerr=error, fmt="none", ecolor=INK, lw=1, capsize=2)
         ax.set_yticks(
             range(len(rows)), [f"{m}, {k}".removeprefix("–, ") for m, k in zip(rows["model"], rows["map"])]
         )
         ax.set(title=place, xlabel="share of the map, %", xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
         ax.grid(axis="y", visible=False)
         _percent(ax.xaxis)
+    if not places:
+        _nothing(panels[0, 0])
     labels = {"person": "person", "front": "what is in front", "background": "background"}
     handles = [Patch(color=colour, label=labels[name]) for name, colour in colours.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1)
+    handles.append(Patch(alpha=0, label=f"each share: {interval_over(frame['worlds'].tolist())}"))
+    fig.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=1)
     return closed(fig)
 
 
 @mpl.rc_context(STYLE)
-def part_bars(values: Float[np.ndarray, "seeds K"], *, names: Sequence[str], ylabel: str) -> Figure:
-    """One bar per part in the part's colour: mean over seeds, and each seed as a dot."""
-    import seaborn as sns
-
-    frame = pd.DataFrame(values, columns=list(names))
+def part_bars(
+    values: Float[np.ndarray, "worlds K"],
+    *,
+    mean: Float[np.ndarray, " K"],
+    half: Float[np.ndarray, " K"],
+    names: Sequence[str],
+    ylabel: str,
+) -> Figure:
+    """One bar per part in the part's colour: mean over worlds with its interval, and each world as a dot."""
     fig, ax = plt.subplots(figsize=(8, 3))
-    sns.barplot(frame, palette=list(PARTS[: len(names)]), errorbar=None, width=0.7, saturation=1, ax=ax)
-    sns.stripplot(frame, color=INK, size=3.5, jitter=False, ax=ax)
-    ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
-    ax.set(ylabel=ylabel, title=f"mean and {_seeds(len(values), len(values))}", ylim=(0, 1))
+    place, known = np.arange(len(names)), np.isfinite(values).any(1).sum()
+    ax.bar(place, mean, 0.7, color=PARTS[: len(names)])
+    for world in values:
+        ax.scatter(place + 0.2, world, color=INK, s=9, zorder=3)
+    ax.errorbar(place, mean, _within(mean, half), fmt="none", ecolor=INK, capsize=3)
+    ax.set_xticks(place, [name.replace(" ", "\n") for name in names])
+    ax.set(ylabel=ylabel, title=interval_over([int(known)]), ylim=(0, 1))
     ax.grid(axis="x", visible=False)
+    if not known:
+        _nothing(ax)
     return closed(fig)
 
 
@@ -412,9 +624,3 @@ def _percent(axis: mpl.axis.Axis) -> None:
 
 def _progress(count: int) -> np.ndarray:
     return np.linspace(0, 100, count)
-
-
-def _seeds(least: int, most: int) -> str:
-    if least < most:
-        return f"{least} to {most} seeds"
-    return "1 seed" if most == 1 else f"{most} seeds"

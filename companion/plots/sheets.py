@@ -63,6 +63,8 @@ def attention(
     names: Sequence[str],
     visibility: Float[np.ndarray, "N K"] | None = None,
     truth: Float[np.ndarray, "N K"] | None = None,
+    ranges: Float[np.ndarray, "N K 2"] | None = None,
+    scale: str = "attention, 0 to 1",
 ) -> Figure:
     """Part attention in [0, 1] over each image, one column per part.
 
@@ -72,11 +74,20 @@ def attention(
         names: of the K parts.
         visibility: predicted, in [0, 1]; parts below 0.5 are faded.
         truth: true visible fraction, in [0, 1].
+        ranges: of each map before it was stretched to [0, 1], printed under it.
+        scale: what the colours mean.
     """
     count, parts = maps.shape[:2]
     tall = images.shape[1] / images.shape[2]
-    known = {name: v for name, v in (("pred", visibility), ("true", truth)) if v is not None}
-    step, pitch = 1 + GAP, tall + GAP + 0.26 * len(known)
+    texts = [
+        np.char.add(f"{name} ", np.char.mod("%.1f", values))
+        for name, values in (("pred", visibility), ("true", truth))
+        if values is not None
+    ]
+    if ranges is not None:  # two lines each
+        texts.append(np.array([[_range(pair) for pair in row] for row in ranges]))
+    lines = len(texts) + (ranges is not None)
+    step, pitch = 1 + GAP, tall + GAP + 0.26 * lines
     margins = Margins(right=0.75, top=0.32)
     fig, ax = canvas((parts + 1) * step - GAP, count * pitch - GAP, margins=margins)
     for column, name in enumerate(("input", *names)):
@@ -87,14 +98,21 @@ def attention(
         for part in range(parts):
             x, faded = (part + 1) * step, visibility is not None and bool(visibility[row, part] < 0.5)
             picture(ax, grey(images[row]), x=x, y=y)
+            if np.isnan(maps[row, part]).all():
+                label(ax, "not\nrecorded", x=x + 0.5, y=y + tall / 3, side="bottom", size=6)
+                continue
             heat(ax, maps[row, part], extent=(x, x + 1, y + tall, y), faded=faded)
-            text = "\n".join(f"{name} {values[row, part]:.1f}" for name, values in known.items())
+            text = "\n".join(values[row, part] for values in texts)
             label(ax, text, x=x + 0.5, y=y + tall, side="bottom", size=6, color=PRINTED if faded else INK)
     bar = ax.inset_axes(((parts + 1) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
     fig.colorbar(mpl.cm.ScalarMappable(Normalize(0, 1), HEAT), cax=bar, ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=7)
-    bar.set_ylabel("attention, 0 to 1", fontsize=7)
+    bar.set_ylabel(scale, fontsize=7)
     return closed(fig)
+
+
+def _range(pair: np.ndarray) -> str:
+    return "–" if np.isnan(pair).any() else f"min {pair[0]:.2g}\nmax {pair[1]:.2g}"
 
 
 def heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:

@@ -16,6 +16,7 @@ from companion.report.notebook import (
     trace,
     why,
 )
+from companion.report.sentences import contrast, spread_answer, start_answer
 from companion.report.tables import (
     answer,
     following,
@@ -28,6 +29,7 @@ from companion.report.tables import (
 
 __all__ = [
     "answer",
+    "contrast",
     "data_table",
     "explore",
     "following",
@@ -45,6 +47,8 @@ __all__ = [
     "scores",
     "show",
     "sizes",
+    "spread_answer",
+    "start_answer",
     "styled",
     "trace",
     "verdict_table",

@@ -5,7 +5,6 @@ import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,11 @@ from companion.inputs import Inputs, NoTruth
 from companion.papers import paper
 from companion.report.tables import footnotes
 from companion.run import RunConfig
+from companion.start import is_start
 from companion.study import METRICS, Study, resolved
 from companion.trained import Trained, initial
 from reidlib import doctor
+from reidlib.options import settings
 from reidlib.training import TrainConfig
 
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
@@ -103,14 +104,14 @@ def data_table(inputs: Inputs) -> Styler:
     return styled(pd.DataFrame(lines)).format(thousands=",")
 
 
-def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The recipe used beside the paper's own.
+def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> Styler:
+    """The recipe used beside the paper's own, every field in full.
 
     Args:
         paper: the paper's size, batch, optimiser, learning rate, length and start, in words; None compares
             with BPBreID's released code, field by field.
     """
-    size, used = f"{run.data.height}x{run.data.width}", asdict(run.train)
+    size, used = f"{run.data.height}x{run.data.width}", _flat(settings(run.train))
     if paper is not None:
         here = (
             size,
@@ -118,18 +119,32 @@ def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> pd.Data
             f"{OPTIMISERS[run.train.optimiser]}, weight decay {run.train.weight_decay:g}",
             f"{run.train.lr:g}, {run.train.schedule}",
             f"{run.train.iterations} steps" if run.train.iterations else f"{run.train.epochs} epochs",
-            run.model_config.weights or "from scratch",
+            start_in_words(run),
         )
-        return pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here})
-    released = asdict(TrainConfig.released())
-    keys = [key for key in used if used[key] != released[key]]
-    lines = [
-        {"field": key, "paper (released code)": str(released[key]), "here": str(used[key])} for key in keys
-    ]
-    return pd.DataFrame([{"field": "image size", "paper (released code)": "256x128", "here": size}, *lines])
+        return styled(pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here}))
+    released = _flat(settings(TrainConfig.released()))
+    lines = [("image size", "256x128", size), ("start", "ImageNet weights", start_in_words(run))]
+    lines += [(key, str(released[key]), str(used[key])) for key in used if used[key] != released[key]]
+    return styled(pd.DataFrame(lines, columns=["field", "paper (released code)", "here"]))
 
 
-def trace(run: RunConfig) -> pd.DataFrame:
+def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of fields by both names."""
+    found = {}
+    for name, value in nested.items():
+        found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
+def start_in_words(run: RunConfig) -> str:
+    """What a run's network is before its training."""
+    weights = run.model_config.weights
+    if weights is None:
+        return "noise"
+    return f"{weights}: pretrained on other generated people" if is_start(weights) else weights
+
+
+def trace(run: RunConfig) -> Styler:
     """Every module of the run's model, its output shape on one image, and its parameters."""
     model, rows = initial(run, identities=160).eval(), []
 
@@ -160,7 +175,7 @@ def trace(run: RunConfig) -> pd.DataFrame:
     for hook in hooks:
         hook.remove()
     total = sum(parameter.numel() for parameter in model.parameters())
-    return pd.DataFrame([*rows, {"module": "total", "output": "", "parameters": f"{total:,}"}])
+    return styled(pd.DataFrame([*rows, {"module": "total", "output": "", "parameters": f"{total:,}"}]))
 
 
 def _is_called(module: torch.nn.Module) -> bool:
@@ -168,14 +183,14 @@ def _is_called(module: torch.nn.Module) -> bool:
     return not isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict))
 
 
-def rescored(trained: Trained, scoring: Any) -> pd.DataFrame:
+def rescored(trained: Trained, scoring: Any) -> Styler:
     """A model's accuracy under a test-time variant that no table names, beside its default, in percent."""
     default, lines = trained.run.scoring("default"), []
     for test_set in trained.run.data.test_sets:
         tried, known = (trained.rescore(variant, test_set).summary() for variant in (scoring, default))
         line = {"test set": test_set} | {m: percent(tried[m]) for m in METRICS}
         lines.append(line | {f"{m} default": percent(known[m]) for m in METRICS})
-    return pd.DataFrame(lines)
+    return styled(pd.DataFrame(lines)).set_caption("one training, one world: no interval")
 
 
 def footnotes_of(study: Study, table: str) -> Markdown:
@@ -183,7 +198,7 @@ def footnotes_of(study: Study, table: str) -> Markdown:
     return Markdown("\n".join(f"- {note}" for note in footnotes(study, table)))
 
 
-def live_check(trained: Trained) -> pd.DataFrame:
+def live_check(trained: Trained) -> Styler:
     """The model trained on this machine beside its committed record."""
     record, lines = records.find(trained.run), []
     for test_set in trained.run.data.test_sets:
@@ -191,7 +206,7 @@ def live_check(trained: Trained) -> pd.DataFrame:
         known = record.metrics[test_set]["default"] if record else {}
         line = {"test set": test_set} | {f"{m} live": percent(live[m]) for m in METRICS}
         lines.append(line | {f"{m} record": percent(known.get(m, np.nan)) for m in METRICS})
-    return pd.DataFrame(lines)
+    return styled(pd.DataFrame(lines)).set_caption("one training in world 1: no interval")
 
 
 def provenance(study: Study) -> Styler:
@@ -202,7 +217,7 @@ def provenance(study: Study) -> Styler:
             origin = record.provenance
             lines.append(
                 {
-                    "record": f"{name} s{record.seed} {record.hash}", "commit": origin["commit"],
+                    "record": f"{name}, world {record.seed}, {record.hash}", "commit": origin["commit"],
                     "torch": origin["versions"]["torch"], "device": origin["device"],
                     "seconds": origin["seconds"], "images/s": origin["throughput"],
                     "alarms": "; ".join(record.alarms), "test scorings": record.test_scorings,
@@ -212,24 +227,31 @@ def provenance(study: Study) -> Styler:
 
 
 def explore(study: Study, trained: Trained, *, test_set: str, query: int) -> interactive:
-    """Widgets that pick a query and show its ranked gallery and why the first image outranks the second."""
+    """A query's ranked gallery and why the first image outranks the second, and widgets that pick another query.
+
+    The first view is drawn at once, so that a page without anybody to answer its widgets shows it too.
+    """
 
     def draw(test_set: str, query: int, top: int) -> None:
         view = views.ranked(trained, test_set, query, scorings={"default": "default"}, top=top)
-        display(plots.ranking(view.query, view.gallery, correct=view.correct, distances=view.distances))
-        display(why(study, trained, test_set, query))
+        title = f"{test_set}, query {query}"
+        drawn = plots.ranking(
+            view.query, view.gallery, correct=view.correct, distances=view.distances, title=title
+        )
+        display(drawn, why(study, trained, test_set, query))
 
+    draw(test_set, query, 8)
     last = len(trained.inputs.splits[test_set].query) - 1
     return interactive(
         draw,
-        {"manual": True, "manual_name": "show"},  # on demand: a headless run has nobody to answer a widget
+        {"manual": True, "manual_name": "show"},
         test_set=Dropdown(options=trained.run.data.test_sets, value=test_set),
         query=IntSlider(min=0, max=last, value=min(query, last), continuous_update=False),
         top=IntSlider(min=3, max=12, value=8, continuous_update=False),
     )
 
 
-def why(study: Study, trained: Trained, test_set: str, query: int) -> pd.DataFrame:
+def why(study: Study, trained: Trained, test_set: str, query: int) -> Styler:
     """Distance and weight, slot by slot, of a query's two nearest gallery images."""
     slots = views.why(trained, test_set, query, slots=study.paper.slots)
     columns = {"slot": slots.names, "weight in query": _weights(slots.weights[:, 0])}
@@ -238,7 +260,7 @@ def why(study: Study, trained: Trained, test_set: str, query: int) -> pd.DataFra
         columns[f"distance to {name}"] = [
             f"{d:.3f}" if np.isfinite(d) else "–" for d in slots.distances[:, place - 1]
         ]
-    return pd.DataFrame(columns)
+    return styled(pd.DataFrame(columns))
 
 
 def _weights(values: np.ndarray) -> list[str]:

@@ -1,19 +1,29 @@
 """Files written from the records: the README's findings, results/tables, and the strip of all claims."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from companion import claims, places
-from companion.claims import Outcome, Status, Verdict
+from companion.again import again
+from companion.claims import Status, Verdict
 from companion.formats import markdown, percent
 from companion.papers import PAPERS
 from companion.plots.charts import VERDICTS
-from companion.report.tables import MARKS, data_label, deciding, footnotes, points, weakest, wide
+from companion.report.tables import (
+    CAPTION,
+    MARKS,
+    contrast_table,
+    data_label,
+    footnotes,
+    points,
+    tally,
+    verdict_line,
+    wide,
+)
 from companion.study import METRICS, Study
 from reidlib.files import replacing
 
@@ -49,12 +59,14 @@ def reference_study(slug: str) -> Study:
 
 def paper_page(study: Study, verdicts: list[Verdict]) -> str:
     """All verdicts, the main models' accuracy, and all tables of a paper with their footnotes, as markdown."""
-    seeds = {len(study.records(row.slug)) for row in study.paper.rows}
     lines = [f"# {study.paper.title}: printed and ours", ""]
     lines += [
-        f"Ours: {data_label(study)}, {min(seeds)} to {max(seeds)} seeds. Printed: the papers' real datasets. Percent.",
+        f"Ours: {data_label(study)}; means over worlds ± half of their 95 % interval. Printed: the papers' real "
+        "datasets. Percent.",
         "",
         *_claims(study, verdicts),
+        *_contrasts(study, verdicts),
+        *_orders(study),
         *_headline(study),
         "",
     ]
@@ -65,18 +77,35 @@ def paper_page(study: Study, verdicts: list[Verdict]) -> str:
 
 
 def _claims(study: Study, verdicts: list[Verdict]) -> list[str]:
-    """All verdicts of a paper, and what speaks against its claims in the paper itself."""
-    rows = [
-        {"": MARKS[v.status], "claim": f"C{v.claim}. {v.statement}", "verdict": str(v.status),
-         "deciding contrast": deciding(v), "seeds": v.seeds or ""}
+    """All verdicts of a paper, those that a computation decides apart, and what limits a claim."""
+    measured = [verdict_line(verdict) for verdict in verdicts if verdict.kind != "exact"]
+    lines = ["## Claims", "", f"{CAPTION} Measured on {data_label(study)}.", ""]
+    lines += [markdown(pd.DataFrame(measured)), "", "Checked by computation:", ""]
+    lines += [
+        f"- C{v.claim} {MARKS[v.status]} {v.status}: {v.statement}. {v.found}."
         for v in verdicts
-    ]  # fmt: skip
-    head = f"Measured on {data_label(study)}; numbers in percentage points with 95 % intervals."
-    lines = ["## Claims", "", head, "", markdown(pd.DataFrame(rows)), ""]
-    notes = [f"- C{v.claim}: {v.note}" for v in verdicts if v.note and (v.outcomes or v.found)]
-    if notes:
-        lines += ["What limits a claim in the paper, or in our test of it:", "", *notes, ""]
-    return lines
+        if v.kind == "exact"
+    ]
+    notes = [f"- C{v.claim}: {v.note}" for v in verdicts if v.note]
+    return [*lines, "", "What limits a claim in the paper, or in our test of it:", "", *notes, ""]
+
+
+def _contrasts(study: Study, verdicts: list[Verdict]) -> list[str]:
+    head = f"{tally(verdicts)} Measured on {data_label(study)}; intervals of 95 %, in points."
+    return ["## Single contrasts", "", head, "", markdown(contrast_table(study, verdicts)), ""]
+
+
+def _orders(study: Study) -> list[str]:
+    """How printed columns and ours order their rows."""
+    found = claims.rank_correlations(study)
+    head = (
+        f"Spearman's correlation between printed values and ours ({data_label(study)}) over the rows of a column that "
+        "can be compared, of columns with three or more."
+    )
+    if found.empty:
+        return ["## Order of rows", "", f"{head} None is recorded yet.", ""]
+    shown = found.assign(rho=found["rho"].map("{:+.2f}".format))
+    return ["## Order of rows", "", head, "", markdown(shown), ""]
 
 
 def _headline(study: Study) -> list[str]:
@@ -87,11 +116,11 @@ def _headline(study: Study) -> list[str]:
         for test_set in data.shown:
             for metric in METRICS:
                 value = study.scored(run, test_set=test_set, scoring=scoring, metric=metric)
-                row[f"{test_set} {metric}"] = percent(value.mean, std=value.std) if value else "–"
-        rows.append(row | {"seeds": len(study.records(run))})
+                row[f"{test_set} {metric}"] = percent(value.mean, half=value.half) if value else "–"
+        rows.append(row | {"worlds": len(study.records(run))})
     steps = {study.run(run).train.iterations for run, _ in study.paper.headline}
     label = f"{data_label(study)}, {' or '.join(map(str, sorted(steps)))} training steps"
-    return [f"Accuracy in percent ({label}):", "", markdown(pd.DataFrame(rows))]
+    return ["## Main models", "", f"Accuracy in percent ({label}):", "", markdown(pd.DataFrame(rows))]
 
 
 # -- the front page -----------------------------------------------------------------------------------
@@ -107,31 +136,53 @@ def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str,
         raise ValueError(f"README.md has no section between {BEGIN!r} and {END!r}; put the markers back")
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
     found = [finding(study, verdicts[slug]) for slug, study in studies.items()]
+    found.append(network_luck(studies.values()))
     return "\n".join([head + BEGIN, "", *found, "", END + tail])
 
 
 def finding(study: Study, verdicts: list[Verdict]) -> str:
-    """One sentence on a paper: how many claims hold, and the clearest one on either side."""
-    slug, counts = study.paper.slug, Counter(v.status for v in verdicts)
+    """A sentence on a paper: how many claims hold, and the clearest one on either side."""
+    title = f"- **[{study.paper.title}](results/tables/{study.paper.slug}.md)**"
     if not any(study.records(row.slug) for row in study.paper.rows):
-        return f"- **[{study.paper.title}](results/tables/{slug}.md)**: {len(verdicts)} claims, nothing recorded yet."
-    tally = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
-    sentence = f"- **[{study.paper.title}](results/tables/{slug}.md)**: of {len(verdicts)} claims {tally}."
-    for status, lead in ((Status.REPRODUCED, "Clearest"), (Status.CONTRADICTED, "Clearest against")):
-        if clear := _clearest(verdicts, status):
-            verdict, outcome = clear
-            sentence += f" {lead}: *{verdict.statement}* ({outcome.contrast.metric} {points(outcome)})."
+        return f"{title}: {len(verdicts)} claims, nothing recorded yet."
+    measured = [verdict for verdict in verdicts if verdict.kind != "exact"]
+    computed = [verdict.status == Status.HOLDS for verdict in verdicts if verdict.kind == "exact"]
+    counts = Counter(verdict.status for verdict in measured)
+    told = ", ".join(f"{counts[status]} *{status}*" for status in Status if counts[status])
+    sentence = f"{title} ({data_label(study)}): of {len(measured)} claims {told}; "
+    sentence += f"checked by computation, {sum(computed)} of {len(computed)} hold."
+    sides = (
+        ((Status.HOLDS, Status.SMALLER), "Clearest"),
+        ((Status.NONE, Status.OPPOSITE), "Clearest against"),
+    )
+    for statuses, lead in sides:
+        if clear := _clearest(measured, statuses):
+            printed = percent(clear.printed, signed=True)
+            sentence += f" {lead}: *{clear.statement}* ({points(clear.endpoint)}, printed {printed})."
     return sentence
 
 
-def _clearest(verdicts: list[Verdict], status: Status) -> tuple[Verdict, Outcome] | None:
-    """The verdict of a kind whose deciding contrast lies farthest beyond its margin, in widths of its interval."""
-    found = [(v, weakest(v)) for v in verdicts if v.status == status and v.outcomes]
-    return max(found, key=lambda pair: _distance(pair[1]), default=None)
+def _clearest(verdicts: list[Verdict], statuses: tuple[Status, ...]) -> Verdict | None:
+    """The verdict of some words whose effect is farthest from zero, in standard errors, of those that claim a side."""
+    found = [v for v in verdicts if v.status in statuses and v.kind == "contrast" and v.points]
+    return max(found, key=lambda v: abs(v.endpoint.estimate) / max(v.endpoint.error, 1e-9), default=None)
 
 
-def _distance(outcome: Outcome) -> float:
-    return abs(outcome.estimate - outcome.contrast.margin) / np.maximum(outcome.high - outcome.low, 1e-9)
+def network_luck(studies: Iterable[Study]) -> str:
+    """What the A-A test found, and what a bootstrap over the queries of one training would have said, in a sentence."""
+    found = again(studies)
+    if not found.pairs:
+        return "- **Luck of the network**: no row is recorded twice in several worlds yet."
+    sentence = (
+        "- **Luck of the network**: two networks of one row in the same worlds come out different in "
+        f"{100 * found.different / found.pairs:.0f} % of {found.pairs} comparisons (5 % are due)"
+    )
+    if found.queries:
+        share = 100 * found.queries_different / found.queries
+        sentence += (
+            f"; by the queries of one world alone, all that one run has, in {share:.0f} % of {found.queries}"
+        )
+    return f"{sentence}."
 
 
 TILE, GAP, LEFT = 34, 3, 92

@@ -1,6 +1,5 @@
 """Paper-versus-ours tables, verdicts and the sentences that state them."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,87 +8,151 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.claims import Outcome, Status, Verdict
+from companion.claims import Status, Verdict
+from companion.contrasts import in_words
 from companion.formats import percent, styled
+from companion.intervals import LEVEL, Interval
+from companion.paper import Cell
 from companion.plots.charts import VERDICTS
+from companion.published import printed
 from companion.records import RunRecord
 from companion.study import METRICS, Study
-from companion.views import MaskTruth
+from companion.views import MaskTruth, difference, title
 from reidlib.complexity import complexity
 from reidlib.models import MODELS
 
 MARKS = {
-    Status.REPRODUCED: "✔",
-    Status.CONTRADICTED: "✘",
-    Status.INCONCLUSIVE: "≈",
-    Status.NOT_TESTED: "·",
+    Status.HOLDS: "✔",
+    Status.SMALLER: "✓",
+    Status.NONE: "○",
+    Status.OPPOSITE: "✘",
+    Status.UNDECIDED: "≈",
+    Status.FAILS: "✘",
+    Status.NOT_COMPARABLE: "∅",
+    Status.UNMEASURED: "·",
     Status.UNTESTABLE: "–",
 }
+REACH = 1000
+"""Worlds beyond which it does not matter how many more would decide a claim."""
 
 
-def points(outcome: Outcome) -> str:
-    """A contrast's estimate and interval in percentage points."""
-    if outcome.missing:
-        return f"no usable record of {', '.join(outcome.missing)}"
-    return f"{outcome.estimate * 100:+.1f} [{outcome.low * 100:+.1f}, {outcome.high * 100:+.1f}]"
+def points(interval: Interval) -> str:
+    """An estimate and its interval in percentage points, or hundredths of a measure against ground truth."""
+    if not interval.worlds:
+        return "–"
+    text = f"{100 * interval.estimate:+.1f}"
+    return f"{text} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]" if interval.freedom else text
 
 
 def verdict_table(verdicts: list[Verdict]) -> Styler:
-    """All verdicts of a paper with the contrast that decides each."""
-    rows = [
-        {
-            "claim": f"C{v.claim}",
-            "the paper says": v.statement,
-            "where": v.source,
-            "verdict": f"{MARKS[v.status]} {v.status}",
-            "the deciding contrast, in points": deciding(v),
-            "seeds": v.seeds or "",
-        }
-        for v in verdicts
-    ]
-    frame = pd.DataFrame(rows)
+    """All verdicts of a paper: the printed effect beside ours, and one word."""
+    frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts])
     colors = [VERDICTS[v.status] for v in verdicts]
-    return styled(frame).apply(lambda _: [f"color:{c};font-weight:600" for c in colors], subset=["verdict"])
+    styles = [f"color:{color};font-weight:600" for color in colors]
+    return styled(frame).apply(lambda _: styles, subset=["verdict"]).set_caption(CAPTION)
 
 
-def deciding(verdict: Verdict) -> str:
-    """The contrast nearest to failing (or the reason why there is none), in words."""
-    if not verdict.outcomes:
-        return verdict.found or verdict.note or "computed"
-    missing = sorted({name for o in verdict.outcomes for name in o.missing})
-    if verdict.status == Status.NOT_TESTED:
-        return f"no usable record of {', '.join(missing)}"
-    worst = weakest(verdict)
-    contrast = worst.contrast
-    many = f" (the weakest of {len(verdict.outcomes)})" if len(verdict.outcomes) > 1 else ""
-    sides = " − ".join(_names(side) for side in (contrast.plus, contrast.minus) if side)
-    return f"{contrast.metric}: {sides} = {points(worst)}{many}"
+CAPTION = (
+    "Effects in points, averaged over a claim's contrasts, with the 95 % interval over worlds. Sure: percent above one "
+    "point, within one, and below minus one."
+)
 
 
-def weakest(verdict: Verdict) -> Outcome:
-    """The contrast that decides a verdict: of those that agree with it, the one nearest to failing."""
-    return min((o for o in verdict.outcomes if o.status == verdict.status), key=_slack)
+def verdict_line(verdict: Verdict) -> dict[str, str | int]:
+    """A line of the table of verdicts, as text."""
+    decided = not verdict.reason or verdict.status == Status.UNDECIDED
+    shown = verdict.endpoint if verdict.endpoint and decided else None
+    return {
+        "claim": f"C{verdict.claim}",
+        "the paper says": verdict.statement,
+        "where": verdict.source,
+        "verdict": f"{MARKS[verdict.status]} {verdict.status}",
+        "printed": percent(verdict.printed, signed=True),
+        "ours": points(shown) + unit(verdict) if shown else "–",
+        "sure": sureness(verdict) if shown else "–",
+        "worlds": verdict.worlds if shown else "–",
+        "remark": remark(verdict),
+    }
 
 
-def _slack(outcome: Outcome) -> float:
-    side = 1 if outcome.contrast.sign == ">" else -1
-    edge = outcome.low if side > 0 else outcome.high
-    return side * (edge - outcome.contrast.margin)
+def unit(verdict: Verdict) -> str:
+    """What a number is counted in, where it is not points of accuracy."""
+    return "" if verdict.points else " hundredths"
 
 
-def _names(references: tuple[str, ...]) -> str:
-    text = " + ".join(reference.split("/", 1)[1] for reference in references)
-    return f"({text})" if len(references) > 1 else text
+def sureness(verdict: Verdict) -> str:
+    """How sure it is that an effect lies above one point, within one, and below minus one; a dash where it is not."""
+    if np.isnan(verdict.sure[0]) or not verdict.points:
+        return "–"
+    return " / ".join(f"{100 * share:.0f}" for share in verdict.sure)
+
+
+def remark(verdict: Verdict) -> str:
+    """What a computation gave, why there is no decision, or how many worlds one would take."""
+    if verdict.kind == "exact":
+        return f"checked by computation: {verdict.found}"
+    if verdict.status == Status.UNDECIDED and verdict.needed:
+        many = f"about {verdict.needed:.0f}" if verdict.needed <= REACH else f"more than {REACH:,}"
+        return verdict.reason or f"{many} worlds would decide"
+    within = f"margin {100 * verdict.margin:g} point" if verdict.margin else ""
+    return verdict.reason or within
 
 
 def answer(verdict: Verdict) -> str:
     """One sentence that states a verdict with its numbers."""
-    seeds = f"{verdict.seeds} seeds" if verdict.seeds > 1 else "one seed"
-    counts = Counter(o.status for o in verdict.outcomes)
-    tally = ", ".join(f"{n} of {len(verdict.outcomes)} contrasts {status}" for status, n in counts.items())
-    tail = f" {tally}, {seeds}." if verdict.outcomes and verdict.seeds else ""
-    where = " on the synthetic benchmark" if verdict.outcomes and not verdict.real else ""
-    return f"C{verdict.claim} is {verdict.status}{where}: {deciding(verdict)}.{tail}"
+    head = f"**C{verdict.claim}: {verdict.status}**"
+    if verdict.status == Status.UNTESTABLE:
+        return f"{head}. {verdict.note}"
+    if verdict.kind == "exact" or (verdict.reason and verdict.status != Status.UNDECIDED):
+        return f"{head}; {remark(verdict)}."
+    printed = f", printed {percent(verdict.printed, signed=True)}" if not np.isnan(verdict.printed) else ""
+    data = "on the papers' data" if verdict.real else "on synthetic data"
+    worlds = f"{verdict.worlds} worlds" if verdict.worlds > 1 else "one world"
+    tail = f"; {remark(verdict)}" if remark(verdict) and verdict.worlds > 1 else ""
+    scale = "" if not verdict.points else " points"
+    return f"{head} {data}: {points(verdict.endpoint)}{unit(verdict)}{scale}{printed} ({worlds}{tail})."
+
+
+def contrast_table(study: Study, verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Every single contrast: ours with interval, printed, Holm's p over all that claim a side."""
+    lines = []
+    for verdict in verdicts:
+        for outcome in verdict.outcomes:
+            contrast, interval = outcome.contrast, outcome.interval
+            known = interval if interval.worlds else None
+            sided = verdict.kind == "contrast" and not contrast.beside and outcome.counts
+            lines.append(
+                {
+                    "claim": f"C{verdict.claim}" + (" (beside)" if contrast.beside else ""),
+                    "contrast": in_words(study, contrast),
+                    "metric": contrast.metric,
+                    "printed": percent(contrast.printed, signed=True),
+                    "ours": points(known) if known else "–",
+                    "p (Holm)": "–" if np.isnan(outcome.p) else f"{outcome.p:.3f}" if outcome.p >= 0.001 else "<0.001",
+                    "as claimed": ("yes" if interval.estimate > 0 else "no") if sided else "–",
+                    "worlds": interval.worlds or "–",
+                    "remark": outcome.reason,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """How many single contrasts have the claimed sign, and how many of them are decided, in a sentence."""
+    sided = [
+        outcome
+        for verdict in verdicts
+        if verdict.kind == "contrast"
+        for outcome in verdict.outcomes
+        if outcome.counts and not outcome.contrast.beside
+    ]
+    claimed = [outcome for outcome in sided if outcome.interval.estimate > 0]
+    decided = [outcome for outcome in sided if outcome.p < 1 - LEVEL]
+    mine = sum(outcome.interval.estimate > 0 for outcome in decided)
+    return (
+        f"Of {len(sided)} contrasts that claim a side and can be compared, {len(claimed)} have the claimed sign; "
+        f"after Holm's correction {len(decided)} are decided, {mine} as claimed and {len(decided) - mine} against it."
+    )
 
 
 def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None):
@@ -102,51 +165,90 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     frame = wide(study, table, baseline=baseline, dataset=dataset)
     if frame.empty:
         raise ValueError(f"{study.paper.slug} {table} has no column {dataset!r}")
-    caption = f"{study.paper.title} {table}: printed (real data) beside ours ({data_label(study)}), percent"
-    return styled(frame).set_caption(caption)
+    gain = ", a gain is paired within worlds" if baseline else ""
+    caption = (
+        f"{study.paper.title} {table}, percent: printed (real data) beside ours ({data_label(study)}; mean over worlds "
+        f"± half of its 95 % interval, none with one world{gain}). Rows that are cited only are grey."
+        f"{' † not comparable, see the notes.' if frame['row'].str.endswith('†').any() else ''}"
+    )
+    grey = frame["ours on"].map(lambda place: "color:#8d949b" if place == "–" else "")
+    return styled(frame).apply(lambda _: grey).set_caption(caption)
 
 
 def data_label(study: Study) -> str:
-    """On which data and at which preset ours was measured, in words."""
+    """On which data, at which preset and in how many worlds ours was measured, in words."""
     data = "the same data" if study.real else "synthetic data"
-    return f"{data}, preset {study.preset_name}"
+    counts = {len(study.records(row.slug)) for row in study.paper.rows}
+    least, most = min(counts), max(counts)
+    worlds = f"{most} worlds" if least == most else f"{least} to {most} worlds"
+    return f"{data}, preset {study.preset_name}, {worlds}"
+
+
+CITED = "cited"
 
 
 def wide(
     study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None
 ) -> pd.DataFrame:
-    """The same as text, without styles: a line per row and printed column; see ``paper_versus_ours``."""
-    frame = study.frame(table)
-    if dataset:
-        frame = frame[frame["dataset"] == dataset]
+    """The same as text, without styles: column by column of the paper, its own rows and then those it cites."""
+    cells = [cell for cell in study.paper.cells if cell.table == table and dataset in (None, cell.dataset)]
+    known = printed(study.paper.slug).query("table == @table")
     lines = []
-    for (row, where), group in frame.groupby(["row", "dataset"], sort=False):
-        values = group.set_index("metric")
-        collapsed = " †" if study.collapsed(values["run"].iloc[0], dataset=where) else ""
-        line = {"row": row + collapsed, "printed on": where, "ours on": values["test_set"].iloc[0]}
-        for metric in study.metrics(table):
-            line[f"{metric} printed"] = percent(values.loc[metric, "printed"])
-            line[f"{metric} ours"] = percent(values.loc[metric, "ours"], std=values.loc[metric, "std"])
-            if baseline:
-                base = frame[
-                    (frame["row"] == baseline) & (frame["dataset"] == where) & (frame["metric"] == metric)
-                ].iloc[0]
-                line[f"{metric} gain printed"] = percent(
-                    values.loc[metric, "printed"] - base["printed"], signed=True
-                )
-                line[f"{metric} gain ours"] = percent(values.loc[metric, "ours"] - base["ours"], signed=True)
-        line["seeds"] = int(values["seeds"].min())
-        lines.append(line)
-    return pd.DataFrame(lines)
+    for where in dict.fromkeys(cell.dataset for cell in cells):
+        column = known[known["dataset"] == where]
+        values = {(row.row, row.metric): row.value for row in reversed([*column.itertuples()])}
+        base = study.paper.cell(table, baseline, where) if baseline else None
+        here = [cell for cell in cells if cell.dataset == where]
+        own = column.drop_duplicates("row").set_index("row")
+        lines += [_own(study, cell, values, base=base) | {"in the paper": _name(own, cell)} for cell in here]
+        cited = own[(own["kind"] == CITED) & ~own.index.isin([cell.row for cell in here])]
+        lines += [
+            {"row": line.variant, "in the paper": CITED, "printed on": where, "ours on": "–"}
+            | {f"{m} printed": percent(values.get((line.Index, m))) for m in study.metrics(table)}
+            for line in cited.itertuples()
+        ]
+    return pd.DataFrame(lines).fillna("–")
+
+
+def _own(
+    study: Study, cell: Cell, values: Mapping[tuple[str, str], float], *, base: Cell | None
+) -> dict[str, str | int]:
+    """A line of a table: every metric printed and ours, and their gains over a baseline."""
+    failed = " †" if study.collapsed(cell.run, dataset=cell.dataset) else ""
+    line = {"row": title(study, cell) + failed, "in the paper": "", "printed on": cell.dataset}
+    line["ours on"] = study.test_set(cell)
+    for metric in study.metrics(cell.table):
+        known, ours = values.get((cell.row, metric), np.nan), study.value(cell, metric)
+        line[f"{metric} printed"] = percent(known)
+        line[f"{metric} ours"] = percent(ours.mean, half=ours.half) if ours else "–"
+        if base:
+            gain = difference(study, cell, base, metric=metric)
+            line[f"{metric} gain printed"] = percent(
+                known - values.get((base.row, metric), np.nan), signed=True
+            )
+            line[f"{metric} gain ours"] = percent(gain.mean, half=gain.half, signed=True)
+    return line | {"worlds": len(study.values(cell, study.metrics(cell.table)[0])) or "–"}
+
+
+def _name(column: pd.DataFrame, cell: Cell) -> str:
+    """What a row is called in the paper, and whether that only cites it."""
+    if cell.row not in column.index:
+        return "not in it"
+    line = column.loc[cell.row]
+    return CITED if line["kind"] == CITED else line["variant"]
 
 
 def footnotes(study: Study, table: str) -> list[str]:
-    """The doubts about printed values that every table showing them must carry."""
-    notes = study.frame(table)[["row", "note"]].drop_duplicates()
-    grouped = notes[notes["note"] != ""].groupby("note", sort=False)["row"].agg(list)
-    return [
-        f"{', '.join(dict.fromkeys(rows))}: {note.removeprefix('info: ')}" for note, rows in grouped.items()
-    ]
+    """What every table must carry: doubts about printed values, and why a row of ours cannot be compared."""
+    cells = {cell.row: cell for cell in study.paper.cells if cell.table == table}
+    notes: dict[str, list[str]] = {}
+    for line in printed(study.paper.slug).query("table == @table and note != ''").itertuples():
+        words = title(study, cells[line.row]) if line.row in cells else line.variant
+        notes.setdefault(line.note.removeprefix("info: "), []).append(words)
+    for cell in cells.values():
+        for alarm in study.collapsed(cell.run):
+            notes.setdefault(f"† {alarm}", []).append(title(study, cell))
+    return [f"{', '.join(dict.fromkeys(rows))}: {note}" for note, rows in notes.items()]
 
 
 def sizes(
@@ -155,13 +257,13 @@ def sizes(
     model: str,
     identities: int,
     size: tuple[int, int],
-    printed: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+    known: Mapping[str, str] | None = None,
+) -> Styler:
     """Parameters of several configs of a model, without and with its identity classifiers, and multiply-adds.
 
     Args:
         size: of an image.
-        printed: what the paper prints, for some of the configs.
+        known: what the paper prints, for some of the configs.
     """
     lines = []
     for name, config in configs.items():
@@ -172,22 +274,21 @@ def sizes(
             "in training": f"{found.training:,}",
         }
         line["multiply-adds"] = f"{found.operations / 1e9:.3f} G"
-        lines.append(line | ({"printed": printed.get(name, "–")} if printed else {}))
-    return pd.DataFrame(lines)
+        lines.append(line | ({"printed": known.get(name, "–")} if known else {}))
+    return styled(pd.DataFrame(lines))
 
 
-def scores(record: RunRecord, *, scorings: Sequence[str]) -> pd.DataFrame:
+def scores(record: RunRecord, *, scorings: Sequence[str]) -> Styler:
     """A record's accuracy on every test set, in percent."""
-    return pd.DataFrame(
-        [
-            {"test set": name, "scoring": scoring} | {m: percent(table[scoring][m]) for m in METRICS}
-            for name, table in record.metrics.items()
-            for scoring in scorings
-        ]
-    )
+    lines = [
+        {"test set": name, "scoring": scoring} | {m: percent(table[scoring][m]) for m in METRICS}
+        for name, table in record.metrics.items()
+        for scoring in scorings
+    ]
+    return styled(pd.DataFrame(lines)).set_caption("one training, one world: no interval")
 
 
-def following(found: MaskTruth) -> pd.DataFrame:
+def following(found: MaskTruth) -> Styler:
     """On which region each mask is highest and lowest, and the mask it is most like."""
     lines = []
     for row, name in enumerate(found.names):
@@ -203,4 +304,4 @@ def following(found: MaskTruth) -> pd.DataFrame:
                 "most like, or opposite to": f"{found.names[like]} (correlation {others[like]:+.2f})",
             }
         )
-    return pd.DataFrame(lines)
+    return styled(pd.DataFrame(lines))

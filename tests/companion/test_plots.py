@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from companion import plots
@@ -26,17 +27,53 @@ def values(*shape):
     return RANDOM.random(shape)
 
 
-def groups():
-    rows = [(model, group, 0.5, 0.02, 90) for model in ("BoT", "PCB") for group in ("car", "board", "sign")]
-    rows[2] = ("BoT", "sign", 0.5, np.nan, 1)  # one query has no spread; PCB has no value behind a sign
-    return pd.DataFrame(rows[:-1], columns=["model", "group", "rank1", "error", "queries"])
+def groups(rank1=0.5):
+    kinds = ("car", "board", "sign")
+    rows = [(model, group, rank1, 0.02, 90, 5) for model in ("BoT", "PCB") for group in kinds]
+    rows[2] = (
+        "BoT",
+        "sign",
+        rank1,
+        np.nan,
+        1,
+        1,
+    )  # one world has no interval; PCB has no value behind a sign
+    return pd.DataFrame(rows[:-1], columns=["model", "group", "rank1", "half", "queries", "worlds"])
+
+
+def marks(ours, *, states=("", "", "not comparable")):
+    """Three rows as ``views`` hands them to a chart."""
+    printed = np.array([0.1, 0.2, np.nan])
+    half = np.full(3, 0.02)
+    return {"printed": printed, "ours": np.array(ours), "half": half, "states": states, "worlds": [5, 3, 5]}
+
+
+def words(figure):
+    """All that a figure says."""
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    return [*texts, *(text.get_text() for legend in figure.legends for text in legend.get_texts())]
+
+
+def dotted():
+    rows = [("A", "BoT", "noise", 0.3, 0.1, 3, ""), ("A", "BoT", "start", 0.5, np.nan, 1, "")]
+    rows.append(("B", "PCB", "start", np.nan, np.nan, 0, "not recorded"))
+    return pd.DataFrame(rows, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
+
+
+def curves():
+    rows = [("mAP", x, name, 0.4 - x, 0.1, 4) for x in (0.0, 0.5) for name in ("learned", "fixed")]
+    return pd.DataFrame(rows, columns=["panel", "x", "series", "mean", "half", "worlds"])
+
+
+def trainings():
+    rows = [("BoT", 0.95, 0.01, 5, ""), ("PCB", 0.8, 0.06, 5, "not comparable")]
+    return pd.DataFrame(rows, columns=["row", "rank1", "std", "worlds", "state"])
 
 
 def draw_all() -> dict[str, Figure]:
     gaps = np.array([0.1, np.nan, -0.1])
     verdicts = [SimpleNamespace(claim=str(n), status=name) for n, name in enumerate(charts.VERDICTS)]
-    grid = {"printed": {"A": values(3), "B": gaps}, "ours": {"A": gaps, "B": np.full(3, np.nan)}}
-    pairs = {"low": gaps - 0.1, "high": gaps + 0.1}
+    curve = {"mean": values(5), "half": np.full(5, 0.1)}
     correct, distances = values(2, 5) > 0.5, np.full((2, 5), np.inf)
     return {
         "image_grid": plots.image_grid(pictures(2, 3), column_titles=["x", "x", "y"]),
@@ -45,6 +82,9 @@ def draw_all() -> dict[str, Figure]:
             pictures(2), values(2, 3, 4, 2), names=NAMES, visibility=values(2, 3), truth=values(2, 3)
         ),
         "attention alone": plots.attention(pictures(2), values(2, 3, 4, 2), names=NAMES),
+        "attention with ranges": plots.attention(
+            pictures(2), np.full((2, 3, 4, 2), np.nan), names=NAMES, ranges=np.full((2, 3, 2), np.nan)
+        ),
         "signed_masks": pan.signed_masks(
             pictures(2), values(2, 3, 4, 2) - 0.5, fusion=values(2, 4, 2), names=NAMES
         ),
@@ -58,33 +98,53 @@ def draw_all() -> dict[str, Figure]:
             pictures(), pictures(2, 5), correct=correct, distances=distances, titles=["all", "head"]
         ),
         "failures": plots.failures(pictures(2), pictures(2, 5), correct=correct),
-        "paper_versus_ours": plots.paper_versus_ours(NAMES, gaps, ours=gaps / 2, **pairs),
-        "dumbbells": plots.dumbbells(NAMES, gaps, ours=np.full(3, np.nan)),
-        "grid_heat": plots.grid_heat(NAMES, values(3, 8) > 0.5, columns=list("abcdefgh"), **grid),
+        "paper_versus_ours": plots.paper_versus_ours(NAMES, **marks([0.1, 0.2, 0.3])),
+        "dumbbells": plots.dumbbells(NAMES, **marks([np.nan] * 3, states=["not recorded"] * 3)),
+        "grid_heat": plots.grid_heat(
+            NAMES, values(3, 8) > 0.5, columns=list("abcdefgh"), panels={"A": marks(gaps), "B": marks(gaps)}
+        ),
         "printed_and_ours": plots.printed_and_ours(
-            [1, 2, 3], gaps, ours=values(2, 3), xlabel="K", ylabel="mAP, %"
+            [1, 2, 3], **marks([0.1, 0.2, 0.3]), lines=values(2, 3), xlabel="K", ylabel="mAP, %"
         ),
         "printed_and_ours without a printed curve": plots.printed_and_ours(
             [1, 2, 4],
-            np.array([np.nan, 0.5, np.nan]),
-            ours=values(2, 3),
+            **marks([0.1, 0.2, 0.3]) | {"printed": np.array([np.nan, 0.5, np.nan])},
+            lines=values(2, 3),
             xlabel="gamma",
             ylabel="mAP, %",
             log=True,
         ),
+        "dots": plots.dots(dotted(), xlabel="mAP, %"),
+        "lines": plots.lines(curves(), xlabel="errors", ylabels={"mAP": "%", "gap": "points"}, columns=2),
+        "spread": plots.spread(trainings()),
         "verdict_strip": plots.verdict_strip({"A": verdicts, "B": verdicts[:2]}),
         "loss_history": plots.loss_history({"id": [2.0, 1.0], "triplet": [0.1, 0.0], "lr": [1e-3, 1e-4]}),
         "shares": plots.shares(
             pd.DataFrame(
-                [("behind", "identity", "AaP", 0.5, 0.2, 0.3), ("behind", "area", "–", 0.4, 0.2, 0.4)],
-                columns=["place", "map", "model", "person", "front", "background"],
-            )
+                [
+                    ("behind", "identity", "AaP", 0.5, 0.2, 0.3, 0.1, 0.1, 5),
+                    ("behind", "area", "–", 0.4, 0.2, 0.4, np.nan, np.nan, 1),
+                ],
+                columns=[
+                    "place",
+                    "map",
+                    "model",
+                    "person",
+                    "front",
+                    "background",
+                    "person_half",
+                    "front_half",
+                    "worlds",
+                ],
+            )  # fmt: skip
         ),
         "loss_panels": plots.loss_panels(
-            {"A": {"x": values(5), "y": values(5)}, "B": {"y": values(9)}, "C": {}}, ylabel="loss"
+            {"A": {"x": curve, "y": curve}, "B": {"y": curve}, "C": {}}, ylabel="loss", worlds=[5]
         ),
         "bars": plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %"),
-        "part_bars": plots.part_bars(values(1, 3), names=NAMES, ylabel="IoU"),
+        "part_bars": plots.part_bars(
+            values(1, 3), mean=values(3), half=np.full(3, np.nan), names=NAMES, ylabel="IoU"
+        ),
         "visibility_boxes": plots.visibility_boxes(values(9, 3), values(9, 3), names=NAMES),
     }
 
@@ -100,18 +160,56 @@ def test_every_figure_draws_and_is_left_to_the_caller():
 
 
 def test_a_dumbbell_stands_where_its_numbers_are():
-    figure = plots.paper_versus_ours(NAMES, np.array([0.1, 0.2, np.nan]), ours=np.array([0.3, 0.1, 0.2]))
-    printed, ours = (collection.get_offsets() for collection in figure.axes[0].collections[-2:])
+    figure = plots.paper_versus_ours(NAMES, **marks([0.3, 0.1, 0.2]))
+    printed, failed, ours = (collection.get_offsets() for collection in figure.axes[0].collections[-3:])
     np.testing.assert_allclose(np.ma.filled(printed[:, 0], np.nan), [0.1, 0.2, np.nan])
-    np.testing.assert_allclose(ours, [[0.3, 0], [0.1, 1], [0.2, 2]])
+    np.testing.assert_allclose(failed, [[0.2, 2]])  # a row that does not count is set apart
+    np.testing.assert_allclose(ours, [[0.3, 0], [0.1, 1]])
 
 
-def test_bars_are_as_high_as_their_rows():
-    figure = plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %")
-    assert (
-        sorted(bar.get_height() for bar in figure.axes[0].patches if np.isfinite(bar.get_height()))
-        == [0.5] * 5
+def test_a_row_without_a_number_says_why():
+    figure = plots.dumbbells(
+        NAMES, **marks([0.3, np.nan, 0.2], states=["", "not recorded", "not comparable"])
     )
+    assert {"not recorded", "not comparable"} <= {*words(figure)}
+    assert sum(bool(patch.get_hatch()) for patch in figure.axes[0].patches) == 2
+    swept = plots.printed_and_ours(
+        [1, 2, 3], **marks([0.3, 0.1, 0.2]), lines=values(2, 3), xlabel="K", ylabel="%"
+    )
+    assert "not comparable" in words(swept)
+    assert np.isnan(swept.axes[0].lines[-1].get_ydata()[2])  # and no curve leads through it
+
+
+@pytest.mark.parametrize(
+    ("worlds", "said"),
+    [
+        ([5, 5], "mean and 95 % interval over 5 worlds"),
+        ([0, 3, 5], "mean and 95 % interval over 3 to 5 worlds"),
+        ([1, 0], "one world: no interval"),
+        ([0], "nothing recorded yet"),
+    ],
+)
+def test_an_interval_says_of_how_many_worlds_it_is(worlds, said):
+    assert charts.interval_over(worlds) == said
+
+
+def test_bars_are_as_high_as_their_rows_and_end_at_a_hundred_per_cent():
+    axes = plots.bars(groups(rank1=0.99), xlabel="occluder", ylabel="rank-1, %").axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [0.99] * 5
+    errors = [found for found in axes.containers if isinstance(found, ErrorbarContainer)]
+    ends = np.concatenate(
+        [segment[:, 1] for error in errors for segment in error[2][0].get_segments() if len(segment)]
+    )
+    assert np.nanmax(ends) == 1
+    assert np.nanmin(ends) == pytest.approx(0.97)
+
+
+def test_a_stretched_map_prints_its_range_and_a_missing_one_says_so():
+    maps, ranges = values(1, 2, 4, 2), np.array([[[0.47, 0.53], [np.nan, np.nan]]])
+    maps[0, 1] = np.nan
+    said = words(plots.attention(pictures(1), maps, names=NAMES[:2], ranges=ranges))
+    assert "min 0.47\nmax 0.53" in said
+    assert "not\nrecorded" in said
 
 
 def test_a_wrong_match_is_framed_red():

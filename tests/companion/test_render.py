@@ -1,10 +1,11 @@
-"""The renderer: formulas without a network, small pictures, misspelt parameters refused."""
+"""The renderer: formulas without a network, small pictures in their colours, misspelt parameters refused."""
 
 import base64
 import importlib.util
 import io
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,13 +34,58 @@ def test_bars_in_formulas_do_not_end_table_cells(render):
     assert row.count("|") == 3
 
 
-def test_pictures_stay_under_the_limit(render):
-    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
-    packed = io.BytesIO()
-    Image.fromarray(noise).save(packed, "PNG")
-    data = {"image/png": base64.b64encode(packed.getvalue()).decode()}
+def packed(picture: np.ndarray) -> dict:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return {"image/png": base64.b64encode(file.getvalue()).decode()}
+
+
+def unpacked(text: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")).astype(int)
+
+
+def test_a_photograph_stays_under_the_limit_and_keeps_its_colours(render):
+    random = np.random.default_rng(0)
+    smooth = Image.fromarray(random.integers(0, 255, (30, 40, 3), dtype=np.uint8)).resize((800, 600))
+    photo = np.clip(np.asarray(smooth) + random.normal(0, 4, (600, 800, 3)), 0, 255).astype(np.uint8)
+    data = packed(photo)
     render.shrink(data)
-    assert len(base64.b64decode(data["image/png"])) <= render.FIGURE_LIMIT
+    assert len(base64.b64decode(data["image/webp"])) <= render.FIGURE_LIMIT
+    found = unpacked(data["image/webp"])
+    assert np.abs(found - photo).mean() < 6
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) > 10_000  # a palette has 256
+
+
+def test_a_drawing_stays_as_it_is(render):
+    drawing = np.zeros((60, 80, 3), np.uint8)
+    drawing[20:40] = (200, 30, 60)
+    data = packed(drawing)
+    render.shrink(data)
+    assert (unpacked(data["image/png"]) == drawing).all()
+
+
+def test_a_page_shows_pictures_that_nbconvert_does_not_know(render):
+    data = {"image/webp": "abc", "text/plain": "<Figure>"}
+    render.embed(data)
+    assert data == {"text/plain": "<Figure>", "text/html": '<img alt="" src="data:image/webp;base64,abc">'}
+
+
+def test_every_table_scrolls_in_a_box_of_its_own(render):
+    page = render.boxed('<p>a</p><table class="x">\n<tr></tr></table><table></table>&lt;table&gt;')
+    assert page.count('<div class="table"><table') == page.count("</table></div>") == 2
+    assert page.endswith("&lt;table&gt;")
+
+
+def test_a_page_has_no_widgets(render, tmp_path, monkeypatch):
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "first view"})
+    widget = nbformat.v4.new_output("display_data", {render.WIDGET: {}, "text/plain": "interactive(...)"})
+    cell = nbformat.v4.new_code_cell("explore()", outputs=[shown, widget])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb")
+    monkeypatch.setattr(render, "EXECUTED", tmp_path)
+    render.render("x", tmp_path)
+    page = (tmp_path / "x.html").read_text()
+    assert "first view" in page
+    assert "interactive(" not in page
 
 
 def test_a_misspelt_parameter_or_notebook_is_refused(render):

@@ -3,11 +3,12 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tolerance import EXACT
 
-from companion.papers.bpbreid import attention_iou, auc, visibility_agreement
+from companion.papers.bpbreid import GAP, attention_iou, auc, crossing, parser_answer, visibility_agreement
 
 close = partial(np.allclose, rtol=0, atol=EXACT)
 
@@ -33,3 +34,20 @@ def test_perfect_visibility_agrees_with_the_truth():
     found = visibility_agreement(truth, truth)
     assert found["visibility_auc"] == 1
     assert found["visibility_spearman"] == 1
+
+
+def test_learned_attention_pays_from_where_the_line_crosses_zero():
+    share = np.array([0.0, 0.5, 1.0])
+    assert close(crossing(share, np.array([-0.2, -0.1, 0.3])), 0.625)
+    assert crossing(share, np.array([0.1, 0.2, 0.3])) is None
+    assert crossing(share, np.array([-0.1, -0.2, -0.3])) is None
+
+
+def test_what_a_parser_error_costs_is_said_from_the_curves():
+    gaps = [
+        (f"{name}, {GAP}", x, GAP, y, 0.01, 5) for name in ("rank-1", "mAP") for x, y in ((0.0, -0.1), (1.0, 0.1))
+    ]
+    frame = pd.DataFrame(gaps, columns=["panel", "x", "series", "mean", "half", "worlds"])
+    said = parser_answer(frame)
+    assert said.count("-10.0 ± 1.0 at 0, +10.0 ± 1.0 at 1; the sign changes at 0.50") == 2
+    assert "nothing can be said" in parser_answer(frame.assign(worlds=0))

@@ -1,0 +1,76 @@
+"""What figures say, in words computed from the same numbers."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+from scipy.stats import spearmanr
+
+from companion.formats import number, styled
+from companion.study import Study
+from companion.views import difference, over_worlds
+
+DONE = 0.94
+"""Holistic rank-1 from which on a training counts as done when worlds are compared."""
+
+
+def start_answer(frame: pd.DataFrame) -> str:
+    """What the start changes, from ``views.starts``."""
+    sentences = []
+    for panel, lines in frame.groupby("panel", sort=False):
+        table = lines.pivot(index="row", columns="series", values="mean")
+        if table.isna().any(axis=None):
+            return "Not all rows from noise are recorded yet, so nothing can be said of the start."
+        gain = 100 * (table["pretrained on other people"] - table["from noise"])
+        orders = [table[series].sort_values().index.tolist() for series in table]
+        same = "in the same order" if orders[0] == orders[1] else "in another order"
+        sentences.append(
+            f"On `{panel}` the pretrained start adds {gain.min():.1f} to {gain.max():.1f} points, and leaves the rows "
+            f"{same}."
+        )
+    return " ".join(sentences)
+
+
+def spread_answer(frame: pd.DataFrame) -> str:
+    """How far worlds differ in rows that are done and in others, from ``views.convergence``."""
+    if frame.empty:
+        return "No row is recorded in several worlds yet, so nothing can be said of their spread."
+    done = frame["rank1"] >= DONE
+    groups = ((f"at {DONE:.0%} or more", frame[done]), ("below", frame[~done]))
+    parts = [
+        f"{100 * rows['std'].median():.1f} points in the {len(rows)} rows {words}"
+        for words, rows in groups
+        if len(rows)
+    ]
+    text = f"Median standard deviation between worlds: {', '.join(parts)}."
+    if len(frame) > 2 and frame["rank1"].nunique() > 1:
+        rho = spearmanr(frame["rank1"], frame["std"]).statistic
+        text += f" Rank correlation of accuracy and spread over {len(frame)} rows: {rho:+.2f}."
+    return text
+
+
+def contrast(
+    study: Study,
+    table: str,
+    row: str,
+    *,
+    metrics: Sequence[str],
+    minus: str = "",
+    dataset: str = "occluded-duke",
+) -> Styler:
+    """A row of a table, or that less another, under several metrics or measures, in points.
+
+    Args:
+        minus: the row to be taken away, paired within worlds; nothing where there is none.
+    """
+    cell, lines = study.paper.cell(table, row, dataset), []
+    for metric in metrics:
+        value = (
+            difference(study, cell, study.paper.cell(table, minus, dataset), metric=metric)
+            if minus
+            else over_worlds(study.values(cell, metric).tolist())
+        )
+        points = number(100 * value.mean, half=100 * value.half, digits=1, signed=True)
+        lines.append({"measure": metric, "points": points, "worlds": value.seeds or "–"})
+    caption = "mean over worlds ± half of its 95 % interval, none with one world"
+    return styled(pd.DataFrame(lines)).set_caption(caption)
