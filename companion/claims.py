@@ -4,7 +4,7 @@
 means stands at ``Status``, how an interval comes about in ``companion.intervals``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -21,6 +21,9 @@ from companion.study import Study
 
 POINT = 0.01
 """The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
+
+SHOWN = 2
+"""Names that a remark lists before it counts."""
 
 KINDS = ("contrast", "equivalence", "no-gain", "exact", "untestable")
 
@@ -221,8 +224,14 @@ def _reason(study: Study, contrast: Contrast, values: pd.Series) -> str:
     """Why a contrast does not count, in words; empty where it does."""
     if values.empty:
         rows = unrecorded(study, contrast)
-        return f"nothing recorded of {', '.join(rows)}" if rows else "no world has all rows"
+        return f"nothing recorded of {_few(rows)}" if rows else "no world has all rows"
     return "; ".join(incomparable(study, contrast))
+
+
+def _few(rows: Iterable[str]) -> str:
+    """Some names of a list, and how many more there are."""
+    first, more = [*rows][:SHOWN], [*rows][SHOWN:]
+    return ", ".join(first) + (f" and {len(more)} other rows" if more else "")
 
 
 def _corrected(study: Study, found: list[Outcome]) -> list[Outcome]:
@@ -271,7 +280,7 @@ def _verdict(study: Study, line: tuple, found: list[Outcome], endpoint: Interval
         return replace(verdict, status=Status.NOT_COMPARABLE, reason=lacks)
     if not endpoint.worlds:
         rows = dict.fromkeys(row for outcome in tested for row in unrecorded(study, outcome.contrast))
-        reason = f"nothing recorded of {', '.join(rows)}" if rows else "no world has all its rows"
+        reason = f"nothing recorded of {_few(rows)}" if rows else "no world has all its rows"
         return replace(verdict, status=Status.UNMEASURED, reason=reason)
     if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))

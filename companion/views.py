@@ -364,7 +364,7 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
 
     Returns:
         A frame with the columns model, group, rank1, half (of the 95 % interval over worlds), queries (of a
-        world) and worlds; a model without a record is left out.
+        world) and worlds; a model without a record has NaN and says so in its name. Empty without any record.
 
     Raises:
         NoTruth: at ``real``.
@@ -383,6 +383,10 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
             lines.append((shown, group, value.mean, value.half, queries, value.seeds))
     frame = pd.DataFrame(lines, columns=["model", "group", "rank1", "half", "queries", "worlds"])
     frame = frame[frame["worlds"] > 0]
+    for model, (name, _) in legend.items() if len(frame) else ():
+        if not study.records(name):
+            lacking = frame.drop_duplicates("group").assign(model=f"{model} ({UNRECORDED})", rank1=np.nan)
+            frame = pd.concat([frame, lacking.assign(half=np.nan, queries=0, worlds=0)])
     if by == "occluder":
         largest = frame.groupby("group")["queries"].max().sort_values(ascending=False).index
         return frame.sort_values("group", key=lambda column: column.map(largest.get_loc), kind="stable")

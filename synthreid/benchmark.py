@@ -93,10 +93,10 @@ PROFILES = {
     for profile in (
         Profile("smoke", 16, 8, 12, 2, 4, 12, 4, 4, (128, 64), 1.5),
         Profile("cpu", 160, 16, 120, 6, 12, 240, 40, 60, (128, 64), 2.0),
+        Profile("gpu", 400, 16, 250, 6, 12, 800, 100, 60, (256, 128), 1.5),
         # other people, for the start of every network; nobody there is set aside
         Profile("pretrain", 1200, 16, 60, 6, 12, 120, 0, 0, (128, 64), 2.0),
         Profile("pretrain-large", 1200, 16, 60, 6, 12, 120, 0, 0, (256, 128), 1.5),
-        Profile("gpu", 400, 16, 250, 6, 12, 800, 100, 60, (256, 128), 1.5),
     )
 }
 

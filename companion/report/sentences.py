@@ -1,6 +1,6 @@
 """What figures say, in words computed from the same numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -54,23 +54,24 @@ def contrast(
     table: str,
     row: str,
     *,
-    metrics: Sequence[str],
+    metrics: Mapping[str, str],
     minus: str = "",
     dataset: str = "occluded-duke",
 ) -> Styler:
     """A row of a table, or that less another, under several metrics or measures, in points.
 
     Args:
+        metrics: in words.
         minus: the row to be taken away, paired within worlds; nothing where there is none.
     """
     cell, lines = study.paper.cell(table, row, dataset), []
-    for metric in metrics:
+    for metric, words in metrics.items():
         value = (
             difference(study, cell, study.paper.cell(table, minus, dataset), metric=metric)
             if minus
             else over_worlds(study.values(cell, metric).tolist())
         )
         points = number(100 * value.mean, half=100 * value.half, digits=1, signed=True)
-        lines.append({"measure": metric, "points": points, "worlds": value.seeds or "–"})
+        lines.append({"measure": words, "points": points, "worlds": value.seeds or "–"})
     caption = "mean over worlds ± half of its 95 % interval, none with one world"
     return styled(pd.DataFrame(lines)).set_caption(caption)

@@ -77,13 +77,17 @@ def test_groups_of_queries_are_means_over_worlds(scratch):
         write("bpbreid", "bot", seed, 0.3, slices=slices)
     legend = {"BoT": ("bot", "default"), "BPBreID": ("k8", "default")}
     car = views.by_occlusion(study("bpbreid"), legend, by="occluder")
-    assert car[["model", "group", "queries", "worlds"]].to_numpy().tolist() == [["BoT", "car", 15, 2]]
-    assert car["rank1"].item() == pytest.approx(0.3)
-    assert car["half"].item() == pytest.approx(
+    assert car[["model", "group", "queries", "worlds"]].to_numpy().tolist() == [
+        ["BoT", "car", 15, 2],
+        ["BPBreID (not recorded)", "car", 0, 0],
+    ]
+    assert car["rank1"].iloc[0] == pytest.approx(0.3)
+    assert car["half"].iloc[0] == pytest.approx(
         12.706 * 0.1, rel=1e-3
     )  # Student's t with one degree of freedom
     shares = views.by_occlusion(study("bpbreid"), legend, by="visible_share")
-    assert shares["group"].tolist() == ["<40 %"]
+    assert shares["group"].tolist() == ["<40 %"] * 2
+    assert views.by_occlusion(study("pan"), {"PAN": ("pan", "default")}, by="occluder").empty
 
 
 def test_one_world_has_no_interval():
@@ -201,3 +205,12 @@ def test_what_templates_follow_is_said_from_the_records(scratch):
     followed = dpti.followed_regions(study("dpti"), ("gd", "gt"))
     np.testing.assert_allclose(followed["G+D: dynamic templates"], [0, 1, 0, 1, 0, 0, 0])
     assert np.isnan(followed["G+T: static templates"]).all()
+
+
+def test_measures_are_compared_within_worlds_and_named_in_words(scratch):
+    for seed, share in ((1, 0.2), (2, 0.6)):
+        write("aap", "aap", seed, 0.5, measures={"identity-person": share})
+        write("aap", "band", seed, 0.5, measures={"identity-person": share - 0.1})
+    words = {"identity-person": "Grad-CAM on the person"}
+    table = sentences.contrast(study("aap"), "occluded", "aap-reid", minus="band", metrics=words).data
+    assert table.to_numpy().tolist() == [["Grad-CAM on the person", "+10.0 ± 0.0", 2]]
