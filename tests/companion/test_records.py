@@ -20,7 +20,8 @@ def record(run) -> RunRecord:
     return RunRecord(
         config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset=run.preset, seed=run.seed,
         provenance={}, history={}, alarms=[], metrics={"synth-market": {"default": {"rank1": 0.5}}},
-        measures={"synth-market": {"focus": 0.25, "iou": [0.1]}}, slices={}, behaviour=[1.0], test_scorings=1, parameters=3,
+        measures={"synth-market": {"focus": 0.25, "iou": [0.1]}},
+        slices={}, behaviour=[1.0], test_scorings=1, parameters=3,
         arrays={
             "synth-market/default/rank": np.array([1, 0, 3]),
             "synth-market/default/ap": np.array([1, np.nan, 0.5]),

@@ -45,7 +45,9 @@ def test_learned_attention_pays_from_where_the_line_crosses_zero():
 
 def test_what_a_parser_error_costs_is_said_from_the_curves():
     gaps = [
-        (f"{name}, {GAP}", x, GAP, y, 0.01, 5) for name in ("rank-1", "mAP") for x, y in ((0.0, -0.1), (1.0, 0.1))
+        (f"{name}, {GAP}", x, GAP, y, 0.01, 5)
+        for name in ("rank-1", "mAP")
+        for x, y in ((0.0, -0.1), (1.0, 0.1))
     ]
     frame = pd.DataFrame(gaps, columns=["panel", "x", "series", "mean", "half", "worlds"])
     said = parser_answer(frame)

@@ -255,7 +255,10 @@ def test_scorings_compare_what_they_name() -> None:
     chosen = {"after": embeddings["descriptor_bn"], "before": embeddings["descriptor"]}
     scorings = {name: Scoring(name) for name in chosen}
     for count in (0, 1):
-        chosen[count], scorings[count] = embeddings["descriptor_bn"][:, : 8 + 8 * count], Scoring(templates=count)
+        chosen[count], scorings[count] = (
+            embeddings["descriptor_bn"][:, : 8 + 8 * count],
+            Scoring(templates=count),
+        )
     for name, vectors in chosen.items():
         found = DPTI.distance(batch, batch, scoring=scorings[name])
         assert torch.allclose(found, euclidean(normalize(vectors), normalize(vectors)), atol=1e-7), (
