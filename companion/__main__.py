@@ -258,7 +258,8 @@ def _try(options: argparse.Namespace) -> int:
     varied = varied.vary(**dict(_setting(text) for text in options.set))
     label = "-".join([row, options.reading or "as-coded", *(text.replace("=", "") for text in options.set)])
     record = runner.live(run, varied, name=re.sub(r"[^\w.-]+", "_", label))
-    print(scores(record, scorings=list(next(iter(record.metrics.values())))).to_string(index=False))
+    table = scores(record, scorings=list(next(iter(record.metrics.values()))))
+    print(table.data.to_string(index=False))
     return 0
 
 

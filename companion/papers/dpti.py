@@ -205,11 +205,11 @@ def templates(
 
 def template_pairs(
     study: Study, trained: Trained, name: str
-) -> tuple[Pictures, Float[np.ndarray, "N K h w"]]:
+) -> tuple[Pictures, Float[np.ndarray, "N K h w"], Float[np.ndarray, "N K 2"]]:
     """The same person without and with an occluder, in turn, as a row's record has them.
 
     Stored maps of the figure queries whose twin is known; both maps of a template are drawn over the larger of
-    their maxima. NaN where the row has no record.
+    their maxima. Last come the maps' own ranges. NaN where the row has no record.
 
     Args:
         trained: any model, for its images.
@@ -222,12 +222,15 @@ def template_pairs(
     if records := study.records(name):
         stored = [records[0].arrays[f"{test_set}/maps"][places] for test_set in trained.run.data.shown]
         pair = np.stack(stored, 1).astype(float)
-        pair = pair / pair.max((1, 3, 4), keepdims=True)  # [N, 2, K, h, w]
     else:
         pair = np.full((len(places), 2, study.run(name).model_config.parts, 16, 8), np.nan)
+    ranges = np.stack([pair.min((3, 4)), pair.max((3, 4))], -1)  # [N, 2, K, 2]
+    pair = pair / pair.max((1, 3, 4), keepdims=True)  # [N, 2, K, h, w]
     images = [pictures([d.split.query[i] for i in index[places]]) for d in (holistic, occluded)]
-    return rearrange(np.stack(images, 1), "n p h w c -> (n p) h w c"), rearrange(
-        pair, "n p k h w -> (n p) k h w"
+    return (
+        rearrange(np.stack(images, 1), "n p h w c -> (n p) h w c"),
+        rearrange(pair, "n p k h w -> (n p) k h w"),
+        rearrange(ranges, "n p k two -> (n p) k two"),
     )
 
 

@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from companion.plots.sheets import PARTS, SIGNED
 from reidlib.sheets import CORRECT, FAINT, INK, OURS, PRINTED, QUERY, STYLE, WRONG, Number, closed
@@ -276,6 +276,7 @@ def dots(frame: pd.DataFrame, *, xlabel: str, percent: bool = True, zero: bool =
         ax.set(title=panel, xlabel=xlabel)
         ax.set_yticks(range(len(rows)), rows)
         ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         if percent:
             _percent(ax.xaxis)
         if not np.isfinite(frame.loc[frame["panel"] == panel, "mean"]).any():

@@ -94,7 +94,7 @@ def _recorded(run, dataset):
         config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset="real",
         seed=run.seed, provenance={},
         history={}, alarms=[], metrics={dataset: {name: scores for name in run.scorings}}, measures={},
-        behaviour=[], test_scorings=1, parameters=1, arrays={f"{dataset}/default/rank": np.array([1])},
+        slices={}, behaviour=[], test_scorings=1, parameters=1, arrays={f"{dataset}/default/rank": np.array([1])},
     )  # fmt: skip
     records.write(made, records.path(run))
     return made
@@ -233,18 +233,13 @@ def test_labels_that_a_model_does_not_read_do_not_matter(scratch):
     assert inputs.test_set("market1501").gallery.masks is None
 
 
-def test_rows_without_a_deviation_are_the_main_one_again(scratch, capsys):
+def test_ablations_of_the_start_are_the_main_row_again(scratch, capsys):
     study = Study(PAPERS["pan"], "real")
     made = _recorded(study.run("pan"), "occluded-duke")
-    for name in ("pan", "literal-pooling"):
+    for name in ("pan", "pan-scratch"):
         assert study.records(name) == [made]
-    _recorded(study.run("pan", seed=1), "occluded-duke")
-    assert Study(PAPERS["pan"], "real").spread("occluded-duke", "rank1") == (
-        0.0,
-        1,
-    )  # two seeds, counted once
     command = ["run", "--paper", "pan", "--preset", "real", "--only"]
-    assert main([*command, "literal-pooling"]) == 0
+    assert main([*command, "pan-scratch"]) == 0
     assert "nothing to do" in capsys.readouterr().out
 
 
