@@ -268,7 +268,7 @@ def map_dots(study: Study, rows: Sequence[str]) -> pd.DataFrame:
             for kind, series in KINDS.items():
                 found = [m[kind][key] for m in study.measured(name) if kind in m]
                 value = over_worlds(found)
-                if found or kind == "templates":
+                if found or (kind == "templates" and not study.records(name)):
                     words, gone = study.paper.title_of(name), "" if found else UNRECORDED
                     lines.append((panel, words, series, value.mean, value.half, value.seeds, gone))
     return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])

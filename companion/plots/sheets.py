@@ -112,7 +112,7 @@ def attention(
 
 
 def _range(pair: np.ndarray) -> str:
-    return "–" if np.isnan(pair).any() else f"min {pair[0]:.2g}\nmax {pair[1]:.2g}"
+    return "–" if np.isnan(pair).any() else f"≥ {pair[0]:.2g}\n≤ {pair[1]:.2g}"
 
 
 def heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:

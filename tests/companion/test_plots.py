@@ -208,7 +208,7 @@ def test_a_stretched_map_prints_its_range_and_a_missing_one_says_so():
     maps, ranges = values(1, 2, 4, 2), np.array([[[0.47, 0.53], [np.nan, np.nan]]])
     maps[0, 1] = np.nan
     said = words(plots.attention(pictures(1), maps, names=NAMES[:2], ranges=ranges))
-    assert "min 0.47\nmax 0.53" in said
+    assert "≥ 0.47\n≤ 0.53" in said
     assert "not\nrecorded" in said
 
 
