@@ -13,7 +13,7 @@ from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
 from companion.run import RunConfig
 
-SECONDS_PER_RUN = {"smoke": 4, "cpu": 80, "gpu": 15, "real": 4 * 3600}
+SECONDS_PER_RUN = {"smoke": 4, "cpu": 140, "gpu": 15, "real": 4 * 3600}
 """Rough, on one core or one GPU."""
 
 EVERY = "all"
@@ -116,7 +116,7 @@ def _pretrain(options: argparse.Namespace) -> int:
     from companion import pretrain, start
 
     name = preset(options.preset).name
-    needed = dict.fromkeys(backbone for backbone, _ in _starts(name))
+    needed = _backbones(name)
     if unknown := sorted({*(options.only or ())} - {*needed}):
         raise ValueError(f"--only {unknown[0]}: no row needs it; expected one of {', '.join(needed)}")
     runs = [start.pretraining(backbone, name) for backbone in options.only or needed]
@@ -131,15 +131,12 @@ def _pretrain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _starts(preset_name: str) -> list[tuple[str, str]]:
-    """Backbone and name of every start that some row needs."""
-    found = {}
-    for chosen in map(paper, PAPERS):
-        for row in chosen.rows:
-            config = chosen.run(row.slug, preset_name=preset_name).model_config
-            if config.weights:
-                found[config.backbone] = config.weights
-    return [*found.items()]
+def _backbones(preset_name: str) -> list[str]:
+    """All that some row starts from a pretraining of."""
+    runs = (
+        chosen.run(row.slug, preset_name=preset_name) for chosen in map(paper, PAPERS) for row in chosen.rows
+    )
+    return [*dict.fromkeys(run.model_config.backbone for run in runs if run.model_config.weights)]
 
 
 def _run(options: argparse.Namespace) -> int:

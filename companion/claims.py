@@ -306,7 +306,7 @@ def rank_correlations(study: Study) -> pd.DataFrame:
     lines = []
     frame = study.frame().dropna(subset=["printed", "ours"])
     for (table, dataset, metric), column in frame.groupby(["table", "dataset", "metric"], sort=False):
-        known = column[[not study.collapsed(run, dataset=dataset) for run in column["run"]]]
+        known = column[[not study.unconverged(run, dataset=dataset) for run in column["run"]]]
         if min(known["printed"].nunique(), known["ours"].nunique()) > 1 and len(known) > 2:
             rho = float(spearmanr(known["printed"], known["ours"]).statistic)
             lines.append((table, dataset, metric, len(known), rho))

@@ -125,7 +125,7 @@ def incomparable(study: Study, contrast: Contrast) -> list[str]:
     """Rows that the convergence gate keeps out, and why."""
     reasons = {}
     for term in contrast.terms:
-        if found := study.collapsed(term.cell.run, dataset=term.cell.dataset):
+        if found := study.unconverged(term.cell.run, dataset=term.cell.dataset):
             reasons[study.paper.title_of(term.cell.run)] = found[0]
     return [f"{title}: {reason}" for title, reason in reasons.items()]
 

@@ -28,7 +28,7 @@ def make(run: RunConfig, *, fresh: bool = False, progress: bool = True) -> RunRe
         return known
     trained = runner.trained(Inputs.of(run), fresh=fresh, progress=progress)
     _write(trained.model.backbone, start.name(run))
-    return runner.train(run, keep=True)
+    return runner.train(run)
 
 
 def _write(backbone: nn.Module, name: str) -> None:

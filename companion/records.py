@@ -61,13 +61,6 @@ class RunRecord:
     schema: int = SCHEMA
     arrays: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
-    def has(self, test_set: str, scoring: str, metric: str) -> bool:
-        """Whether ``per_query`` would find values."""
-        known = self.metrics.get(test_set, {}).get(scoring, {})
-        return metric in known or (
-            scoring in self.metrics.get(test_set, {}) and f"{test_set}/{metric}" in self.arrays
-        )
-
     def value(self, test_set: str, scoring: str, metric: str) -> float:
         """An accuracy under a test-time variant, or a measure against ground truth; NaN where there is none."""
         known = self.metrics.get(test_set, {}).get(scoring, {})

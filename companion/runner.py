@@ -34,7 +34,6 @@ def train(
     run: RunConfig,
     *,
     fresh: bool = False,
-    keep: bool = False,
     deadline: float | None = None,
     progress: bool = True,
 ) -> RunRecord:
@@ -44,7 +43,6 @@ def train(
 
     Args:
         fresh: recompute although a record is there.
-        keep: the weights and features, although no figure shows the run.
         deadline: ``time.time()`` at which to stop after the current epoch.
 
     Raises:
@@ -61,7 +59,7 @@ def train(
             forget(run)
         record = _record(_fit(Inputs.of(run), deadline=deadline, progress=progress), started=started)
         records.write(record, records.path(run))
-        if not run.shown and not keep:
+        if not run.shown:
             forget(run)
     return record
 

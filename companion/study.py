@@ -1,14 +1,15 @@
 """The records of one paper at one preset, as values of its printed cells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as students_t
 
 from companion import places, records
 from companion.inputs import NoTruth
+from companion.intervals import Interval
 from companion.paper import Cell, Paper
 from companion.presets import preset
 from companion.published import PERCENT, printed
@@ -41,12 +42,21 @@ class Value:
     std: float
     seeds: int  # how many worlds
 
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Value":
+        """Mean and spread of one value a world; NaN are left out, and without any the mean is NaN."""
+        known = np.array([value for value in values if not np.isnan(value)])
+        if not len(known):
+            return cls(np.nan, np.nan, 0)
+        return cls(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else np.nan, len(known))
+
     @property
     def half(self) -> float:
         """Half-width of the 95 % interval of the mean over worlds (Student's t); NaN with one world."""
         if self.seeds < 2:
             return np.nan
-        return float(students_t.ppf(0.975, self.seeds - 1) * self.std / np.sqrt(self.seeds))
+        error, freedom = float(self.std / np.sqrt(self.seeds)), float(self.seeds - 1)
+        return Interval(self.mean, error, freedom, self.seeds).half
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +142,7 @@ class Study:
     def _of(self, cell: Cell) -> tuple[list[RunRecord], str]:
         return self.records(cell.run, dataset=cell.dataset), self.test_set(cell)
 
-    def collapsed(self, name: str, *, dataset: str | None = None) -> list[str]:
+    def unconverged(self, name: str, *, dataset: str | None = None) -> list[str]:
         """Why a row cannot be compared (the convergence gate); empty where it can.
 
         In some world an identity loss never left its start, or holistic rank-1 is, over the worlds that both have,
@@ -252,8 +262,5 @@ class Study:
 
 
 def _mean(found: list[RunRecord], *, test_set: str, scoring: str, metric: str) -> Value | None:
-    rows = [r.metrics[test_set][scoring] for r in found if scoring in r.metrics.get(test_set, {})]
-    if not rows:
-        return None
-    values = np.array([row[metric] for row in rows])
-    return Value(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan, len(values))
+    value = Value.of(record.value(test_set, scoring, metric) for record in found)
+    return value if value.seeds else None

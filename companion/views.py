@@ -257,19 +257,11 @@ UNRECORDED, FAILED = "not recorded", "not comparable"
 """Why a row has no number of ours, or none that counts."""
 
 
-def over_worlds(values: Sequence[float]) -> Value:
-    """Mean and spread of one value a world; NaN are left out."""
-    known = np.array([value for value in values if not np.isnan(value)])
-    if not len(known):
-        return Value(np.nan, np.nan, 0)
-    return Value(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else np.nan, len(known))
-
-
 def state(study: Study, cell: Cell) -> str:
     """Why a cell cannot be compared, in words; empty where it can."""
     if study.value(cell, "mAP") is None:
         return UNRECORDED
-    return FAILED if study.collapsed(cell.run, dataset=cell.dataset) else ""
+    return FAILED if study.unconverged(cell.run, dataset=cell.dataset) else ""
 
 
 def title(study: Study, cell: Cell) -> str:
@@ -279,7 +271,7 @@ def title(study: Study, cell: Cell) -> str:
 
 def difference(study: Study, cell: Cell, base: Cell, *, metric: str) -> Value:
     """A cell less another, paired within worlds."""
-    return over_worlds((study.values(cell, metric) - study.values(base, metric)).tolist())
+    return Value.of((study.values(cell, metric) - study.values(base, metric)).tolist())
 
 
 def gains(
@@ -302,7 +294,7 @@ def levels(study: Study, table: str, *, metric: str, dataset: str = "occluded-du
         _column(study, table, dataset),
         _printed(study, table, metric=metric, dataset=dataset),
     )
-    ours = [over_worlds(study.values(cell, metric).tolist()) for cell in cells]
+    ours = [Value.of(study.values(cell, metric).tolist()) for cell in cells]
     return _marks(study, cells, ours, printed=[printed[cell.row] for cell in cells])
 
 
@@ -348,7 +340,7 @@ def sweep(
     marks = _marks(
         study,
         cells,
-        [over_worlds(found.tolist()) for found in ours],
+        [Value.of(found.tolist()) for found in ours],
         printed=[printed[row] - printed[baseline] for row in rows],
     )
     lines = pd.concat(ours, axis=1).to_numpy(float)  # [worlds, X]
@@ -373,12 +365,12 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
     lines = []
     for model, (name, scoring) in legend.items():
         known = [record.slices.get(study.run(name).data.occluded, {}) for record in study.records(name)]
-        shown = f"{model} ({FAILED})" if study.collapsed(name) else model
+        shown = f"{model} ({FAILED})" if study.unconverged(name) else model
         for group in dict.fromkeys(group for found in known for group in found):
             if (group in SHARES) == (by == "occluder"):
                 continue
             there = [found[group] for found in known if f"{scoring}/rank1" in found.get(group, {})]
-            value = over_worlds([found[f"{scoring}/rank1"] for found in there])
+            value = Value.of([found[f"{scoring}/rank1"] for found in there])
             queries = round(float(np.mean([found["queries"] for found in there]))) if there else 0
             lines.append((shown, group, value.mean, value.half, queries, value.seeds))
     frame = pd.DataFrame(lines, columns=["model", "group", "rank1", "half", "queries", "worlds"])
@@ -401,7 +393,7 @@ def starts(study: Study, *, metric: str = "mAP") -> pd.DataFrame:
         name = cell.run.removesuffix("-scratch")
         if name in pairs:
             series = "pretrained on other people" if cell.run == name else "from noise"
-            value = over_worlds(study.values(cell, metric).tolist())
+            value = Value.of(study.values(cell, metric).tolist())
             words = study.paper.title_of(name)
             lines.append(
                 (cell.test_set, words, series, value.mean, value.half, value.seeds, state(study, cell))
@@ -420,7 +412,7 @@ def convergence(study: Study) -> pd.DataFrame:
         holistic = study.run(name).data.holistic
         found = study.scored(name, test_set=holistic, metric="rank1")
         if found is not None and found.seeds > 1:
-            failed = FAILED if study.collapsed(name) else ""
+            failed = FAILED if study.unconverged(name) else ""
             lines.append((study.paper.title_of(name), found.mean, found.std, found.seeds, failed))
     return pd.DataFrame(lines, columns=["row", "rank1", "std", "worlds", "state"])
 

@@ -21,16 +21,14 @@ WORLD = 0
 
 
 def variants(options: argparse.Namespace) -> dict[tuple, RunConfig]:
-    """Every combination asked for, by row, steps, rate, start and network."""
+    """Every combination asked for, by row, steps, rate and start."""
     found = {}
-    for row, steps, rate, start, network in itertools.product(
-        options.row, options.steps, options.rate, options.start, range(options.networks)
-    ):
-        run = paper(options.paper).run(row, preset_name="cpu").world(WORLD)
+    for row, steps, rate, start in itertools.product(options.row, options.steps, options.rate, options.start):
+        run = paper("bpbreid").run(row, preset_name="cpu").world(WORLD)
         config = run.model_config if start == "its own" else replace(run.model_config, weights=start)
         train = replace(run.train, iterations=steps, lr=rate)
-        found[row, steps, rate, start, network] = replace(
-            run, model_config=config, train=train, data=run.data.validation(), network=network
+        found[row, steps, rate, start] = replace(
+            run, model_config=config, train=train, data=run.data.validation()
         )
     return found
 
@@ -38,29 +36,29 @@ def variants(options: argparse.Namespace) -> dict[tuple, RunConfig]:
 def scores(key: tuple, run: RunConfig) -> dict:
     with one_thread():
         record = runner.train(replace(run, paper=LIVE))
-    found = {
-        f"{name.removeprefix('synth-').removesuffix('-val')} {metric}": 100 * values["default"][metric]
+    found = {  # percent
+        f"{name.removeprefix('synth-').removesuffix('-val')} {metric}": round(
+            100 * values["default"][metric], 1
+        )
         for name, values in record.metrics.items()
         for metric in ("rank1", "mAP")
     }
     losses = {name: values[-1] for name, values in record.history.items() if name.startswith("id")}
-    names = ("row", "steps", "rate", "start", "network")
+    names = ("row", "steps", "rate", "start")
     return dict(zip(names, key)) | found | losses | {"s": record.provenance["seconds"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--paper", default="bpbreid")
     parser.add_argument("--row", nargs="+", default=["bot", "pcb"])
     parser.add_argument("--steps", nargs="+", type=int, default=[300])
     parser.add_argument("--rate", nargs="+", type=float, default=[2e-3])
     parser.add_argument("--start", nargs="+", default=["its own"], help="names of pretrained networks")
-    parser.add_argument("--networks", type=int, default=1, help="networks for each combination")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     calls = [delayed(scores)(key, run) for key, run in variants(options).items()]
     frame = pd.DataFrame(Parallel(n_jobs=options.jobs)(calls))
-    print(frame.round(2).to_string(index=False))
+    print(frame.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from companion.paper import Cell, Measured, Paper, Row
 from companion.published import printed
 from companion.real import Recipe, steps
 from companion.run import RunConfig
-from companion.study import Study
+from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import bodies, mass, truth_of, twins
-from companion.views import Pictures, SlotView, over_worlds, pictures
+from companion.views import Pictures, SlotView, pictures
 from reidlib.backbones import stages
 from reidlib.data.loading import batches
 from reidlib.data.transforms import Augment
@@ -278,7 +278,7 @@ def loss_curves(study: Study, runs: Mapping[str, str]) -> dict[str, dict[str, np
         if curves:
             least = min(map(len, curves))
             stretches = [[part.mean() for part in np.array_split(curve, least)] for curve in curves]
-            values = [over_worlds(column) for column in zip(*stretches)]
+            values = [Value.of(column) for column in zip(*stretches)]
             found[title] = {key: np.array([getattr(v, key) for v in values]) for key in ("mean", "half")}
     return found
 
@@ -348,8 +348,7 @@ def saliency_shares(study: Study, runs: Mapping[str, str]) -> pd.DataFrame:
                 if not found:
                     continue
                 person, front = (
-                    over_worlds([shares[f"{kind}-{where}"] for shares in found])
-                    for where in ("person", "front")
+                    Value.of([shares[f"{kind}-{where}"] for shares in found]) for where in ("person", "front")
                 )
                 rest = 1 - person.mean - front.mean
                 marks = (person.mean, front.mean, rest, person.half, front.half, len(found))
@@ -453,7 +452,7 @@ def _lowest_loss(study: Study) -> tuple[Status, str]:
     names = [f"{backbone}-{kind}" for backbone in BACKBONES for kind in ATTENTIONS]
     if missing := [name for name in names if not study.records(name)]:
         return Status.UNMEASURED, f"nothing recorded of {', '.join(missing)}"
-    if failed := [f"{name}: {study.collapsed(name)[0]}" for name in names if study.collapsed(name)]:
+    if failed := [f"{name}: {study.unconverged(name)[0]}" for name in names if study.unconverged(name)]:
         return Status.NOT_COMPARABLE, "; ".join(failed)
     ends = {name: _final_losses(study, name) for name in names}
     gaps = {

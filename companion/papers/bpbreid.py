@@ -22,10 +22,10 @@ from companion.paper import Cell, Measured, Paper, Row
 from companion.plots.charts import interval_over
 from companion.real import ERASING, HOLISTIC, TALL, Recipe, steps
 from companion.run import RunConfig
-from companion.study import Study
+from companion.study import Study, Value
 from companion.trained import Trained, initial
 from companion.truth import VISIBLE, true_visibility
-from companion.views import SlotView, figure_pictures, over_worlds, part_names, sweep
+from companion.views import SlotView, figure_pictures, part_names, sweep
 from reidlib.data.masks import groups
 from reidlib.distances import full_precision
 from reidlib.models import bpbreid
@@ -299,7 +299,7 @@ def part_measure(study: Study, name: str, key: str) -> dict[str, np.ndarray]:
     """A ground-truth measure of a row's parts: values of every world, mean and half of the interval over worlds."""
     rows = [measures.get(key, np.nan) for measures in study.measured(name)]
     values = np.array(rows or [np.full(study.run(name).model_config.parts, np.nan)], dtype=float)
-    found = [over_worlds(column) for column in values.T]
+    found = [Value.of(column) for column in values.T]
     return {
         "values": values,
         "mean": np.array([value.mean for value in found]),
@@ -309,7 +309,7 @@ def part_measure(study: Study, name: str, key: str) -> dict[str, np.ndarray]:
 
 def visibility_note(study: Study) -> str:
     """How well predicted visibility tells hidden parts from visible ones, over worlds."""
-    value = over_worlds([measures.get("visibility_auc", np.nan) for measures in study.measured("k8")])
+    value = Value.of([measures.get("visibility_auc", np.nan) for measures in study.measured("k8")])
     return f"AUC over parts and queries {number(value.mean, half=value.half)}; {interval_over([value.seeds])}"
 
 
@@ -382,8 +382,8 @@ def parser_curves(study: Study) -> pd.DataFrame:
             ]
             values = [study.values(cell, metric) for cell in cells]
             for series, found in zip((LEARNED, FIXED), values):
-                lines.append((words, share, series, over_worlds(found.tolist())))
-            lines.append((f"{words}, {GAP}", share, GAP, over_worlds((values[0] - values[1]).tolist())))
+                lines.append((words, share, series, Value.of(found.tolist())))
+            lines.append((f"{words}, {GAP}", share, GAP, Value.of((values[0] - values[1]).tolist())))
     return pd.DataFrame(
         [(panel, x, series, v.mean, v.half, v.seeds) for panel, x, series, v in lines],
         columns=["panel", "x", "series", "mean", "half", "worlds"],

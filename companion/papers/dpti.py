@@ -18,7 +18,7 @@ from companion.intervals import moderated
 from companion.paper import Cell, Measured, Paper, Row
 from companion.real import TRANSFER, Recipe, steps
 from companion.run import RunConfig
-from companion.study import METRICS, Study
+from companion.study import METRICS, Study, Value
 from companion.trained import Trained
 from companion.truth import bodies, mask_measures, mass, region_names, twins
 from companion.views import (
@@ -28,7 +28,6 @@ from companion.views import (
     blocks,
     difference,
     figure_pictures,
-    over_worlds,
     pictures,
     state,
     title,
@@ -250,7 +249,7 @@ def template_table(study: Study, rows: Sequence[str]) -> Styler:
         known, occluded = study.records(name), study.run(name).data.occluded
         line = {"model": study.paper.title_of(name)}
         for text, key in keys.items():
-            value = over_worlds([record.value(occluded, "default", key) for record in known])
+            value = Value.of([record.value(occluded, "default", key) for record in known])
             line[text] = number(value.mean, half=value.half, digits=3)
         lines.append(line | {"worlds": len(known)})
     return styled(pd.DataFrame(lines))
@@ -267,7 +266,7 @@ def map_dots(study: Study, rows: Sequence[str]) -> pd.DataFrame:
         for name in rows:
             for kind, series in KINDS.items():
                 found = [m[kind][key] for m in study.measured(name) if kind in m]
-                value = over_worlds(found)
+                value = Value.of(found)
                 if found or (kind == "templates" and not study.records(name)):
                     words, gone = study.paper.title_of(name), "" if found else UNRECORDED
                     lines.append((panel, words, series, value.mean, value.half, value.seeds, gone))
@@ -311,7 +310,7 @@ def templates_answer(study: Study) -> str:
     measured = [m["templates"] for m in study.measured("gd") if "templates" in m]
     if not measured:
         return "The row G+D is not recorded yet, so nothing can be said."
-    alike = over_worlds([m["cosine"] for m in measured])
+    alike = Value.of([m["cosine"] for m in measured])
     counts = [len(followed(np.array(m["mask_regions"]))) for m in measured]
     several = " to ".join(map(str, sorted({min(counts), max(counts)})))
     total = len(region_names()) - 2

@@ -19,10 +19,10 @@ from companion.plots.sheets import SIGNED, grey, heat
 from companion.published import printed
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
-from companion.study import Study
+from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import mask_measures
-from companion.views import Pictures, SlotView, blocks, figure_pictures, over_worlds
+from companion.views import Pictures, SlotView, blocks, figure_pictures
 from reidlib.complexity import complexity
 from reidlib.models import pan
 from reidlib.models.pan import Config
@@ -215,7 +215,7 @@ def mask_table(study: Study, rows: Sequence[str]) -> Styler:
     lines = []
     for name in rows:
         found = study.measured(name)
-        values = {text: over_worlds([m.get(key, np.nan) for m in found]) for text, key in keys.items()}
+        values = {text: Value.of([m.get(key, np.nan) for m in found]) for text, key in keys.items()}
         texts = {text: number(value.mean, half=value.half) for text, value in values.items()}
         lines.append({"model": study.paper.title_of(name)} | texts | {"worlds": len(found)})
     return styled(pd.DataFrame(lines))

@@ -146,11 +146,16 @@ def finding(study: Study, verdicts: list[Verdict]) -> str:
     if not any(study.records(row.slug) for row in study.paper.rows):
         return f"{title}: {len(verdicts)} claims, nothing recorded yet."
     measured = [verdict for verdict in verdicts if verdict.kind != "exact"]
-    computed = [verdict.status == Status.HOLDS for verdict in verdicts if verdict.kind == "exact"]
+    open_still = (Status.UNMEASURED, Status.UNDECIDED, Status.NOT_COMPARABLE)
+    decided = [
+        verdict.status == Status.HOLDS
+        for verdict in verdicts
+        if verdict.kind == "exact" and verdict.status not in open_still
+    ]
     counts = Counter(verdict.status for verdict in measured)
     told = ", ".join(f"{counts[status]} *{status}*" for status in Status if counts[status])
     sentence = f"{title} ({data_label(study)}): of {len(measured)} claims {told}; "
-    sentence += f"checked by computation, {sum(computed)} of {len(computed)} hold."
+    sentence += f"checked by computation, {sum(decided)} of {len(decided)} that are decided hold."
     sides = (
         ((Status.HOLDS, Status.SMALLER), "Clearest"),
         ((Status.NONE, Status.OPPOSITE), "Clearest against"),

@@ -7,8 +7,8 @@ from pandas.io.formats.style import Styler
 from scipy.stats import spearmanr
 
 from companion.formats import number, styled
-from companion.study import Study
-from companion.views import difference, over_worlds
+from companion.study import Study, Value
+from companion.views import difference
 
 DONE = 0.94
 """Holistic rank-1 from which on a training counts as done when worlds are compared."""
@@ -69,7 +69,7 @@ def contrast(
         value = (
             difference(study, cell, study.paper.cell(table, minus, dataset), metric=metric)
             if minus
-            else over_worlds(study.values(cell, metric).tolist())
+            else Value.of(study.values(cell, metric).tolist())
         )
         points = number(100 * value.mean, half=100 * value.half, digits=1, signed=True)
         lines.append({"measure": words, "points": points, "worlds": value.seeds or "–"})

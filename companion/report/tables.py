@@ -214,7 +214,7 @@ def _own(
     study: Study, cell: Cell, values: Mapping[tuple[str, str], float], *, base: Cell | None
 ) -> dict[str, str | int]:
     """A line of a table: every metric printed and ours, and their gains over a baseline."""
-    failed = " †" if study.collapsed(cell.run, dataset=cell.dataset) else ""
+    failed = " †" if study.unconverged(cell.run, dataset=cell.dataset) else ""
     line = {"row": title(study, cell) + failed, "in the paper": "", "printed on": cell.dataset}
     line["ours on"] = study.test_set(cell)
     for metric in study.metrics(cell.table):
@@ -246,7 +246,7 @@ def footnotes(study: Study, table: str) -> list[str]:
         words = title(study, cells[line.row]) if line.row in cells else line.variant
         notes.setdefault(line.note.removeprefix("info: "), []).append(words)
     for cell in cells.values():
-        for alarm in study.collapsed(cell.run):
+        for alarm in study.unconverged(cell.run):
             notes.setdefault(f"† {alarm}", []).append(title(study, cell))
     return [f"{', '.join(dict.fromkeys(rows))}: {note}" for note, rows in notes.items()]
 

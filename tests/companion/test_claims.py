@@ -280,7 +280,7 @@ def test_a_row_far_below_the_main_one_on_holistic_data_decides_nothing(recorded)
     assert of(study, "4").status == Status.NOT_COMPARABLE
     assert "PAN-OSNet: holistic rank-1 1" in of(study, "4").reason
     assert of(study, "11").status == Status.HOLDS  # eight points are an effect, twelve a failed training
-    assert study.collapsed("pan-scratch") == []
+    assert study.unconverged("pan-scratch") == []
     assert of(study, "3").reason.startswith("the preset lacks equal maps")
 
 
@@ -289,7 +289,7 @@ def test_the_gate_compares_within_worlds(recorded):
     study, known = recorded("bpbreid", lambda slug, *_: 0.9)
     known["bot"] = [record(study, "bot", 5, lambda *_: 0.6)]
     known["k8"][4] = record(study, "k8", 5, lambda *_: 0.65)
-    assert study.collapsed("bot") == []
+    assert study.unconverged("bot") == []
 
 
 def test_what_the_small_presets_lack_is_there_in_the_large_one(scratch):

@@ -15,7 +15,7 @@ from companion.records import RunRecord
 from companion.report import sentences
 from companion.report.notebook import recipe
 from companion.report.tables import CITED, footnotes, wide
-from companion.study import Study
+from companion.study import Study, Value
 from companion.trained import Origin, Trained
 from reidlib.training import History
 
@@ -91,9 +91,9 @@ def test_groups_of_queries_are_means_over_worlds(scratch):
 
 
 def test_one_world_has_no_interval():
-    assert np.isnan(views.over_worlds([0.5, np.nan]).half)
-    assert views.over_worlds([]).seeds == 0
-    assert percent(0.5, half=views.over_worlds([0.5]).half) == "50.0"
+    assert np.isnan(Value.of([0.5, np.nan]).half)
+    assert Value.of([]).seeds == 0
+    assert percent(0.5, half=Value.of([0.5]).half) == "50.0"
     assert number(0.5, half=0.1) == "0.50 ± 0.10"
 
 
