@@ -231,7 +231,7 @@ def _reason(study: Study, contrast: Contrast, values: pd.Series) -> str:
 def _few(rows: Iterable[str]) -> str:
     """Some names of a list, and how many more there are."""
     first, more = [*rows][:SHOWN], [*rows][SHOWN:]
-    return ", ".join(first) + (f" and {len(more)} other rows" if more else "")
+    return ", ".join(first) + (f" and {len(more)} more" if more else "")
 
 
 def _corrected(study: Study, found: list[Outcome]) -> list[Outcome]:

@@ -312,6 +312,7 @@ def templates_answer(study: Study) -> str:
         return "The row G+D is not recorded yet, so nothing can be said."
     alike = Value.of([m["cosine"] for m in measured])
     counts = [len(followed(np.array(m["mask_regions"]))) for m in measured]
+    where = f"each of {len(counts)} worlds" if len(counts) > 1 else "the one world recorded"
     several = " to ".join(map(str, sorted({min(counts), max(counts)})))
     total = len(region_names()) - 2
     cells = {row: study.paper.cell("occluded", row, "occluded-duke") for row in ("g+d", *BLOCKS)}
@@ -322,8 +323,8 @@ def templates_answer(study: Study) -> str:
     )
     return (
         f"**Do they differ?** Two maps of dynamic templates have a mean cosine of "
-        f"{number(alike.mean, half=alike.half)}; one would be a single map. **What do they follow?** In each of "
-        f"{len(counts)} worlds some template singles out {several} of {total} body parts. "
+        f"{number(alike.mean, half=alike.half)}; one would be a single map. **What do they follow?** In {where} "
+        f"some template singles out {several} of {total} body parts. "
         f"**Does it matter?** In mAP on occluded queries, less G+D in points: {lost}."
     )
 
