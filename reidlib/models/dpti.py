@@ -26,6 +26,7 @@ from reidlib.types import Features, ReIDOutput
 GRID = (4, 2)  # rows and columns of row G+P
 SPREAD = 0.02  # standard deviation of the templates' start
 WIDER = 4  # of the hidden layer of a feed-forward network
+NEAR = 4  # images whose attention weights stay in a processor's cache
 Terms = dict[str, Float[Tensor, ""]]
 
 
@@ -130,6 +131,11 @@ def dropout_attention(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Ten
     """Scaled dot-product attention; on a CPU, where the fused kernel has no dropout, written out."""
     if not dropped or q.is_cuda:
         return scaled_dot_product_attention(q, k, v, dropout_p=dropped)
+    pieces = zip(*(x.split(NEAR) for x in (q, k, v)))
+    return torch.cat([_dropout_attention(*piece, dropped=dropped) for piece in pieces])
+
+
+def _dropout_attention(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Tensor:
     weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
     # four weights share a random number: drawing one each takes as long as the products
     words = torch.empty(-(-weights.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
