@@ -286,6 +286,16 @@ def test_extract_is_deterministic_and_keeps_everything(stack):
     assert extract_maps(model, stack, name="a", device="cpu").shape == (32, 8, 7, 3)
 
 
+def test_extract_leaves_the_weights_as_they_lie(stack):
+    model = tiny()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model.to(memory_format=layout)
+        before = [(p.data_ptr(), p.stride()) for p in model.parameters()]
+        found = extract(model, stack, device="cpu").embeddings["global"]
+        assert [(p.data_ptr(), p.stride()) for p in model.parameters()] == before
+        assert torch.equal(found, extract(tiny(), stack, device="cpu").embeddings["global"])
+
+
 def test_extract_refuses_unknown_names_and_nan(stack):
     model = tiny()
     with pytest.raises(ValueError, match=r"no 'b'; expected some of \['a'\]"):
