@@ -5,16 +5,12 @@ import json
 import logging
 import re
 import sys
-import time
 from collections.abc import Callable
 
 from companion import places
 from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
 from companion.run import RunConfig
-
-SECONDS_PER_RUN = {"smoke": 4, "cpu": 140, "gpu": 15, "real": 4 * 3600}
-"""Rough, on one core or one GPU."""
 
 EVERY = "all"
 """Stands for all papers."""
@@ -140,9 +136,7 @@ def _backbones(preset_name: str) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from companion import inputs, pretrain, start
-    from companion.sweep import sweep
-    from reidlib import doctor
+    from companion.plan import Plan, carry_out
 
     if options.seeds < 1 or options.jobs < 1:
         raise ValueError(f"--seeds and --jobs must be at least 1, got {options.seeds} and {options.jobs}")
@@ -154,19 +148,10 @@ def _run(options: argparse.Namespace) -> int:
     if not runs:
         print("nothing to do: every record is there")
         return _compare(options) if name == "real" else 0
-    minutes = len(runs) * SECONDS_PER_RUN[name] / options.jobs / 60
-    print(
-        f"{len(runs)} runs at preset {name}, about {minutes:.0f} minutes with {options.jobs} jobs", flush=True
-    )
-    lacking = {run.model_config.backbone for run in runs if start.missing(run.model_config.weights)}
-    for backbone in sorted(lacking):
-        print(f"pretraining {backbone}, which has no start yet", flush=True)
-        pretrain.make(start.pretraining(backbone, name))
-    for split in inputs.index(runs[0].data, workers=options.jobs).values():
-        for line in doctor.warnings(split) if name == "real" else ():
-            print(line, file=sys.stderr)
+    todo = Plan(tuple(runs))
+    print(f"preset {name}, {options.jobs} at a time: {todo.cost(jobs=options.jobs)}", flush=True)
     fresh = options.fresh or options.stale
-    outcomes = sweep(runs, jobs=options.jobs, budget=options.budget, fresh=fresh, report=_progress(len(runs)))
+    outcomes = carry_out(todo, jobs=options.jobs, budget=options.budget, fresh=fresh)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
     if name == "real":
         _compare(options)
@@ -210,22 +195,6 @@ def _refused(run: RunConfig) -> bool:
     return False
 
 
-def _progress(total: int) -> Callable[[RunConfig, str, float], None]:
-    """Tells of every finished run, and how long the others will take."""
-    begin, done = time.time(), []
-
-    def tell(run: RunConfig, outcome: str, seconds: float) -> None:
-        done.append(run)
-        if outcome != "not started":
-            left = (time.time() - begin) / len(done) * (total - len(done)) / 60
-            print(
-                f"[{len(done)}/{total}] {run.stem} {outcome} in {seconds:.0f} s; {left:.0f} min left",
-                flush=True,
-            )
-
-    return tell
-
-
 def _compare(options: argparse.Namespace) -> int:
     """Print what the paper prints for a data set beside what was measured on it, in percent."""
     from companion.study import Study
@@ -246,10 +215,9 @@ def _compare(options: argparse.Namespace) -> int:
 def _try(options: argparse.Namespace) -> int:
     from companion import runner
     from companion.report import scores
-    from companion.study import resolved
 
     chosen = paper(options.paper)
-    row, name = options.row or chosen.main, resolved(chosen, options.preset)
+    row, name = options.row or chosen.main, preset(options.preset).name
     run = chosen.run(row, preset_name=name, seed=options.seed, dataset=options.dataset)
     varied = chosen.reading(run, options.reading) if options.reading else run
     varied = varied.vary(**dict(_setting(text) for text in options.set))
@@ -274,6 +242,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 def _status(options: argparse.Namespace) -> int:
     from companion import fingerprint
+    from companion.plan import Plan, spell
     from companion.study import Study
 
     table = {}
@@ -294,11 +263,11 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     for slug, presets in table.items():
         for name, entry in presets.items():
-            minutes = len(entry["missing"]) * SECONDS_PER_RUN[name] / 60
+            runs = tuple(paper(slug).run(row, preset_name=name) for row in entry["missing"])
             print(f"{slug:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
             if entry["missing"]:
                 print(
-                    f"         missing (about {minutes:.0f} min on one core or GPU): {', '.join(entry['missing'])}"
+                    f"         missing (about {spell(Plan(runs).seconds)} here): {', '.join(entry['missing'])}"
                 )
             if entry.get("stale"):
                 print(f"         stale: {', '.join(entry['stale'])}")

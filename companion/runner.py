@@ -25,7 +25,7 @@ from companion.run import RunConfig, differences
 from companion.trained import Origin, Trained, figure_maps, initial
 from reidlib.files import replacing
 from reidlib.models.stored import load_model, save_model
-from reidlib.training import History, extract, fit
+from reidlib.training import History, extract, fit, told
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def train(
         started = datetime.now(UTC)
         if fresh:
             forget(run)
-        record = _record(_fit(Inputs.of(run), deadline=deadline, progress=progress), started=started)
+        found = _fit(Inputs.of(run), deadline=deadline, progress=progress)
+        record = _record(found, started=started, progress=progress)
         records.write(record, records.path(run))
         if not run.shown:
             forget(run)
@@ -238,10 +239,10 @@ def _rehearse(model: torch.nn.Module, inputs: Inputs) -> None:
 # -- records ------------------------------------------------------------------------------------------
 
 
-def _record(trained: Trained, *, started: datetime) -> RunRecord:
+def _record(trained: Trained, *, started: datetime, progress: bool) -> RunRecord:
     run, origin = trained.run, trained.origin
     metrics, measures, slices, arrays = {}, {}, {}, {}
-    for name in run.data.test_sets:
+    for name in told(run.data.test_sets, label=f"{run.stem}, scoring" if progress else None):
         metrics[name], hits = {}, {}
         for scoring in run.scorings:
             result = trained.score(scoring, name)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from companion import places, records
+from companion import records
 from companion.inputs import NoTruth
 from companion.intervals import Interval
 from companion.paper import Cell, Paper
@@ -20,18 +20,6 @@ METRICS = ("rank1", "mAP")
 MAX_SEEDS = 16
 GATE = 0.10
 """How far below the main row's a row's holistic rank-1 may be, to be compared; fixed on validation identities."""
-
-
-def resolved(paper: Paper, preset_name: str) -> str:
-    """The preset of a name; ``auto`` is this machine's where the paper has records at it, else ``cpu``.
-
-    Raises:
-        ValueError: unknown name.
-    """
-    name = preset(preset_name).name
-    if preset_name == "auto" and not any((places.RESULTS / "runs" / paper.slug).glob(f"{name}-*.json")):
-        return "cpu"  # whose records are always there
-    return name
 
 
 @dataclass(frozen=True)
@@ -80,8 +68,8 @@ class Study:
 
     def __post_init__(self) -> None:
         preset(self.preset_name)
-        if self.seeds is not None and not 1 <= self.seeds <= MAX_SEEDS:
-            raise ValueError(f"SEEDS must be between 1 and {MAX_SEEDS}, got {self.seeds!r}")
+        if self.seeds is not None and (type(self.seeds) is not int or not 1 <= self.seeds <= MAX_SEEDS):
+            raise ValueError(f"SEEDS must be a whole number from 1 to {MAX_SEEDS}, got {self.seeds!r}")
         if self.dataset is not None:
             self.run(self.paper.main)
 

@@ -7,9 +7,9 @@ its supplementary material; released code and text differ in the warm-up).
 
 import logging
 import math
-import os
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches
 from reidlib.data.masks import PartGroups
@@ -219,14 +219,7 @@ def fit(
     job = _Job(model, loader.to(_device(device)), config=config, seed=seed)
     if checkpoint is not None:
         job.resume(checkpoint)
-    with tqdm(
-        total=job.steps,
-        initial=job.history.steps,
-        desc=label,
-        unit="step",
-        disable=label is None,
-        mininterval=_beat(),
-    ) as bar:
+    with told(total=job.steps, initial=job.history.steps, unit="step", label=label) as bar:
         while job.history.steps < job.steps:
             if deadline is not None and time.time() > deadline:
                 raise Interrupted(
@@ -243,9 +236,28 @@ def _device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def _beat() -> float:
-    """Seconds between two redraws: live on a terminal, once per epoch in a log file."""
-    return 0.2 if os.isatty(2) else math.inf
+def told(
+    items: Iterable | None = None,
+    *,
+    label: str | None,
+    total: int | None = None,
+    initial: int = 0,
+    unit: str = "set",
+) -> tqdm:
+    """A progress bar in plain text: live on a terminal, a line every ten seconds in notebooks and log files.
+
+    Args:
+        label: what goes on; None shows nothing.
+    """
+    return tqdm(
+        items,
+        desc=label,
+        total=total,
+        initial=initial,
+        unit=unit,
+        disable=label is None,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+    )
 
 
 class _Objective(nn.Module):

@@ -2,6 +2,8 @@
 
 from companion.formats import percent, styled
 from companion.report.notebook import (
+    agreement,
+    compute,
     data_table,
     explore,
     footnotes_of,
@@ -28,7 +30,9 @@ from companion.report.tables import (
 )
 
 __all__ = [
+    "agreement",
     "answer",
+    "compute",
     "contrast",
     "data_table",
     "explore",

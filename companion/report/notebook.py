@@ -1,16 +1,19 @@
 """What notebooks call: open a study, show source and inputs, look into a run, explore."""
 
+import ast
 import inspect
 import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from IPython import get_ipython
 from IPython.display import Code, Markdown, display
 from ipywidgets import Dropdown, IntSlider, interactive
 from pandas.io.formats.style import Styler
@@ -19,15 +22,20 @@ from companion import places, plots, records, runner, views
 from companion.formats import percent, styled
 from companion.inputs import Inputs, NoTruth
 from companion.papers import paper
+from companion.plan import Plan, carry_out
+from companion.presets import preset as preset_of
 from companion.report.tables import footnotes
 from companion.run import RunConfig
 from companion.start import is_start
-from companion.study import METRICS, Study, resolved
+from companion.study import METRICS, Study
 from companion.trained import Trained, initial
 from reidlib import doctor
 from reidlib.options import settings
 from reidlib.training import TrainConfig
 
+PARAMETERS = ("PRESET", "DATASET", "SEEDS", "DEVICE", "COMPUTE", "FRESH")
+"""What a notebook's first cell sets, and papermill may set otherwise."""
+COMPUTE = ("auto", "missing", "nothing", "all")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 
 
@@ -40,18 +48,70 @@ def open_study(
         dataset: at preset ``real``, which of the paper's data sets; None is that of its ablations.
 
     Raises:
-        ValueError: unknown preset or data set, impossible number of seeds, or a device this machine lacks.
+        ValueError: unknown parameter, preset or data set, impossible number of seeds, or a device this machine lacks.
     """
+    _refuse_unknown_parameters()
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("DEVICE is 'cuda' but this machine has no CUDA device; use DEVICE='auto'")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks for CUDA
-    study = Study(paper(slug), resolved(paper(slug), preset), seeds, dataset)
+    study = Study(paper(slug), preset_of(preset).name, seeds, dataset)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "CPU"
     print(f"paper {slug}, preset {study.preset_name}, commit {runner.commit()}, device {where}")
     return study
+
+
+def _refuse_unknown_parameters() -> None:
+    """Papermill passes any name on with a warning; a misspelt one would change nothing.
+
+    Raises:
+        ValueError: naming the one that was probably meant.
+    """
+    shell = get_ipython()
+    for cell in shell.user_ns.get("In", ()) if shell else ():
+        if not cell.startswith("# Parameters\n"):  # as papermill's own cell begins
+            continue
+        for name in (target.id for line in ast.parse(cell).body for target in line.targets):
+            if name not in PARAMETERS:
+                near = get_close_matches(name.upper(), PARAMETERS, n=1)
+                meant = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(
+                    f"the notebook has no parameter {name!r}: {meant}It has {', '.join(PARAMETERS)}"
+                )
+
+
+def compute(study: Study, what: str) -> None:
+    """Say which records the study lacks and what they will cost, and compute them.
+
+    The row that the notebook shows is computed in any case. Interrupted, the same cell goes on where it stopped.
+
+    Args:
+        what: ``missing`` rows, ``nothing`` but the shown row, ``all`` anew; ``auto`` is ``missing`` at preset gpu,
+            which a GPU can do in minutes.
+
+    Raises:
+        ValueError: another word; preset gpu without a GPU, unless ``what`` asks for it; a run failed.
+    """
+    if what not in COMPUTE:
+        raise ValueError(f"COMPUTE {what!r} is unknown; expected one of {', '.join(COMPUTE)}")
+    worlds = range(1, (study.seeds or 1) + 1)
+    wanted = [study.run(name, seed=seed) for seed in worlds for name in study.trainings()]
+    plan, full = Plan.of(wanted), study.preset_name == "gpu"
+    print(f"{study.preset_name}, {len(worlds)} world{'s' * (len(worlds) > 1)}: {plan.cost()}")
+    if what == "auto" and plan.runs and full and not torch.cuda.is_available():
+        raise ValueError(
+            "PRESET gpu without a GPU: set COMPUTE to missing to train these on the CPU, to nothing for the shown "
+            "model alone, or use PRESET cpu"
+        )
+    if what == "all":
+        plan = Plan(tuple(wanted))
+    elif what == "nothing" or not full and what == "auto":
+        plan = Plan.of([study.run(study.paper.main)])
+    outcomes = carry_out(plan, fresh=what == "all", progress=True)
+    if outcomes["failed"]:
+        raise ValueError(f"{outcomes['failed']} runs failed, as said above; the others are recorded")
 
 
 def open_inputs(study: Study) -> Inputs:
@@ -68,7 +128,7 @@ def open_inputs(study: Study) -> Inputs:
         for line in doctor.warnings(split):
             print(line)
     name = inputs.data.holistic
-    print(f"data: {name}, trained on {inputs.train.name} as the paper did; this notebook trains one model")
+    print(f"data: {name}, trained on {inputs.train.name} as the paper did")
     print(f"other rows: `python -m companion run --paper {study.paper.slug} --preset real --dataset {name}`")
     return inputs
 
@@ -198,15 +258,39 @@ def footnotes_of(study: Study, table: str) -> Markdown:
     return Markdown("\n".join(f"- {note}" for note in footnotes(study, table)))
 
 
-def live_check(trained: Trained) -> Styler:
-    """The model trained on this machine beside its committed record."""
+def live_check(study: Study, trained: Trained) -> Styler:
+    """The model trained on this machine beside its record, with the spread of worlds to judge the difference by."""
+    return styled(_live(study, trained).drop(columns="agrees")).set_caption(agreement(study, trained))
+
+
+def agreement(study: Study, trained: Trained) -> str:
+    """Whether the live model is as good as its record, but for the spread of worlds; in a sentence."""
+    found = _live(study, trained)
+    if (found["worlds"] < 2).any():
+        return "one world: how much worlds differ is not known yet"
+    off = found.loc[~found["agrees"], "test set"]
+    if len(off):
+        return f"the live model differs from its record by more than worlds do, on {', '.join(off)}"
+    return f"the live model agrees with its record within the spread of {found['worlds'].min()} worlds"
+
+
+def _live(study: Study, trained: Trained) -> pd.DataFrame:
     record, lines = records.find(trained.run), []
     for test_set in trained.run.data.test_sets:
         live = trained.score("default", test_set).summary()
         known = record.metrics[test_set]["default"] if record else {}
-        line = {"test set": test_set} | {f"{m} live": percent(live[m]) for m in METRICS}
-        lines.append(line | {f"{m} record": percent(known.get(m, np.nan)) for m in METRICS})
-    return styled(pd.DataFrame(lines)).set_caption("one training in world 1: no interval")
+        line, agrees, worlds = {"test set": test_set}, True, 0
+        for metric in METRICS:
+            spread = study.scored(study.paper.main, test_set=test_set, metric=metric)
+            std, worlds = (spread.std, spread.seeds) if spread else (np.nan, 0)
+            agrees &= abs(live[metric] - known.get(metric, np.nan)) <= std
+            line |= {
+                f"{metric} live": percent(live[metric]),
+                f"{metric} record": percent(known.get(metric, np.nan)),
+            }
+            line |= {f"{metric} std of worlds": percent(std)}
+        lines.append(line | {"worlds": worlds, "agrees": bool(agrees)})
+    return pd.DataFrame(lines)
 
 
 def provenance(study: Study) -> Styler:
