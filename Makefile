@@ -6,12 +6,13 @@ PRESET ?= auto
 SEEDS ?= 1
 JOBS ?= 2
 FRESH ?=
+PUBLISH ?=
 DATASET ?=
 DATA_ROOT ?= data
 
 .PHONY: setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
 
-reproduce: setup data render tables        ## everything: data, five notebooks, results/
+reproduce: setup data render               ## everything: data and the five notebooks, as pages in results/pages
 test: setup lint unit processors smoke     ## everything CI checks
 
 setup: .venv/ready                         ## virtual environment from the lock
@@ -24,8 +25,8 @@ setup: .venv/ready                         ## virtual environment from the lock
 
 data: setup                                ## generate the synthetic benchmark; DATASET=market1501 checks a real one
 	$(PY) -m $(if $(DATASET),reidlib doctor $(DATASET) --root $(DATA_ROOT),companion data --preset $(PRESET) --workers $(JOBS))
-render: setup                              ## execute the notebooks, write results/rendered
-	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) $(if $(FRESH),--fresh)
+render: setup                              ## execute the notebooks; PUBLISH=1 writes the repository's own pages
+	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) $(if $(FRESH),--fresh) $(if $(PUBLISH),--publish)
 runs: setup                                ## compute missing run records
 	$(PY) -m companion run --paper $(PAPER) --preset $(PRESET) --seeds $(SEEDS) --jobs $(JOBS) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FRESH),--fresh)
 status: setup                              ## which printed rows have a record

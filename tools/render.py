@@ -1,7 +1,8 @@
 """Execute the notebooks headless with papermill and render them to HTML.
 
-Every notebook runs in a process of its own; parameter names are checked first, since papermill only
-warns about a misspelt one. What is committed names no machine: papermill's paths and times are removed.
+Every notebook runs in a process of its own, whose output goes to a log file; the screen shows a line each.
+Parameter names are checked first, since papermill only warns about a misspelt one. Pages are the reader's own and
+ignored by git, but for those of ``--publish``, which name no machine: papermill's paths and times are removed.
 
     python tools/render.py --preset cpu --jobs 2
     python tools/render.py --preset smoke bpbreid -p SEEDS 1
@@ -15,16 +16,20 @@ import re
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
 from companion import places
+from companion.presets import preset
 from reidlib.files import replacing
 
 NOTEBOOKS = places.ROOT / "notebooks"
 EXECUTED = places.CACHE / "executed"
 RENDERED = places.RESULTS / "rendered"
+PAGES = places.RESULTS / "pages"
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("dpti", "qpm", "pan", "aap", "bpbreid")  # so that none is left to run alone
@@ -37,29 +42,102 @@ LOOKS = """<style>
 </style>"""
 
 
+@dataclass
+class Job:
+    """A notebook that is executed in a process of its own."""
+
+    name: str
+    process: subprocess.Popen
+    log: Path
+    cells: int
+    began: float = field(default_factory=time.time)
+
+    @property
+    def seconds(self) -> float:
+        return time.time() - self.began
+
+    def stands(self) -> tuple[int, str]:
+        """The cell that runs, and the last line of a training's progress in it."""
+        text = self.log.read_text(errors="replace")
+        head, _, tail = text.rpartition("Executing Cell ")
+        bars = re.findall(r"[^\r\n]*\d+%\|[^\r\n]*", tail)
+        number = re.match(r"\d+", tail)
+        return int(number[0]) if head and number else 0, re.sub(
+            r"\|.*\|", "", bars[-1]
+        ).strip() if bars else ""
+
+
 def main() -> int:
     options = _options()
     names = options.notebooks or sorted((path.stem for path in NOTEBOOKS.glob("*.ipynb")), key=_order)
     for name in names:
         check_parameters(name, options.parameters)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        failed = [
-            name for name, good in zip(names, pool.map(partial(run, options=options), names)) if not good
-        ]
+    print(f"{len(names)} notebooks at preset {options.preset}, {options.jobs} at a time; logs in {EXECUTED}")
+    try:
+        failed = execute(names, options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+    for name in names:
+        if name not in failed and options.preset in ("cpu", "gpu"):
+            print(f"{name}: {_agreement(name, options.preset)}")
+    print(f"pages: {options.output}")
     for name in failed:
-        print(f"error: notebook {name} failed", file=sys.stderr)
+        print(f"error: notebook {name} failed; {EXECUTED / name}.log ends:", file=sys.stderr)
+        print("  " + "\n  ".join(_reason(EXECUTED / f"{name}.log")), file=sys.stderr)
     return 1 if failed else 0
 
 
-def run(name: str, *, options: argparse.Namespace) -> bool:
-    """Execute and render one notebook; says how long it took and whether it went well."""
-    print(f"{name}: started", flush=True)
-    began = time.time()
-    good = start(name, options).wait() == 0
-    print(f"{name}: {'ok' if good else 'FAILED'} in {time.time() - began:.0f} s", flush=True)
-    if good:
-        render(name, options.output)
-    return good
+def _agreement(name: str, preset_name: str) -> str:
+    """Whether the model that a notebook has just trained, or found trained, agrees with its record."""
+    from companion import report, runner
+    from companion.inputs import Inputs
+    from companion.papers import paper
+    from companion.study import Study
+
+    study = Study(paper(name), preset_name)
+    return report.agreement(study, runner.trained(Inputs.of(study.run(study.paper.main)), progress=False))
+
+
+def _reason(log: Path) -> list[str]:
+    """The last lines of a log that say what went wrong."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    return [line for line in plain.splitlines() if line.strip()][-3:]
+
+
+def execute(names: list[str], options: argparse.Namespace) -> list[str]:
+    """Execute and render notebooks, some side by side; a line each says how far they are. Returns those that failed."""
+    waiting, running, failed = [*names], {}, []
+    console = Console()
+    columns = (
+        TextColumn("{task.description:8}"),
+        BarColumn(30),
+        TextColumn("cell {task.completed:.0f} of {task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as screen:
+        try:
+            while waiting or running:
+                while waiting and len(running) < options.jobs:
+                    job = start(waiting.pop(0), options)
+                    running[screen.add_task(job.name, total=job.cells, doing="")] = job
+                time.sleep(0.5)
+                for task, job in [*running.items()]:
+                    cell, doing = job.stands()
+                    screen.update(task, completed=cell, doing=doing[:60])
+                    if job.process.poll() is None:
+                        continue
+                    del running[task]
+                    good = job.process.returncode == 0
+                    size = f", page of {render(job.name, options) / 1e6:.1f} MB" if good else ""
+                    screen.remove_task(task)
+                    console.print(f"{job.name}: {'ok' if good else 'FAILED'} in {job.seconds:.0f} s{size}")
+                    failed += [] if good else [job.name]
+        finally:
+            for job in running.values():
+                job.process.terminate()
+    return failed
 
 
 def _options() -> argparse.Namespace:
@@ -70,13 +148,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="train the shown models again")
-    parser.add_argument("--output", type=Path, help="folder of the pages; default: results/rendered")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--output", type=Path, help="folder of the pages; default: results/pages/PRESET")
+    where.add_argument(
+        "--publish", action="store_true", help="write the repository's own pages and figures instead"
+    )
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
     )
     options = parser.parse_args()
-    if options.output is None:  # pages about real data are yours, those of the repository stay
-        options.output = places.CACHE / "real" if options.preset == "real" else RENDERED
+    options.preset = preset(options.preset).name
+    if options.output is None:
+        options.output = RENDERED if options.publish else PAGES / options.preset
     return options
 
 
@@ -98,31 +181,31 @@ def check_parameters(name: str, parameters: list[list[str]]) -> None:
             sys.exit(f"error: notebook {name} has no parameter {parameter!r}; it has {', '.join(known)}")
 
 
-def start(name: str, options: argparse.Namespace) -> subprocess.Popen:
-    """Run one notebook in a process of its own; one thread each when several run side by side."""
+def start(name: str, options: argparse.Namespace) -> Job:
+    """Begin to execute a notebook; with one thread when several run side by side."""
+    import nbformat
+
     EXECUTED.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "ignore"}
     if options.jobs > 1:
         environment["OMP_NUM_THREADS"] = "1"
-    target = EXECUTED / f"{name}.ipynb"
+    source, target, log = (
+        NOTEBOOKS / f"{name}.ipynb",
+        EXECUTED / f"{name}.ipynb",
+        EXECUTED / f"{name}.log",
+    )
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--log-output", "--no-progress-bar"]
-    command += [
-        "--cwd",
-        str(NOTEBOOKS),
-        str(NOTEBOOKS / f"{name}.ipynb"),
-        str(target),
-        "-p",
-        "PRESET",
-        options.preset,
-    ]
+    command += ["--cwd", str(NOTEBOOKS), str(source), str(target), "-p", "PRESET", options.preset]
     command += ["-p", "FRESH", "True"] if options.fresh else []
     for parameter, value in options.parameters:
         command += ["-p", parameter, value]
-    return subprocess.Popen(command, env=environment)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    return Job(name, process, log, len(nbformat.read(source, as_version=4).cells) + 1)
 
 
-def render(name: str, output: Path) -> None:
-    """Write the executed notebook as one HTML page without machine paths."""
+def render(name: str, options: argparse.Namespace) -> int:
+    """Write the executed notebook as one HTML page without machine paths; returns its size in bytes."""
     import nbformat
     from nbconvert import HTMLExporter
 
@@ -134,10 +217,10 @@ def render(name: str, output: Path) -> None:
         if cell.cell_type == "markdown":
             cell.source = with_mathml(cell.source)
         if cell.cell_type == "code":  # a page has nobody behind its widgets
-            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+            cell.outputs = [out for out in cell.outputs if not _moving(out)]
             for out in cell.outputs:
                 shrink(out.get("data", {}))
-    if output == RENDERED:
+    if options.publish:
         export_figures(notebook, name)
     for cell in notebook.cells:
         for out in cell.get("outputs", []):
@@ -145,13 +228,18 @@ def render(name: str, output: Path) -> None:
     page, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
     page = re.sub(re.escape(str(places.ROOT)), ".", page).replace("</head>", f"{LOOKS}</head>", 1)
     page = boxed(page)
-    target = output / f"{name}.html"
+    target = options.output / f"{name}.html"
     with replacing(target) as handle:
         handle.write(page.encode())
     size = target.stat().st_size
-    print(f"{name}: rendered {size / 1e6:.1f} MB")
     if size > SIZE_LIMIT:
         sys.exit(f"error: {target.name} is {size / 1e6:.1f} MB, over the limit of {SIZE_LIMIT / 1e6:.0f} MB")
+    return size
+
+
+def _moving(out: dict) -> bool:
+    """Widgets and progress bars, which a page cannot move."""
+    return WIDGET in out.get("data", {}) or out.get("name") == "stderr" and "%|" in out["text"]
 
 
 def with_mathml(text: str) -> str:

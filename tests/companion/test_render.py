@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import io
+from argparse import Namespace
 from pathlib import Path
 
 import nbformat
@@ -76,16 +77,18 @@ def test_every_table_scrolls_in_a_box_of_its_own(render):
     assert page.endswith("&lt;table&gt;")
 
 
-def test_a_page_has_no_widgets(render, tmp_path, monkeypatch):
+def test_a_page_has_no_widgets_and_no_bars(render, tmp_path, monkeypatch):
     shown = nbformat.v4.new_output("display_data", {"text/plain": "first view"})
     widget = nbformat.v4.new_output("display_data", {render.WIDGET: {}, "text/plain": "interactive(...)"})
-    cell = nbformat.v4.new_code_cell("explore()", outputs=[shown, widget])
+    bar = nbformat.v4.new_output("stream", name="stderr", text="\rtraining:  40%|####      | 4/10")
+    cell = nbformat.v4.new_code_cell("explore()", outputs=[shown, widget, bar])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb")
     monkeypatch.setattr(render, "EXECUTED", tmp_path)
-    render.render("x", tmp_path)
+    render.render("x", Namespace(output=tmp_path, publish=False))
     page = (tmp_path / "x.html").read_text()
     assert "first view" in page
     assert "interactive(" not in page
+    assert "training" not in page
 
 
 def test_a_misspelt_parameter_or_notebook_is_refused(render):
@@ -93,3 +96,14 @@ def test_a_misspelt_parameter_or_notebook_is_refused(render):
         render.check_parameters("bpbreid", [["PRESETS", "cpu"]])
     with pytest.raises(SystemExit, match="no notebook 'bprebid'; there are aap, bpbreid"):
         render.check_parameters("bprebid", [])
+
+
+def test_a_log_tells_which_cell_runs_and_how_far_its_training_is(render, tmp_path):
+    log = tmp_path / "x.log"
+    job = render.Job("x", None, log, 9)
+    log.write_text("Input Notebook: x\n")
+    assert job.stands() == (0, "")
+    log.write_text(
+        "Executing Cell 3---\nEnding Cell 3---\nExecuting Cell 12---\n\rgd:  20%|##   | 90/450 [0:10<0:41]"
+    )
+    assert job.stands() == (12, "gd:  20% 90/450 [0:10<0:41]")
