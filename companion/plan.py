@@ -1,6 +1,7 @@
 """What is still to be computed, what it will cost, and doing it: the same for notebooks and the command line."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,9 +16,9 @@ from companion.run import RunConfig
 from companion.sweep import sweep
 from reidlib import doctor
 
-SECONDS = {"smoke": 4, "cpu": 140, "gpu": 15, "real": 4 * 3600}
+SECONDS = {"smoke": 4.0, "cpu": 140.0, "gpu": 15.0, "real": 4 * 3600.0}
 """A run where none was measured: rough, on one core, or on one GPU from preset gpu on."""
-WITHOUT_GPU = {"gpu": 4 * 3600, "real": 20 * 86400}
+WITHOUT_GPU = {"gpu": 4 * 3600.0, "real": 20 * 86400.0}
 """The same on one core: 45,000 images of 16 GFLOP, and a hundred times as many, at 50 GFLOP/s."""
 SCORING = 1.4
 """A run's time over that of its training."""
@@ -47,12 +48,12 @@ class Plan:
     @property
     def seconds(self) -> float:
         """One after the other, by what the records of the same paper took, else by rule of thumb."""
-        return sum(_seconds(run.paper, run.preset) for run in self.runs)
+        return math.fsum(_seconds(run.paper, run.preset) for run in self.runs)
 
     @property
     def disk(self) -> float:
         """Bytes."""
-        return sum(DISK[run.preset] for run in self.runs if run.shown)
+        return math.fsum(DISK[run.preset] for run in self.runs if run.shown)
 
     def cost(self, *, jobs: int = 1) -> str:
         """In words."""

@@ -91,12 +91,14 @@ def main() -> int:
 def _agreement(name: str, preset_name: str) -> str:
     """Whether the model that a notebook has just trained, or found trained, agrees with its record."""
     from companion import report, runner
+    from companion.fingerprint import one_thread
     from companion.inputs import Inputs
     from companion.papers import paper
     from companion.study import Study
 
     study = Study(paper(name), preset_name)
-    return report.agreement(study, runner.trained(Inputs.of(study.run(study.paper.main)), progress=False))
+    with one_thread():  # as the notebook trained it
+        return report.agreement(study, runner.trained(Inputs.of(study.run(study.paper.main)), progress=False))
 
 
 def _reason(log: Path) -> list[str]:
