@@ -2,20 +2,23 @@
 
 ResNets and OSNet have a stride of 16 (the last stage does not shrink the map), HRNets and the small
 ones of the presets one of 4 (``small-osnet`` and the deep small ones of 8). Parameter names are those of
-torchvision, IBN-Net, timm and Torchreid, so that their weight files load. Left out: non-local blocks, which no
-row of the papers built so far needs.
+torchvision, IBN-Net, timm and Torchreid, so that their weight files load, and those of toolkits that put a prefix
+before them (``PREFIXES``). An ``-unpadded`` ResNet is fast-reid's, whose stem pools without padding. Left out:
+non-local blocks, which no row of the papers built so far needs; the ResNet of reid-strong-baseline and TransReID,
+whose stem lacks its ReLU.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torchvision
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from reidlib.checkpoints import Checkpoint, read
 
 DEPTHS = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -24,6 +27,7 @@ DEPTHS = {
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
     "resnet50-ibn": (Bottleneck, [3, 4, 6, 3]),
 }
+UNPADDED = tuple(f"{name}-unpadded" for name in DEPTHS)
 SMALL_DEPTHS = {f"small-{name}": DEPTHS[name] for name in ("resnet18", "resnet34", "resnet50", "resnet101")}
 SMALL = ("small", "small-thin", "small-ibn", "small-hrnet", "small-osnet", *SMALL_DEPTHS)
 IMAGENET_FILES = {
@@ -42,7 +46,19 @@ ORIGINS = {
 }
 """Who publishes the files that are not torchvision's."""
 
-BACKBONES = (*DEPTHS, "hrnet-w32", "osnet", *SMALL)
+BACKBONES = (*DEPTHS, *UNPADDED, "hrnet-w32", "osnet", *SMALL)
+
+PREFIXES = {
+    "": "torchvision, IBN-Net, timm or Torchreid",
+    "backbone.": "fast-reid, or a model of this library",
+    "backbone_appearance_feature_extractor.": "BPBreID",
+    "model.": "layumi's Person_reID_baseline_pytorch",
+    "base.": "reid-strong-baseline or TransReID",
+}
+"""What stands before a backbone's names, and in whose files."""
+
+HEADS = ("fc", "classifier", "downsamp_modules", "final_layer", "cls_head")
+"""First parts of names that belong to an image classifier behind a backbone, in the files of ``PREFIXES``."""
 
 
 def build_backbone(
@@ -65,9 +81,10 @@ def build_backbone(
         raise ValueError(f"last_stride = {last_stride} with {name}; expected 1, or 2 for a ResNet")
     if width != 1.0 and name not in SMALL:
         raise ValueError(f"width = {width} with {name}; expected 1: only {', '.join(SMALL)} can be narrowed")
-    if name in DEPTHS:
-        block, depths = DEPTHS[name]
-        backbone = ResNet(block, depths, last_stride=last_stride, ibn=name.endswith("ibn"))
+    if _padded(name) in DEPTHS:
+        block, depths = DEPTHS[_padded(name)]
+        padded, ibn = name not in UNPADDED, "ibn" in name
+        backbone = ResNet(block, depths, last_stride=last_stride, ibn=ibn, padded=padded)
     elif "hrnet" in name:
         backbone = _hrnet(name, width=width)
     elif name == "osnet":
@@ -77,8 +94,13 @@ def build_backbone(
     else:
         backbone = SmallResNet(name, width=width, last_stride=last_stride)
     if weights is not None:
-        load_weights(backbone, _imagenet_file(name) if weights == "imagenet" else Path(weights))
+        load_weights(backbone, imagenet_file(name) if weights == "imagenet" else Path(weights))
     return backbone
+
+
+def _padded(name: str) -> str:
+    """The name of the same network with a padded stem, which has the same parameters."""
+    return name.removesuffix("-unpadded")
 
 
 def _hrnet(name: str, *, width: float) -> nn.Module:
@@ -105,12 +127,21 @@ class InstanceBatchNorm(nn.Module):
 
 
 class ResNet(torchvision.models.ResNet):
-    """torchvision's ResNet without pooling and classifier, optionally with IBN-a in stages 1 to 3."""
+    """torchvision's ResNet without pooling and classifier, optionally with IBN-a in stages 1 to 3.
 
-    def __init__(self, block: type[nn.Module], depths: list[int], *, last_stride: int, ibn: bool):
+    Args:
+        padded: False pools in the stem as fast-reid does, and with it BPBreID's released IBN network: without
+            padding, the last window cut off at the border. Maps are as large, and shifted by a pixel.
+    """
+
+    def __init__(
+        self, block: type[nn.Module], depths: list[int], *, last_stride: int, ibn: bool, padded: bool
+    ):
         super().__init__(block, depths)
         self.channels = self.fc.in_features
         del self.fc, self.avgpool
+        if not padded:
+            self.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         first = self.layer4[0]
         strided = first.conv2 if block is Bottleneck else first.conv1
         strided.stride = first.downsample[0].stride = (last_stride, last_stride)
@@ -295,60 +326,154 @@ def split(backbone: nn.Module, *, late: bool = False) -> tuple[nn.Module, nn.Mod
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Fill a backbone from a file; what the file has beyond it (a classifier, say) is left out.
+    """Fill a backbone from a file of any toolkit in ``PREFIXES``; a classifier behind it is left out.
 
     Raises:
-        ValueError: no such file, or one without all of the backbone's parameters.
+        ValueError: no such file, or one of another network: without all of the backbone's parameters, or with more.
     """
     if not path.is_file():
         raise ValueError(
             f"weights: no file {path}; nothing is downloaded: fetch {path.name}{_origin(path.name)} and put it "
             "there, or train from scratch with None"
         )
-    state, wanted = _read_weights(path), backbone.state_dict()
-    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
-    if missing:
-        raise ValueError(f"weights: {path} lacks {len(missing)} entries of the backbone, first {missing[0]}")
-    stages = {name.split(".")[0] for name in wanted}
-    deeper = [n for n in state if n not in wanted and n.split(".")[0] in stages]
-    wrong = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
-    if deeper or wrong:
-        first = (deeper or wrong)[0]
-        there = f"{first} of shape {tuple(state[first].shape)}"
+    checkpoint, wanted = read(path), backbone.state_dict()
+    state = checkpoint.below(_prefix(checkpoint, wanted))
+    if extra := _extra(state, wanted):
         raise ValueError(
-            f"weights: {path} is of another network: it has {there}; choose the one it was made for"
+            f"weights: {path} is of another network: it has {extra} of shape {tuple(state[extra].shape)}; choose "
+            "the one it was made for"
         )
     backbone.load_state_dict({name: value for name, value in state.items() if name in wanted}, strict=False)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def recognised(checkpoint: Checkpoint) -> tuple[str, str]:
+    """The backbone that a file holds, by names and shapes, and the prefix of its names there.
+
+    Of two with the same parameters, fast-reid's files mean the one that it has, all others the padded one. What no
+    file tells is the stride of the last stage.
+
+    Raises:
+        ValueError: none of ``BACKBONES``; the message says what the names begin with.
+    """
+    for name in BACKBONES:
+        wanted = _skeleton(name)
+        for prefix in PREFIXES:
+            state = checkpoint.below(prefix)
+            if not _lacking(state, wanted) and not _extra(state, wanted):
+                _refuse_base(checkpoint, prefix, name)
+                foreign = prefix == "backbone." and f"{name}-unpadded" in UNPADDED
+                return (f"{name}-unpadded" if foreign else name), prefix
+    known = ", ".join(repr(prefix) for prefix in PREFIXES if prefix)
+    networks = ", ".join(name for name in BACKBONES if name not in (*UNPADDED, *SMALL))
+    found = f"its names begin with {checkpoint.prefixes}"
+    if any(part.startswith("NL_") for name in checkpoint.tensors for part in name.split(".")):
+        found += "; its non-local blocks (NL_) are not built here"
+    raise ValueError(
+        f"weights: {checkpoint.path} holds no network that is known here: {found}; expected the parameters of one of "
+        f"{networks}, with nothing or {known} before them"
+    )
+
+
+def _prefix(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> str:
+    """Before the names of a backbone's parameters in a file, which must all be there."""
+    prefix = next((p for p in PREFIXES if not _lacking(checkpoint.below(p), wanted, shapes=False)), None)
+    if prefix is None:
+        lacking = _lacking(checkpoint.tensors, wanted, shapes=False)
+        raise ValueError(
+            f"weights: {checkpoint.path} lacks {len(lacking)} entries of the backbone, first {lacking[0]}; its names "
+            f"begin with {checkpoint.prefixes}"
+        )
+    return prefix
+
+
+def _lacking(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, shapes: bool = True) -> list[str]:
+    """Parameters of a backbone that are not there, or not in its shape; counters of batches do not matter."""
+    return [
+        name
+        for name, value in wanted.items()
+        if not name.endswith("num_batches_tracked")
+        and (name not in state or (shapes and state[name].shape != value.shape))
+    ]
+
+
+def _extra(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """The first entry that the backbone has not, or not in that shape, and that belongs to no classifier behind it."""
+    wrong = [name for name, value in wanted.items() if name in state and state[name].shape != value.shape]
+    stages = {name.split(".")[0] for name in wanted}
+    more = [
+        name
+        for name in state
+        if name not in wanted and (name.split(".")[0] in stages or name.split(".")[0] not in HEADS)
+    ]
+    return next(iter(more + wrong), None)
+
+
+def _refuse_base(checkpoint: Checkpoint, prefix: str, name: str) -> None:
+    if prefix == "base." and "ibn" not in name:
+        raise ValueError(
+            f"weights: {checkpoint.path} is of {PREFIXES[prefix]} (its names begin with {checkpoint.prefixes}), whose "
+            f"{name} has no ReLU after its stem: here it would compute something else"
+        )
+
+
+@cache
+def _skeleton(name: str) -> dict[str, Tensor]:
+    """Names and shapes of a backbone's parameters."""
+    with torch.device("meta"):
+        return build_backbone(name).state_dict()
+
+
+def imagenet_file(name: str) -> Path:
+    """Where a backbone's ImageNet weights are looked for: torch's checkpoint folder.
+
+    Raises:
+        ValueError: there are none for it.
+    """
+    name = _padded(name)
+    if name not in IMAGENET_FILES:
+        raise ValueError(f'weights = "imagenet": none exist for {name}; use None or a file\'s path')
+    return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[name]
+
+
+def download(name: str) -> Path:
+    """Fetch a backbone's ImageNet weights by torchvision's own loader, which checks their hash; one fetched is kept.
+
+    Returns:
+        Where the file lies.
+
+    Raises:
+        ValueError: the weights are not torchvision's, or cannot be fetched.
+    """
+    target = imagenet_file(name)
+    if target.is_file():
+        return target
+    published = _published(target.name)
+    if published is None:
+        raise ValueError(
+            f"weights: {target.name} is not published by torchvision: fetch it{_origin(target.name)} and put it in "
+            f"{target.parent}"
+        )
     try:
-        safe = path.suffix == ".safetensors"
-        found = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-        found = found.get("state_dict", found)
-        return {name.removeprefix("module."): v for name, v in found.items() if isinstance(v, Tensor)}
-    except (UnpicklingError, SafetensorError, RuntimeError, LookupError, AttributeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"weights: {path} cannot be read ({reason}); fetch it again") from None
+        published.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network; a hash that differs
+        raise ValueError(
+            f"weights: {published.url} cannot be fetched ({error}); put it in {target.parent} by other means"
+        ) from None
+    return target
 
 
 def _origin(file: str) -> str:
     """Where an ImageNet file is published, in words for an error."""
-    urls = [
-        weights.url for name in torchvision.models.list_models() if name in DEPTHS for weights in _tags(name)
-    ]
-    address = next((url for url in urls if url.endswith(f"/{file}")), None)
-    return f" from {address or ORIGINS[file]}" if address or file in ORIGINS else ""
+    published = _published(file)
+    if published:
+        return f" from {published.url}"
+    return f" from {ORIGINS[file]}" if file in ORIGINS else ""
 
 
-def _tags(name: str) -> list[torchvision.models.WeightsEnum]:
-    return list(torchvision.models.get_model_weights(name))
-
-
-def _imagenet_file(name: str) -> Path:
-    if name not in IMAGENET_FILES:
-        raise ValueError(f'weights = "imagenet": none exist for {name}; use None or a file\'s path')
-    return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[name]
+def _published(file: str) -> torchvision.models.WeightsEnum | None:
+    """torchvision's weights of a file's name."""
+    tags = (tag for name in DEPTHS if "ibn" not in name for tag in torchvision.models.get_model_weights(name))
+    return next((tag for tag in tags if tag.url.endswith(f"/{file}")), None)
 
 
 def _use_ibn(*stages: nn.Sequential) -> None:

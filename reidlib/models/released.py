@@ -1,4 +1,4 @@
-"""The authors' BPBreID checkpoints in our model, by a map of names.
+"""The authors' BPBreID checkpoints as our model, by a map of names; the file says which network it holds.
 
 =======================================================  =========================================
 released (``VlSomers/bpbreid``)                          here
@@ -13,20 +13,25 @@ released (``VlSomers/bpbreid``)                          here
 
 <e> is an embedding: global, foreground, parts, and concat, which the release calls concat_parts.
 
-The files hold more than weights (an options object, the optimiser); a reader that makes nothing but tensors
-out of them keeps a file from running code.
+Any other name in a file is of a network that is not built here, and the file is refused. The ResNets of the release
+come from two toolkits with equal names: Torchreid's have a classifier, fast-reid's (all of its IBN networks) have
+none, and pool without padding. The options that a file holds beside its weights decide where there are any.
 """
 
-import pickle
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from reidlib.models.bpbreid import BPBreID
+from reidlib.backbones import HEADS, recognised
+from reidlib.checkpoints import Checkpoint, read
+from reidlib.data.masks import groups
+from reidlib.models.bpbreid import BPBreID, Config
+
+BACKBONE = "backbone_appearance_feature_extractor."
 
 _NAMES = (
     (r"backbone_appearance_feature_extractor\.(.+)", r"backbone.\1"),
@@ -41,6 +46,79 @@ _NAMES = (
     (r"parts_identity_classifier\.([0-9]+)\.bn\.(.+)", r"head.identify_parts.\1.neck.\2"),
     (r"parts_identity_classifier\.([0-9]+)\.classifier\.(.+)", r"head.identify_parts.\1.classifier.\2"),
 )
+
+
+_LEFT_OUT = r"background_.+|parts_identity_classifier\..+|backbone\.({})\..+".format("|".join(HEADS))
+"""What our model may lack of a file: by the released names, but for the backbone's."""
+
+_BUILT = {
+    "last_stride": 1,
+    "pooling": "gwap",
+    "normalization": "identity",
+    "dim_reduce": "after_pooling",
+    "learnable_attention_enabled": True,
+    "test_use_target_segmentation": "none",
+}
+"""Options of a released model and the only value of each that is built here."""
+
+VERTICAL = ("head", "shoulders and upper arms", "waist and lower arms", "legs", "feet")
+"""The five parts of ``five_v``, which the released models of Market-1501 and DukeMTMC-reID attend to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """What a released checkpoint holds.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        size: height and width of its images, by its options, else as the paper has them with that backbone.
+        parts: names of its K parts.
+        source: the file, and what of it is known, in words.
+    """
+
+    model: BPBreID
+    size: tuple[int, int]
+    parts: tuple[str, ...]
+    source: str
+
+
+def is_released(checkpoint: Checkpoint) -> bool:
+    """Whether a file is of BPBreID's release, by its names."""
+    return any(name.startswith(BACKBONE) for name in checkpoint.tensors)
+
+
+def open_released(path: Path) -> Released:
+    """Build the network that a released checkpoint holds, and fill it.
+
+    Raises:
+        ValueError: no such file, or one of a network that is not built here; the message names what is not.
+    """
+    checkpoint = read(path)
+    if not is_released(checkpoint):
+        raise ValueError(
+            f"checkpoint {path} is none of BPBreID's release: its names begin with {checkpoint.prefixes}; "
+            "`python -m reidlib rank NAME --weights FILE` scores the backbones of other toolkits"
+        )
+    options = _options(checkpoint)
+    for name, built in _BUILT.items():
+        if options.get(name, built) != built:
+            raise ValueError(
+                f"checkpoint {path} was trained with {name} = {options[name]!r}; built here is {built!r} only"
+            )
+    parts, dim, identities = _sizes(checkpoint)
+    backbone, _ = recognised(Checkpoint(path, _backbone(checkpoint), {}))
+    if backbone.startswith("resnet") and _from_fastreid(checkpoint, options):
+        backbone += "-unpadded"
+    model = BPBreID(Config(backbone=backbone, parts=parts, dim=dim), identities=identities)
+    _fill(model, checkpoint)
+    size = _image_size(checkpoint, backbone)
+    named = ", ".join(
+        f"{key} {checkpoint.rest[key]}" for key in ("epoch", "rank1", "mAP") if _plain(checkpoint, key)
+    )
+    source = f"{path.name}: {backbone}, K = {parts}, {identities} identities, {size[0]}x{size[1]}"
+    return Released(
+        model.eval(), size, _part_names(parts, options), f"{source}; {named}" if named else source
+    )
 
 
 def translate(name: str) -> str | None:
@@ -60,8 +138,12 @@ def load_released(model: BPBreID, path: Path) -> None:
     Raises:
         ValueError: no such file, one that holds no weights, or weights of another network (backbone, K).
     """
-    released = {ours: value for name, value in _weights(path).items() if (ours := translate(name))}
-    wanted = model.state_dict()
+    _fill(model, read(path))
+
+
+def _fill(model: BPBreID, checkpoint: Checkpoint) -> None:
+    path, wanted = checkpoint.path, model.state_dict()
+    released = {(translate(name) or name): value for name, value in checkpoint.tensors.items()}
     optional = {name for name in wanted if "identify" in name and name.endswith("classifier.weight")}
     optional |= {name for name in wanted if name.endswith("num_batches_tracked") or "identify_parts" in name}
     found = {name: value for name, value in released.items() if name in wanted}
@@ -74,48 +156,74 @@ def load_released(model: BPBreID, path: Path) -> None:
             f"checkpoint {path} is of another network: {first} is {shape}, expected {tuple(wanted[first].shape)}; "
             "choose the backbone and the number of parts that it was trained with"
         )
+    left = [name for name in released if name not in wanted and not _may_lack(name)]
+    if left:
+        raise ValueError(
+            f"checkpoint {path} is of another network: it has {len(left)} entries that this one lacks, first "
+            f"{left[0]}; choose the backbone and the number of parts that it was trained with"
+        )
     model.load_state_dict({n: v for n, v in found.items() if n not in wrong}, strict=False)
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f"checkpoint: no file {path}; the authors' repository links the released ones")
+def _may_lack(name: str) -> bool:
+    return bool(re.fullmatch(_LEFT_OUT, name)) or name.startswith("head.identify_parts.")
+
+
+def _options(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The model's options in a file, those of its masks among them; empty where it holds none."""
+    config = checkpoint.rest.get("config")
+    found = config.get("model", {}).get("bpbreid", {}) if isinstance(config, dict) else {}
+    return {**found, **found.get("masks", {})}
+
+
+def _image_size(checkpoint: Checkpoint, backbone: str) -> tuple[int, int]:
+    config = checkpoint.rest.get("config")
+    data = config.get("data", {}) if isinstance(config, dict) else {}
+    if {"height", "width"} <= data.keys():
+        return int(data["height"]), int(data["width"])
+    return (384, 128) if backbone.startswith(("hrnet", "resnet50-ibn")) else (256, 128)
+
+
+def _plain(checkpoint: Checkpoint, key: str) -> bool:
+    return isinstance(checkpoint.rest.get(key), int | float)
+
+
+def _backbone(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return {f"{BACKBONE}{name}": tensor for name, tensor in checkpoint.below(BACKBONE).items()}
+
+
+def _from_fastreid(checkpoint: Checkpoint, options: Mapping[str, Any]) -> bool:
+    named = options.get("backbone")
+    if isinstance(named, str):
+        return named.startswith("fastreid")
+    return not any(name.startswith(f"{BACKBONE}classifier.") for name in checkpoint.tensors)
+
+
+def _sizes(checkpoint: Checkpoint) -> tuple[int, int, int]:
+    """K, D and the number of training identities, by the shapes of three layers."""
+    names = (
+        "pixel_classifier.classifier.weight",
+        "parts_after_pooling_dim_reduce.layers.0.weight",
+        "global_identity_classifier.classifier.weight",
+    )
+    lacking = [name for name in names if name not in checkpoint.tensors]
+    if lacking:
+        raise ValueError(
+            f"checkpoint {checkpoint.path} lacks {lacking[0]}: expected BPBreID with learned attention"
+        )
+    classes, dim, identities = (len(checkpoint.tensors[name]) for name in names)
+    return classes - 1, dim, identities
+
+
+def _part_names(parts: int, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of the grouping that the options name; without any, of the one that the release has for five parts."""
+    key = options.get("preprocess", "five_v" if parts == len(VERTICAL) else None)
+    if key == "five_v":
+        return VERTICAL
     try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ONLY)
-        state = dict(content["state_dict"])
-    except (
-        pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, AttributeError
-    ) as error:  # fmt: skip
-        raise ValueError(f"checkpoint {path} holds no weights ({error}); fetch it again") from error
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
-
-
-class _Inert(dict):
-    """Stands for any object that is not a tensor."""
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-    def __call__(self, *_: Any) -> "_Inert":
-        return self
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        tensor = module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter")
-        if tensor or (module == "torch" and name.endswith("Storage")) or (module, name) == _ORDERED:
-            return super().find_class(module, name)
-        return _Inert
-
-
-_ORDERED = ("collections", "OrderedDict")
-
-
-def _read(file: IO[bytes], *, encoding: str = "ASCII") -> Any:
-    return _Unpickler(file, encoding=encoding).load()
-
-
-_TENSORS_ONLY = SimpleNamespace(Unpickler=_Unpickler, load=_read, __name__="tensors only")
+        known = groups(parts)
+    except ValueError:
+        known = None
+    if known is not None and key in (known.key, None):
+        return known.names
+    return tuple(f"part {number}" for number in range(1, parts + 1))

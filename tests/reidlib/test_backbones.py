@@ -7,7 +7,16 @@ from safetensors.torch import save_file
 from tolerance import EXACT
 from torch import nn
 
-from reidlib.backbones import BACKBONES, SMALL, InstanceBatchNorm, build_backbone, split
+from reidlib.backbones import (
+    BACKBONES,
+    SMALL,
+    InstanceBatchNorm,
+    build_backbone,
+    download,
+    recognised,
+    split,
+)
+from reidlib.checkpoints import Checkpoint
 
 
 def on_meta(name):
@@ -177,7 +186,9 @@ def test_a_file_without_weights_is_one_clear_error(tmp_path, content, suffix):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=rf"weights: .*weights\.{suffix} (cannot be read|lacks)"):
+    with pytest.raises(
+        ValueError, match=rf"weights: .*weights\.{suffix} (cannot be read|lacks|holds no tensors)"
+    ):
         build_backbone("small", weights=str(path))
 
 
@@ -197,3 +208,104 @@ def test_missing_imagenet_file_names_the_file_and_the_folder(tmp_path, monkeypat
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with torch.device("meta"), pytest.raises(ValueError, match=r"checkpoints/resnet50-0676ba61\.pth"):
         build_backbone("resnet50", weights="imagenet")
+
+
+TOOLKITS = {
+    "Torchreid": ("osnet", "", {"classifier.weight", "fc.0.weight"}, "osnet"),
+    "fast-reid": ("resnet50-ibn", "backbone.", {"heads.bottleneck.0.weight"}, "resnet50-ibn-unpadded"),
+    "layumi": ("resnet18", "model.", {"model.fc.weight", "classifier.add_block.0.weight"}, "resnet18"),
+    "BPBreID": (
+        "hrnet-w32",
+        "backbone_appearance_feature_extractor.",
+        {"pixel_classifier.bn.bias"},
+        "hrnet-w32",
+    ),
+    "reid-strong-baseline, IBN": ("resnet50-ibn", "base.", {"bottleneck.weight"}, "resnet50-ibn"),
+}
+"""Network, prefix of its names, what else such files hold, and the network here."""
+
+
+def held(tmp_path, name, prefix, others=()):
+    state = {f"{prefix}{key}": value for key, value in on_meta(name).state_dict().items()}
+    return Checkpoint(tmp_path / "a.pth", state | {key: torch.zeros(2) for key in others}, {})
+
+
+@pytest.mark.parametrize("toolkit", TOOLKITS)
+def test_the_files_of_known_toolkits_say_which_network_they_hold(tmp_path, toolkit):
+    name, prefix, others, ours = TOOLKITS[toolkit]
+    assert recognised(held(tmp_path, name, prefix, others)) == (ours, prefix)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "others", "words"),
+    [
+        ("resnet50", "base.", (), "reid-strong-baseline or TransReID .*no ReLU after its stem"),
+        ("resnet50", "net.", (), r"its names begin with net \(318\); expected"),
+        ("resnet50", "backbone.", ("backbone.NL_2.0.g.weight",), r"non-local blocks \(NL_\) are not built"),
+        ("resnet50", "", ("layer3.6.conv1.weight",), "no network that is known here"),
+    ],
+)
+def test_other_networks_are_refused_by_what_their_names_say(tmp_path, name, prefix, others, words):
+    with pytest.raises(ValueError, match=words):
+        recognised(held(tmp_path, name, prefix, others))
+
+
+def test_weights_of_a_toolkit_load_by_their_prefix(tmp_path):
+    source = build_backbone("small")
+    path = tmp_path / "fastreid.pth"
+    torch.save({"model": {f"backbone.{key}": value for key, value in source.state_dict().items()}}, path)
+    loaded = build_backbone("small", weights=str(path))
+    assert all(map(torch.equal, source.state_dict().values(), loaded.state_dict().values()))
+    torch.save({"base.cls_token": torch.zeros(2), "bottleneck.weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match=r"its names begin with base \(1\), bottleneck \(1\)"):
+        build_backbone("small", weights=str(path))
+
+
+def test_blocks_that_the_network_lacks_are_not_dropped(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save(build_backbone("small").state_dict() | {"NL_2.0.g.weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match=r"another network: it has NL_2\.0\.g\.weight"):
+        build_backbone("small", weights=str(path))
+
+
+@pytest.mark.numeric
+def test_an_unpadded_stem_is_fast_reid_s():
+    padded, unpadded = build_backbone("resnet18"), build_backbone("resnet18-unpadded")
+    unpadded.load_state_dict(padded.state_dict())
+    maps = torch.randn(1, 64, 128, 64, generator=torch.Generator().manual_seed(0))
+    windows = [  # the last one cut off at the border
+        maps[:, :, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3].amax((2, 3)) for y in range(64) for x in range(32)
+    ]
+    assert torch.equal(unpadded.maxpool(maps), torch.stack(windows, -1).view(1, 64, 64, 32))
+    assert not torch.equal(unpadded.maxpool(maps), padded.maxpool(maps))
+
+
+def test_weights_are_fetched_by_torchvision_with_its_hash(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    asked = []
+
+    def fetched(weights, *, progress, check_hash):
+        assert check_hash
+        asked.append(weights.url)
+
+    monkeypatch.setattr("torchvision.models.WeightsEnum.get_state_dict", fetched)
+    target = download("resnet18-unpadded")
+    assert target == tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    assert [url.rpartition("/")[2] for url in asked] == [target.name]
+    target.parent.mkdir(parents=True)
+    target.touch()
+    assert download("resnet18") == target
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="not published by torchvision: fetch it from .*IBN-Net"):
+        download("resnet50-ibn")
+
+
+def test_without_a_network_the_error_says_where_the_file_belongs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    with pytest.raises(ValueError, match="cannot be fetched .no route to host.; put it in .*checkpoints"):
+        download("resnet18")

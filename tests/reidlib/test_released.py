@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reidlib.models.bpbreid import GILT_GRID, BPBreID, Config
-from reidlib.models.released import load_released, translate
+from reidlib.models.released import load_released, open_released, translate
 
 CONFIG = replace(Config(), backbone="small", parts=3, dim=8, objective=GILT_GRID["idx5"])
 
@@ -103,5 +103,90 @@ def test_other_networks_and_broken_files_are_refused(tmp_path):
         load_released(model(), tmp_path / "b.pth")
     for content in (b"", b"text", path.read_bytes()[:500]):
         (tmp_path / "c.pth").write_bytes(content)
-        with pytest.raises(ValueError, match=r"c\.pth holds no weights"):
+        with pytest.raises(ValueError, match=r"c\.pth cannot be read"):
             load_released(model(), tmp_path / "c.pth")
+
+
+OPENED = replace(Config(), backbone="small", parts=5, dim=16)
+
+
+def options(**changes):
+    """As a yacs node keeps them: dicts in dicts."""
+    masks = {"preprocess": "five", "parts_num": 5}
+    model = {"backbone": "resnet50", "last_stride": 1, "pooling": "gwap", "masks": masks} | changes
+    return {"config": {"model": {"bpbreid": model}, "data": {"height": 128, "width": 64}}}
+
+
+def test_a_file_says_which_network_it_holds(tmp_path):
+    source = model(config=OPENED, seed=1)
+    found = open_released(checkpoint(tmp_path / "a.pth", source, options()))
+    assert found.model.config == OPENED
+    assert not found.model.training
+    assert found.size == (128, 64)
+    assert found.parts == ("head", "arms", "torso", "legs", "feet")
+    assert "a.pth: small, K = 5, 5 identities, 128x64; epoch 120, rank1 0.95" in found.source
+    images = torch.rand(2, 3, 64, 32)
+    with torch.inference_mode():
+        a, b = (m.eval()(images).embeddings for m in (source, found.model))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_without_options_the_shapes_say_it(tmp_path):
+    found = open_released(checkpoint(tmp_path / "a.pth", model(config=OPENED)))
+    assert found.size == (256, 128)
+    assert found.parts[1] == "shoulders and upper arms"  # five_v, which the release has for five parts
+
+
+@pytest.mark.parametrize(
+    ("classifier", "named", "expected"),
+    [
+        (True, None, "resnet18"),
+        (False, None, "resnet18-unpadded"),
+        (True, "fastreid_resnet", "resnet18-unpadded"),
+        (False, "resnet50", "resnet18"),
+    ],
+)
+def test_the_toolkit_of_a_resnet_decides_how_its_stem_pools(tmp_path, classifier, named, expected):
+    source = model(config=replace(Config(), backbone="resnet18", parts=2, dim=4))
+    path = checkpoint(tmp_path / "a.pth", source, options(backbone=named, masks={}) if named else None)
+    if classifier:
+        content = torch.load(path, weights_only=True)
+        content["state_dict"]["module.backbone_appearance_feature_extractor.classifier.weight"] = torch.ones(
+            2
+        )
+        torch.save(content, path)
+    assert open_released(path).model.config.backbone == expected
+
+
+def test_leftover_names_are_refused(tmp_path):
+    path = checkpoint(tmp_path / "a.pth", model(config=OPENED))
+    content = torch.load(path, weights_only=True)
+    before = "module.backbone_appearance_feature_extractor."
+    for name, words in (
+        ("1.1.conv1.weight", "no network that is known"),
+        ("NL_2.0.g.weight", "non-local blocks"),
+    ):
+        torch.save({"state_dict": content["state_dict"] | {before + name: torch.ones(2)}}, path)
+        with pytest.raises(ValueError, match=words):
+            open_released(path)
+        with pytest.raises(ValueError, match=rf"1 entries that this one lacks, first backbone\.{name}"):
+            load_released(model(config=OPENED), path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"last_stride": 2}, "last_stride = 2; built here is 1 only"),
+        ({"dim_reduce": "before_pooling"}, "dim_reduce = 'before_pooling'"),
+        ({"learnable_attention_enabled": False}, "learnable_attention_enabled = False"),
+    ],
+)
+def test_what_is_not_built_is_refused_by_name(tmp_path, changes, words):
+    with pytest.raises(ValueError, match=words):
+        open_released(checkpoint(tmp_path / "a.pth", model(config=OPENED), options(**changes)))
+
+
+def test_files_of_others_are_refused_by_their_names(tmp_path):
+    torch.save({"model": {"backbone.conv1.weight": torch.ones(2)}}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"none of BPBreID's release: its names begin with backbone \(1\)"):
+        open_released(tmp_path / "a.pth")
