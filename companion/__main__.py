@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m companion {data,pretrain,run,try,status,config,tables}``."""
+"""Command line of the study: ``python -m companion {data,pretrain,run,score,try,status,config,tables}``."""
 
 import argparse
 import json
@@ -6,14 +6,19 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from companion import places
 from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
 from companion.run import RunConfig
+from reidlib.data.datasets import DATASETS
 
 EVERY = "all"
 """Stands for all papers."""
+
+REAL = tuple(name for name in DATASETS if not name.startswith("synth"))
+"""The data sets of photographs."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +48,17 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
     again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
     again.add_argument("--stale", action="store_true", help="recompute records whose behaviour changed")
+    score = commands.add_parser(
+        "score",
+        help="BPBreID's released weights on a data set, beside what the paper prints",
+        epilog="example: python -m companion score --checkpoint bpbreid_occ_duke.pth --dataset occluded-duke",
+    )
+    score.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="as the authors released it"
+    )
+    score.add_argument("--dataset", required=True, choices=REAL, metavar="NAME", help=", ".join(REAL))
+    score.add_argument("--root", type=Path, default=places.DATA, help="folder that holds the set's folder")
+    score.add_argument("--output", type=Path, help="folder of the attention maps; default: in results/cache")
     attempt = commands.add_parser("try", help="train a variation that no table names, and print its scores")
     attempt.add_argument("--paper", required=True, choices=PAPERS)
     attempt.add_argument("--row", help="what to vary; default: the row that the notebook shows")
@@ -79,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         "data": _data,
         "pretrain": _pretrain,
         "run": _run,
+        "score": _score,
         "try": _try,
         "status": _status,
         "config": _config,
@@ -209,6 +226,37 @@ def _compare(options: argparse.Namespace) -> int:
     percent = {name: (100 * frame[name]).round(1) for name in ("printed", "ours", "std")}
     columns = ["table", "row", "dataset", "metric", "printed", "ours", "std", "seeds"]
     print(frame.assign(**percent)[columns].to_string(index=False))
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from companion import plots
+    from companion.papers import bpbreid
+    from companion.report import beside_printed, open_checkpoint
+    from reidlib import doctor
+    from reidlib.data.datasets import load
+    from reidlib.files import replacing
+    from reidlib.search import table
+
+    split = load(options.dataset, options.root)
+    trained = open_checkpoint(options.checkpoint, split)
+    print(trained.inputs.released.source)
+    for line in doctor.warnings(split):
+        print(line, file=sys.stderr)
+    print(
+        f"{len(split.query):,} queries and {len(split.gallery):,} gallery images are embedded once",
+        flush=True,
+    )
+    print(table(trained.score("default", split.name)).to_string(index=False))
+    beside = beside_printed(trained)
+    if beside.empty:
+        print(f"the paper prints no row of this network on {split.name}")
+    else:
+        print(f"\nprinted rows of this network on {split.name}, in percent\n{beside.to_string(index=False)}")
+    target = (options.output or places.CACHE / "released" / trained.run.name) / f"{split.name}-attention.png"
+    with replacing(target) as handle:
+        plots.attention(**bpbreid.attention(trained, split.name)).savefig(handle, format="png", dpi=150)
+    print(f"attention maps: {target}")
     return 0
 
 

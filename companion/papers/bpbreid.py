@@ -193,8 +193,12 @@ def _adapt(run: RunConfig, row: str, dataset: str) -> RunConfig:
         train = replace(train, augment=replace(train.augment, flip=0.5))
     elif dataset == "occluded-reid":
         train = replace(train, augment=replace(train.augment, flip=0.5, jitter=0.5))
+    if config.backbone == "resnet50-ibn":  # the release's, which is fast-reid's
+        config = replace(config, backbone="resnet50-ibn-unpadded")
     height, width = (
-        TALL if config.backbone in ("resnet50-ibn", "hrnet-w32") else (run.data.height, run.data.width)
+        TALL
+        if config.backbone in ("resnet50-ibn-unpadded", "hrnet-w32")
+        else (run.data.height, run.data.width)
     )
     return replace(run, model_config=config, train=train, data=replace(run.data, height=height, width=width))
 
@@ -289,7 +293,7 @@ def attention(trained: Trained, test_set: str) -> dict:
         "images": images,
         "maps": maps,
         "ranges": np.stack([maps.min((2, 3)), maps.max((2, 3))], -1),
-        "names": part_names(k),
+        "names": trained.inputs.groups.names,
         "visibility": seen.visibility["argmax"][rows].numpy(),
         "truth": None if trained.run.data.real else true_visibility(query, data.split, k=k),
     }
@@ -316,7 +320,7 @@ def visibility_note(study: Study) -> str:
 def visible_parts(trained: Trained, test_set: str, query: int, *, most: int = 3) -> dict[str, str]:
     """The scorings of single parts that a query shows, by its own scores, and what to call them."""
     seen = trained.features(test_set)[0].visibility["argmax"][query] > 0
-    names = part_names(trained.run.model_config.parts)
+    names = trained.inputs.groups.names
     return {f"part-{k + 1}": names[k] for k in np.flatnonzero(seen)[:most]}
 
 

@@ -18,6 +18,7 @@ from companion.report.notebook import (
     trace,
     why,
 )
+from companion.report.released import beside_printed, open_checkpoint
 from companion.report.sentences import contrast, spread_answer, start_answer
 from companion.report.tables import (
     answer,
@@ -33,6 +34,7 @@ __all__ = [
     "agreement",
     "answer",
     "compute",
+    "beside_printed",
     "contrast",
     "data_table",
     "explore",
@@ -40,6 +42,7 @@ __all__ = [
     "footnotes_of",
     "live_check",
     "needs_truth",
+    "open_checkpoint",
     "open_inputs",
     "open_study",
     "paper_versus_ours",
