@@ -18,7 +18,7 @@ from companion.report.notebook import (
     trace,
     why,
 )
-from companion.report.released import beside_printed, open_checkpoint
+from companion.report.released import beside_printed, open_checkpoint, shown
 from companion.report.sentences import contrast, spread_answer, start_answer
 from companion.report.tables import (
     answer,
@@ -53,6 +53,7 @@ __all__ = [
     "rescored",
     "scores",
     "show",
+    "shown",
     "sizes",
     "spread_answer",
     "start_answer",

@@ -33,8 +33,7 @@ from reidlib import doctor
 from reidlib.options import settings
 from reidlib.training import TrainConfig
 
-PARAMETERS = ("PRESET", "DATASET", "SEEDS", "DEVICE", "COMPUTE", "FRESH")
-"""What a notebook's first cell sets, and papermill may set otherwise."""
+INJECTED = "# Parameters\n"  # as papermill's own cell begins
 COMPUTE = ("auto", "missing", "nothing", "all")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 
@@ -70,16 +69,18 @@ def _refuse_unknown_parameters() -> None:
         ValueError: naming the one that was probably meant.
     """
     shell = get_ipython()
-    for cell in shell.user_ns.get("In", ()) if shell else ():
-        if not cell.startswith("# Parameters\n"):  # as papermill's own cell begins
-            continue
-        for name in (target.id for line in ast.parse(cell).body for target in line.targets):
-            if name not in PARAMETERS:
-                near = get_close_matches(name.upper(), PARAMETERS, n=1)
+    cells = shell.user_ns.get("In", ()) if shell else ()
+    known = next((_assigned(cell) for cell in cells if cell.startswith("PRESET =")), [])
+    for cell in cells:
+        for name in _assigned(cell) if known and cell.startswith(INJECTED) else ():
+            if name not in known:
+                near = get_close_matches(name.upper(), known, n=1)
                 meant = f"did you mean {near[0]}? " if near else ""
-                raise ValueError(
-                    f"the notebook has no parameter {name!r}: {meant}It has {', '.join(PARAMETERS)}"
-                )
+                raise ValueError(f"the notebook has no parameter {name!r}: {meant}It has {', '.join(known)}")
+
+
+def _assigned(cell: str) -> list[str]:
+    return [target.id for line in ast.parse(cell).body for target in getattr(line, "targets", ())]
 
 
 def compute(study: Study, what: str) -> None:

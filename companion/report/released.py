@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from companion import runner
 from companion.formats import percent
 from companion.inputs import Inputs
 from companion.paper import Cell
@@ -70,6 +71,21 @@ def open_checkpoint(path: Path, split: Split) -> Trained:
     )
     inputs = ReleasedInputs(run, {split.name: split}, released)
     return Trained(inputs, released.model, Origin(History(), [], "released", {}))
+
+
+def shown(inputs: Inputs, *, checkpoint: str | None, fresh: bool) -> Trained:
+    """The model that a notebook shows: trained by its run, or a checkpoint's, on the same test set.
+
+    Raises:
+        ValueError: a checkpoint without real data, which alone it was trained for.
+    """
+    if checkpoint is None:
+        return runner.trained(inputs, fresh=fresh)
+    if not inputs.data.real:
+        raise ValueError("CHECKPOINT is about photographs: use it with PRESET = 'real'")
+    trained = open_checkpoint(Path(checkpoint), inputs.splits[inputs.data.holistic])
+    print(trained.inputs.released.source)
+    return trained
 
 
 def beside_printed(trained: Trained) -> pd.DataFrame:

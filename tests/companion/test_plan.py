@@ -84,7 +84,7 @@ def test_durations_are_told_in_their_largest_unit(seconds, words):
 
 def test_a_parameter_that_papermill_made_up_is_refused(monkeypatch):
     class Shell:
-        user_ns = {"In": ["", "PRESET = 'auto'", "# Parameters\nPRESET = 'smoke'\nSEED = 3\n"]}  # noqa: RUF012
+        user_ns = {"In": ["", "PRESET = 'auto'\nSEEDS = None", "# Parameters\nPRESET = 'smoke'\nSEED = 3\n"]}  # noqa: RUF012
 
     monkeypatch.setattr(report.notebook, "get_ipython", lambda: Shell)
     with pytest.raises(ValueError, match="no parameter 'SEED': did you mean SEEDS"):

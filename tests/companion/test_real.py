@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
+from test_released import checkpoint
 from trees import LAYOUTS, paint, plant, plant_fields, touch
 
 from companion import paper as paper_module
@@ -22,6 +23,7 @@ from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.loading import Loader, load_stack
 from reidlib.evaluation import evaluate
+from reidlib.models import BPBreID
 from reidlib.models.bot import SCORINGS, BoT, Config
 from reidlib.training import TrainConfig, extract, fit
 
@@ -157,20 +159,40 @@ def test_every_paper_is_recorded_on_real_data(slug, dataset, scratch):
         Inputs.of(run).pair()
 
 
+def _execute(slug, changes):
+    """A notebook, cell by cell, in this process, with other words for some of its own."""
+    book = json.loads((places.ROOT / "notebooks" / f"{slug}.ipynb").read_text())
+    shell = InteractiveShell.instance()
+    shell.reset()
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"])
+            for old, new in changes.items():
+                source = source.replace(old, new)
+            shell.run_cell(source).raise_error()
+
+
+@pytest.mark.real_notebooks
+@pytest.mark.usefixtures("small_networks")
+def test_the_notebook_shows_released_weights_without_training(scratch, monkeypatch, capsys):
+    _planted("bpbreid", "occluded-duke", scratch / "data")
+    monkeypatch.setattr(runner, "fit", lambda *_, **__: pytest.fail("trained"))
+    torch.manual_seed(0)
+    source = BPBreID(BPBreID.Config(backbone="small"), identities=5)
+    path = checkpoint(scratch / "released.pth", source, {"config": {"data": {"height": 64, "width": 32}}})
+    _execute(
+        "bpbreid", {'PRESET = "auto"': 'PRESET = "real"', "CHECKPOINT = None": f"CHECKPOINT = {str(path)!r}"}
+    )
+    assert "released.pth: small, K = 8, 5 identities, 64x32" in capsys.readouterr().out
+
+
 @pytest.mark.real_notebooks
 @pytest.mark.parametrize(("slug", "dataset"), ASKED.items())
 @pytest.mark.usefixtures("small_networks")
 def test_every_notebook_runs_on_real_data(slug, dataset, scratch, capsys):
     """Cell by cell, in this process; what only ground truth could fill says so."""
     _planted(slug, dataset, scratch / "data")
-    book = json.loads((places.ROOT / "notebooks" / f"{slug}.ipynb").read_text())
-    shell = InteractiveShell.instance()
-    shell.reset()
-    for cell in book["cells"]:
-        if cell["cell_type"] == "code":
-            source = "".join(cell["source"]).replace('PRESET = "auto"', 'PRESET = "real"')
-            source = source.replace("DATASET = None", f"DATASET = {dataset!r}")
-            shell.run_cell(source).raise_error()
+    _execute(slug, {'PRESET = "auto"': 'PRESET = "real"', "DATASET = None": f"DATASET = {dataset!r}"})
     out = capsys.readouterr().out
     assert f"data: {dataset}, trained on" in out
     assert f"warning: {dataset}: query images 12, expected" in out
