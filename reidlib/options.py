@@ -1,5 +1,7 @@
 """What all config dataclasses share: checked choices, settings as plain nested dicts, and the fields of all models."""
 
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -103,3 +105,18 @@ class ModelConfig:
     def scorings(self) -> dict[str, ModelScoring]:
         """The test-time variants that this network can be scored with, the default first."""
         return self.SCORINGS
+
+
+def at_least(lowest: int) -> Callable[[str], int]:
+    """What argparse makes a whole number of, refusing what is less.
+
+    Args:
+        lowest: that is accepted.
+    """
+
+    def number(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < lowest:
+            raise ArgumentTypeError(f"{text!r} is no whole number from {lowest} on")
+        return int(text)
+
+    return number

@@ -13,45 +13,94 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reidlib import sheets
-from reidlib.backbones import build_backbone
+from reidlib.backbones import SMALL, build_backbone, load_weights, recognised
+from reidlib.checkpoints import read
 from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import load_stack, resized
 from reidlib.distances import euclidean
 from reidlib.evaluation import evaluate, ranking
 from reidlib.heads import global_pool
+from reidlib.models.released import is_released, open_released
 from reidlib.models.stored import described, load_model
+from reidlib.pages import Shown
+from reidlib.reranking import k_reciprocal
 from reidlib.training import extract
 from reidlib.types import Distance, Features, Metrics, ReIDOutput
 
-SIZE = (256, 128)
-"""Height and width of the images that a backbone sees; a trained model knows its own."""
+SIZE, SMALL_SIZE = (256, 128), (64, 32)
+"""Height and width of the images that a backbone sees, and a small one of the project's; a model knows its own."""
+
+DRAWN = "trained on drawn people: on photographs its scores and its ranking are a guess"
+WEIGHTS = Path(__file__).resolve().parents[1] / "data" / "weights"
+"""Where a checkout keeps the project's pretrained networks."""
 
 LONGEST = 18  # characters of a title
 
 
 @dataclass(frozen=True)
 class Searched:
-    """A data set with the features of its queries and gallery, and their distance."""
+    """A data set with the features of its queries and gallery, and their distance.
+
+    Args:
+        said: what the features are of, in words.
+        ranked: distances ``[Q, G]`` after re-ranking, which take the place of ``distance``.
+    """
 
     split: Split
     query: Features
     gallery: Features
     distance: Distance
+    said: str
+    ranked: Float[Tensor, "Q G"] | None = None
 
     def metrics(self, *, trapezoid: bool = False) -> Metrics:
         """Under the set's own protocol; ``trapezoid`` as in ``evaluate``."""
-        sides = self.query, self.gallery
-        protocol = self.split.protocol
-        return evaluate(*sides, distance=self.distance, protocol=protocol, trapezoid=trapezoid)
+        rows = torch.arange(len(self.query))
+        distance, protocol = self._among(rows), self.split.protocol
+        block = 256 if self.ranked is None else len(rows)
+        return evaluate(
+            self.query, self.gallery, distance=distance, protocol=protocol, block=block, trapezoid=trapezoid
+        )
+
+    def reranked(self) -> "Searched":
+        """The same by k-reciprocal re-ranking; all distances are held at a time."""
+        ranked = k_reciprocal(self.query, self.gallery, distance=self.distance)
+        return replace(self, said=f"{self.said}; re-ranked (k-reciprocal)", ranked=ranked)
+
+    def _among(self, rows: Tensor) -> Distance:
+        """The distance of some queries, all of them at a time where they are re-ranked."""
+        ranked = self.ranked
+        return self.distance if ranked is None else lambda *_: ranked[rows]
+
+    def _nearest(self, queries: int, top: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """Some queries, spread over all, and the places of their nearest gallery images: which, and correct or not."""
+        rows = torch.linspace(0, len(self.query) - 1, min(queries, len(self.query))).round().long().unique()
+        index, correct = ranking(
+            self.query[rows],
+            self.gallery,
+            distance=self._among(rows),
+            protocol=self.split.protocol,
+            top=top,
+            block=len(rows),
+        )
+        return rows.tolist(), index, correct
+
+    def shown(self, *, queries: int = 100, top: int = 10) -> list[list[Shown]]:
+        """What ``pages.ranked_page`` shows of some queries, spread over all: each before its nearest images."""
+        lines = []
+        for row, found, correct in zip(*self._nearest(queries, top)):
+            asked = self.split.query[row]
+            lines.append([Shown(_name(asked), resized(asked), "query")])
+            for place, right in zip(found[found >= 0], correct):
+                image = self.split.gallery[place]
+                lines[-1].append(Shown(_name(image), resized(image), "correct" if right else "wrong"))
+        return lines
 
     def figure(self, *, queries: int = 6, top: int = 10) -> Figure:
         """Some queries, spread over all, and their nearest gallery images; green frames are correct."""
-        rows = torch.linspace(0, len(self.query) - 1, min(queries, len(self.query))).round().long().unique()
-        index, correct = ranking(
-            self.query[rows], self.gallery, distance=self.distance, protocol=self.split.protocol, top=top
-        )
+        rows, index, correct = self._nearest(queries, top)
         top = int((index >= 0).sum(1).min())
-        asked = [self.split.query[i] for i in rows.tolist()]
+        asked = [self.split.query[i] for i in rows]
         found = np.stack([[resized(self.split.gallery[i]) for i in row[:top]] for row in index])
         return sheets.failures(
             np.stack([resized(record) for record in asked]),
@@ -63,8 +112,12 @@ class Searched:
 
 
 def _title(record: ImageRecord) -> str:
-    name = f"{record.path.parent.name}/{record.path.stem}"
+    name = _name(record)
     return name if len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
+
+
+def _name(record: ImageRecord) -> str:
+    return f"{record.path.parent.name}/{record.path.stem}"
 
 
 def table(metrics: Metrics) -> pd.DataFrame:
@@ -92,41 +145,95 @@ def cosine(query: Features, gallery: Features) -> Float[Tensor, "Q G"]:
     return euclidean(normalize(query.embeddings["global"]), normalize(gallery.embeddings["global"]))
 
 
-def embedded(
-    split: Split,
-    *,
-    cache: Path,
-    backbone: str = "resnet50",
-    weights: Path | None = None,
-    synthetic: bool = False,
-    device: str | None = None,
-) -> Searched:
-    """Search a data set with a pretrained backbone or with one of our trained models.
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What embeds images: a network in evaluation mode, the size of its images, how two are compared, and its name."""
+
+    model: nn.Module
+    size: tuple[int, int]
+    distance: Distance
+    said: str
+
+
+def network(weights: Path | None, *, backbone: str = "resnet50", synthetic: bool = True) -> Network:
+    """The network that a file holds, which the file says itself.
 
     Args:
-        cache: folder for the decoded images; may be deleted at any time.
-        backbone: name in ``backbones``; a trained model has its own.
-        weights: file of a backbone, or one that ``models.stored.save_model`` wrote; None is ImageNet's.
-        synthetic: use weights that were trained on synthetic pictures although these are photographs.
+        weights: one that ``models.stored.save_model`` wrote, BPBreID's release, or a backbone of any toolkit in
+            ``backbones.PREFIXES``; None is ImageNet's.
+        backbone: name in ``backbones``, of ImageNet's weights.
+        synthetic: False refuses weights that were trained on drawn people.
 
     Raises:
-        ValueError: weights are absent or do not fit, or were trained on synthetic data and not asked for so.
+        ValueError: weights are absent, of a network that is not known here, or refused.
     """
-    said = None if weights is None else described(weights)
-    if said is None:
-        source = "imagenet" if weights is None else str(weights)
-        model, size, distance = Pooled(build_backbone(backbone, weights=source)), SIZE, cosine
-    else:
-        if said.synthetic and not split.name.startswith("synth") and not synthetic:
-            raise ValueError(
-                f"weights {weights.name} were trained on synthetic pictures ({said.trained_on}): on photographs "
-                "their scores mean nothing; pass --synthetic to use them all the same"
-            )
-        model, size = load_model(weights), said.size
-        distance = partial(model.distance, scoring=said.config.scorings()["default"])
+    if weights is None:
+        return Network(
+            Pooled(build_backbone(backbone, weights="imagenet")),
+            SIZE,
+            cosine,
+            f"{backbone}, ImageNet weights",
+        )
+    if said := described(weights):
+        if said.synthetic:
+            _refuse_drawn(weights, said.trained_on, synthetic)
+        drawn = f"; {DRAWN}" if said.synthetic else ""
+        name = f"{said.model} of {weights.name}, trained on {said.trained_on}{drawn}"
+        model = load_model(weights)
+        return Network(
+            model, said.size, partial(model.distance, scoring=said.config.scorings()["default"]), name
+        )
+    checkpoint = read(weights)
+    if is_released(checkpoint):
+        found = open_released(weights)
+        distance = partial(found.model.distance, scoring=found.model.config.scorings()["default"])
+        return Network(found.model, found.size, distance, f"BPBreID of {found.source}")
+    name, prefix = recognised(checkpoint)
+    if name in SMALL:
+        _refuse_drawn(weights, "people of the generator", synthetic)
+    model = build_backbone(name)
+    load_weights(model, weights)
+    notes = [DRAWN] if name in SMALL else []
+    if not name.startswith(("hrnet", "osnet", *SMALL)):
+        notes.append("the last stage at stride 1, which files do not tell")
+    if prefix:
+        notes.append("what stands behind its backbone is left out")
+    said = "; ".join([f"{name} of {weights.name}, its last map averaged", *notes])
+    return Network(Pooled(model), SMALL_SIZE if name in SMALL else SIZE, cosine, said)
+
+
+def ours() -> Path:
+    """The project's own pretrained small network, which a checkout holds.
+
+    Raises:
+        ValueError: there is none, as the library was installed without a checkout.
+    """
+    found = sorted(WEIGHTS.glob("cpu-small-????????.safetensors"))
+    if not found:
+        raise ValueError(f"weights: {WEIGHTS} holds no network of the project; name a file")
+    return found[0]
+
+
+def _refuse_drawn(weights: Path, trained_on: str, synthetic: bool) -> None:
+    if not synthetic:
+        raise ValueError(
+            f"weights {weights.name} were trained on synthetic pictures ({trained_on}): on photographs their scores "
+            "mean nothing; pass --synthetic to use them all the same"
+        )
+
+
+def embedded(split: Split, found: Network, *, cache: Path, device: str | None = None) -> Searched:
+    """Search a data set with a network.
+
+    Args:
+        found: of ``network``.
+        cache: folder for the decoded images; may be deleted at any time.
+    """
     images = [[replace(image, mask=None) for image in part] for part in (split.query, split.gallery)]
-    stacks = [load_stack(part, size=size, cache=cache) for part in images]
-    return Searched(split, *(extract(model, stack, device=device) for stack in stacks), distance)
+    stacks = [load_stack(part, size=found.size, cache=cache) for part in images]
+    return Searched(
+        split, *(extract(found.model, stack, device=device) for stack in stacks), found.distance, found.said
+    )
 
 
 def given(split: Split, query: Path, gallery: Path, *, unit: bool = True) -> Searched:
@@ -146,7 +253,8 @@ def given(split: Split, query: Path, gallery: Path, *, unit: bool = True) -> Sea
         raise ValueError(
             f"{query} has {widths[0]} columns and {gallery} {widths[1]}; expected the same number"
         )
-    return Searched(split, *features, cosine if unit else _straight)
+    said = f"features of {query} and {gallery}"
+    return Searched(split, *features, cosine if unit else _straight, said)
 
 
 def _straight(query: Features, gallery: Features) -> Float[Tensor, "Q G"]:

@@ -4,15 +4,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from test_released import checkpoint
 from trees import paint
 
 from reidlib import search
 from reidlib.__main__ import main
-from reidlib.backbones import build_backbone
+from reidlib.backbones import build_backbone, imagenet_file
 from reidlib.data.datasets import load
 from reidlib.data.loading import load_stack
-from reidlib.models import BoT
+from reidlib.models import BoT, BPBreID
 from reidlib.models.stored import save_model
+from reidlib.reranking import k_reciprocal
 from reidlib.training import extract
 
 
@@ -43,18 +45,115 @@ def test_from_a_folder_of_crops_to_a_table_and_a_figure(crops, backbone, tmp_pat
     figure = tmp_path / "ranking.png"
     assert main(["rank", "folder", str(crops), "--backbone", backbone, "--figure", str(figure)]) == 0
     out = capsys.readouterr().out.split("\n")
-    assert out[0].split() == ["rank1", "rank3", "rank5", "rank10", "mAP", "mINP", "queries", "skipped"]
-    assert out[1].split() == ["100.0"] * 6 + ["4", "0"]  # a person's pictures are alike
-    assert "protocol no-camera" in out[2]
+    assert out[0] == "used: 4 queries of 4 people, searched in 8 gallery images"
+    *_, said, head, values, last, _ = out
+    assert said == "resnet18, ImageNet weights"
+    assert head.split() == ["rank1", "rank3", "rank5", "rank10", "mAP", "mINP", "queries", "skipped"]
+    assert values.split() == ["100.0"] * 6 + ["4", "0"]  # a person's pictures are alike
+    assert "protocol no-camera" in last
+    page = (tmp_path / "index.html").read_text()
+    assert page.count('class="query"') == 4
+    assert page.count('class="correct"') == 8
+    assert "resnet18, ImageNet weights" in page
     assert cv2.imread(str(figure)).shape[0] > 200
 
 
-def test_no_imagenet_weights_is_one_clear_error(crops, tmp_path, capsys):
-    assert main(["rank", "folder", str(crops), "--figure", str(tmp_path / "no.png")]) == 2
+def test_without_weights_the_project_s_own_network_ranks_and_says_so(crops, tmp_path, capsys):
+    assert main(["rank", "folder", "--root", str(crops), "--figure", str(tmp_path / "a.png")]) == 0
+    out = capsys.readouterr().out
+    assert "resnet50-0676ba61.pth; --download fetches them): the project's small network ranks instead" in out
+    assert "trained on drawn people: on photographs its scores and its ranking are a guess" in out
+    assert "trained on drawn people" in (tmp_path / "index.html").read_text()
+    assert main(["rank", "folder", str(crops), "--weights", "ours", "--figure", str(tmp_path / "a.png")]) == 0
+    again = capsys.readouterr().out
+    assert "ranks instead" not in again
+    assert out.splitlines()[-3:] == again.splitlines()[-3:]
+
+
+def test_a_backbone_that_is_asked_for_is_not_replaced(crops, tmp_path, capsys):
+    arguments = ["rank", "folder", str(crops), "--backbone", "resnet101"]
+    assert main([*arguments, "--figure", str(tmp_path / "no.png")]) == 2
     error = capsys.readouterr().err
-    assert "nothing is downloaded: fetch resnet50-0676ba61.pth" in error
-    assert "Traceback" not in error
+    assert "no file" in error
+    assert "--download fetches it, --weights ours ranks without" in error
     assert not (tmp_path / "no.png").exists()
+
+
+def test_weights_are_fetched_when_asked_for(crops, tmp_path, monkeypatch, capsys):
+    arguments = ["rank", "folder", str(crops), "--download", "--figure", str(tmp_path / "a.png")]
+
+    def fetched(name):
+        assert name == "resnet50"
+        target = imagenet_file(name)
+        target.parent.mkdir(parents=True)
+        torch.save(build_backbone(name).state_dict(), target)
+        return target
+
+    def unreachable(name):
+        raise ValueError("no route to host")
+
+    monkeypatch.setattr("reidlib.backbones.download", unreachable)
+    assert main(arguments) == 0
+    assert "(no route to host; --download fetches them): the project's" in capsys.readouterr().out
+    monkeypatch.setattr("reidlib.backbones.download", fetched)
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert f"fetched {imagenet_file('resnet50')}" in out
+    assert "resnet50, ImageNet weights" in out
+
+
+def test_a_file_says_which_network_it_holds(crops, tmp_path, capsys):
+    torch.manual_seed(0)
+    figure = ["--figure", str(tmp_path / "a.png")]
+    state = build_backbone("resnet18").state_dict()
+    torch.save({"model": {f"backbone.{name}": value for name, value in state.items()}}, tmp_path / "fast.pth")
+    assert main(["rank", "folder", str(crops), "--weights", str(tmp_path / "fast.pth"), *figure]) == 0
+    assert "resnet18-unpadded of fast.pth, its last map averaged" in capsys.readouterr().out
+    source = BPBreID(BPBreID.Config(backbone="small"), identities=3)
+    path = checkpoint(tmp_path / "b.pth", source, {"config": {"data": {"height": 64, "width": 32}}})
+    assert main(["rank", "folder", str(crops), "--weights", str(path), *figure]) == 0
+    assert "BPBreID of b.pth: small, K = 8" in capsys.readouterr().out
+
+
+def test_re_ranking_takes_the_place_of_the_distance(crops, files, tmp_path, capsys):
+    split = load("folder", crops)
+    searched = search.given(split, *files)
+    ranked = searched.reranked()
+    expected = k_reciprocal(searched.query, searched.gallery, distance=searched.distance)
+    assert torch.equal(ranked.ranked, expected)
+    nearest = expected.argmin(1).tolist()
+    shown = ranked.shown(queries=4, top=3)
+    assert [row[1].name.split("/")[0] for row in shown] == [
+        split.gallery[place].path.parent.name for place in nearest
+    ]
+    arguments = ["rank", "folder", str(crops), "--features", *map(str, files), "--rerank"]
+    assert main([*arguments, "--figure", str(tmp_path / "f.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[lines.index("re-ranked (k-reciprocal)") + 2].split()[4] == f"{100 * ranked.metrics().mAP:.1f}"
+    )
+    assert "re-ranked" in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [("a.html", "expected a name that ends in one of"), ("file/a.png", "its folder cannot be written")],
+)
+def test_where_nothing_can_be_drawn_is_told_before_the_work(crops, tmp_path, capsys, figure, words):
+    (tmp_path / "file").touch()
+    assert main(["rank", "folder", str(crops), "--figure", str(tmp_path / figure)]) == 2
+    streams = capsys.readouterr()
+    assert words in streams.err
+    assert "used:" not in streams.out
+
+
+def test_a_page_of_somebody_else_is_not_overwritten(crops, tmp_path, capsys):
+    (tmp_path / "index.html").write_text("<html>mine</html>")
+    arguments = ["rank", "folder", str(crops), "--weights", "ours", "--figure"]
+    assert main([*arguments, str(tmp_path / "a.png")]) == 2
+    assert "index.html is not ours" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "new" / "folder" / "a")]) == 0
+    assert "new/folder/a.png and " in capsys.readouterr().out
 
 
 def stored(path, *, trained_on):
@@ -69,8 +168,9 @@ def test_synthetic_weights_are_refused_on_photographs(crops, tmp_path):
     path, cache, split = tmp_path / "ours.safetensors", tmp_path / "cache", load("folder", crops)
     model = stored(path, trained_on="synth-occluded, profile cpu, seed 1")
     with pytest.raises(ValueError, match="trained on synthetic pictures.*--synthetic"):
-        search.embedded(split, cache=cache, weights=path)
-    searched = search.embedded(split, cache=cache, weights=path, synthetic=True, device="cpu")
+        search.network(path, synthetic=False)
+    searched = search.embedded(split, search.network(path), cache=cache, device="cpu")
+    assert "trained on synth-occluded, profile cpu, seed 1; trained on drawn people" in searched.said
     stack = load_stack(split.query, size=(64, 32), cache=cache)
     expected = extract(model, stack, device="cpu").embeddings["global_bn"]
     torch.testing.assert_close(searched.query.embeddings["global_bn"], expected)
@@ -112,7 +212,7 @@ def test_features_of_someone_else_are_scored(crops, files, tmp_path, capsys):
     figure = tmp_path / "f.png"
     arguments = ["rank", "folder", str(crops), "--features", *map(str, files), "--figure", str(figure)]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.split("\n")[1].split()[0] == "100.0"
+    assert capsys.readouterr().out.splitlines()[-2].split()[0] == "100.0"
     np.save(files[1], np.stack([centres[record.pid - 1] * record.pid * 9 for record in split.gallery]))
     assert search.given(split, *files).metrics().mAP == 1.0
     assert search.given(split, *files, unit=False).metrics().mAP < 1.0
@@ -125,7 +225,7 @@ def test_the_trapezoid_rule_stands_beside(crops, files, tmp_path, capsys):
     np.save(files[1], np.stack([np.eye(5)[r.pid - 1] + n * np.eye(5)[4] for n, r in zip(far, split.gallery)]))
     arguments = ["rank", "folder", str(crops), "--features", *map(str, files), "--euclidean"]
     assert main([*arguments, "--trapezoid", "--figure", str(tmp_path / "f.png")]) == 0
-    head, values = (line.split() for line in capsys.readouterr().out.split("\n")[:2])
+    head, values = (line.split() for line in capsys.readouterr().out.splitlines()[-3:-1])
     assert head[4] == "mAP"
     assert head[-2:] == ["mAP", "(trapezoid)"]
     plain, trapezoid = (search.given(split, *files, unit=False).metrics(trapezoid=t) for t in (False, True))
@@ -162,13 +262,23 @@ def test_several_arrays_in_a_file_are_refused(crops, files):
         search.given(load("folder", crops), *files)
 
 
-def test_options_that_show_nothing_are_refused(crops, backbone, capsys):
-    assert main(["rank", "folder", str(crops), "--backbone", backbone, "--queries", "-1"]) == 2
-    assert "--queries and --top must be at least 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--euclidean"], "--euclidean is about --features"),
+        (["--download", "--weights", "ours"], "--download fetches ImageNet's weights"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(crops, capsys, arguments, words):
+    assert main(["rank", "folder", str(crops), *arguments]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_truncated_crop_is_named(crops, backbone, capsys):
     path = crops / "person 2" / "1.jpg"
     path.write_bytes(path.read_bytes()[:-30])
-    assert main(["rank", "folder", str(crops), "--backbone", backbone]) == 2
+    assert (
+        main(["rank", "folder", str(crops), "--backbone", backbone, "--figure", str(crops.parent / "a.png")])
+        == 2
+    )
     assert "person 2/1.jpg is unreadable or truncated" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""What of one's own images is asked for and searched, what was left out, and what would flatter a score."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from reidlib.data.datasets import SUFFIXES
+from reidlib.data.index import SPLITS, ImageRecord, Split
+from reidlib.protocol import DISTRACTOR
+
+NAMED = 3  # examples that a line gives
+
+
+def lines(split: Split) -> list[str]:
+    """Counts of an index of one's own images, then a line for each kind of thing that is not as one may think.
+
+    Every image is read once, to find copies.
+
+    Args:
+        split: of ``datasets.load("folder", ...)`` or ``load("csv", ...)``; of any other, the counts alone.
+    """
+    people = {record.pid for record in split.query}
+    said = [
+        f"used: {len(split.query):,} queries of {len(people):,} people, searched in {len(split.gallery):,} gallery "
+        "images"
+    ]
+    if split.name not in ("folder", "csv"):
+        return said
+    if split.name == "folder":
+        said += _alone(split.gallery, people) + _left_out(split)
+    return said + _repeated(split) + _copies(split)
+
+
+def _alone(gallery: tuple[ImageRecord, ...], people: set[int]) -> list[str]:
+    alone = [record for record in gallery if record.pid not in people]
+    names = _some(record.path.parent.name for record in alone)
+    line = (
+        f"{len(alone):,} people have one picture, which is in the gallery but asked for by nothing: {names}"
+    )
+    return [line] if alone else []
+
+
+def _left_out(split: Split) -> list[str]:
+    """Files below a folder of people that the index does not hold, by why."""
+    known = {record.path for side in SPLITS for record in getattr(split, side)}
+    why: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(split.root.rglob("*"), key=str):
+        inside = path.relative_to(split.root)
+        if path in known or any(part.startswith(".") for part in inside.parts) or not path.is_file():
+            continue
+        if path.suffix.lower() not in SUFFIXES:
+            why[f"of another kind ({path.suffix.lower() or 'no suffix'})"].append(inside)
+        elif len(inside.parts) == 1:
+            why["in no person's folder"].append(inside)
+        else:
+            why["in a folder below a person's"].append(inside)
+    return [
+        f"left out: {len(files):,} files {reason}: {_some(map(str, files))}" for reason, files in why.items()
+    ]
+
+
+def _repeated(split: Split) -> list[str]:
+    counts = Counter(record.path for side in ("query", "gallery") for record in getattr(split, side))
+    twice = [path.name for path, count in counts.items() if count > 1]
+    line = f"warning: {len(twice):,} pictures are listed more than once; a query in its own gallery is always found: "
+    return [line + _some(twice)] if twice else []
+
+
+def _copies(split: Split) -> list[str]:
+    """Different files of the same bytes, between people and between queries and gallery."""
+    alike: dict[str, dict[Path, ImageRecord]] = defaultdict(dict)
+    by_size: dict[int, list[ImageRecord]] = defaultdict(list)
+    for record in (*split.query, *split.gallery):
+        by_size[record.path.stat().st_size].append(record)
+    for records in by_size.values():
+        for record in records if len(records) > 1 else ():
+            alike[hashlib.sha256(record.path.read_bytes()).hexdigest()][record.path] = record
+    copies = [[*group.values()] for group in alike.values() if len(group) > 1]
+    queries = {record.path for record in split.query}
+    asked = [g for g in copies if any(r.path in queries for r in g) and any(r.path not in queries for r in g)]
+    confused = [group for group in copies if len({record.pid for record in group} - {DISTRACTOR}) > 1]
+    said = []
+    if asked:
+        names = _some(_short(record.path) for record in (group[0] for group in asked))
+        said.append(
+            f"warning: {len(asked):,} queries lie in the gallery as copies, which are found at once: {names}"
+        )
+    if confused:
+        names = _some(" = ".join(_short(record.path) for record in group[:2]) for group in confused)
+        said.append(f"warning: {len(confused):,} pictures stand for several people: {names}")
+    if others := sum(len(group) - 1 for group in copies) - len(asked):
+        said.append(
+            f"{others:,} further copies by content among {len(split.gallery) + len(split.query):,} pictures"
+        )
+    return said
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _some(names: Iterable[str]) -> str:
+    names = [name.encode(errors="replace").decode() for name in names]  # of any bytes
+    rest = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(islice(names, NAMED)) + rest
