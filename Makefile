@@ -10,7 +10,11 @@ PUBLISH ?=
 DATASET ?=
 DATA_ROOT ?= data
 
-.PHONY: setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
+.PHONY: help setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
+
+help:                                      ## this list
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1: /'
+	@echo "variables: PAPER=$(PAPER) PRESET=$(PRESET) SEEDS=$(SEEDS) JOBS=$(JOBS) BUDGET=seconds FRESH=1 PUBLISH=1 DATASET=name DATA_ROOT=$(DATA_ROOT)"
 
 reproduce: setup data render               ## everything: data and the five notebooks, as pages in results/pages
 test: setup lint unit processors smoke     ## everything CI checks
@@ -24,7 +28,7 @@ setup: .venv/ready                         ## virtual environment from the lock
 	touch $@
 
 data: setup                                ## generate the synthetic benchmark; DATASET=market1501 checks a real one
-	$(PY) -m $(if $(DATASET),reidlib doctor $(DATASET) --root $(DATA_ROOT),companion data --preset $(PRESET) --workers $(JOBS))
+	$(PY) -m $(if $(DATASET),reidlib doctor $(DATASET) --root "$(DATA_ROOT)",companion data --preset $(PRESET) --workers $(JOBS))
 render: setup                              ## execute the notebooks; PUBLISH=1 writes the repository's own pages
 	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) $(if $(FRESH),--fresh) $(if $(PUBLISH),--publish)
 runs: setup                                ## compute missing run records
@@ -35,16 +39,16 @@ tables: setup                              ## README and results/tables from the
 	$(PY) -m companion tables
 lab: setup                                 ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab --ServerApp.ip=localhost notebooks
-lint: setup
+lint: setup                                ## style, import contracts, notebooks without outputs
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/nbstripout --verify notebooks/*.ipynb
-unit: setup
+unit: setup                                ## unit tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 processors: setup                          ## the numeric tests as other processors would compute them
 	$(PY) tools/processors.py --jobs $(JOBS)
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
 	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
 	$(PY) -m companion tables --check
-bench: setup
+bench: setup                               ## speed beside peers
 	for file in benchmarks/*.py; do $(PY) $$file; done
 clean:                                     ## caches and generated data; records and results stay
 	rm -rf results/cache data/synthetic

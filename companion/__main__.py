@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m companion {data,pretrain,run,score,try,status,config,tables}``."""
+"""Runs, records and pages of the five papers, and their released weights: ``python -m companion COMMAND``."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from companion import places
@@ -13,6 +14,17 @@ from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
 from companion.run import RunConfig
 from reidlib.data.datasets import DATASETS
+from reidlib.options import at_least
+
+EXAMPLES = """examples:
+  python -m companion status                           which printed rows have a record
+  python -m companion run --paper qpm --preset cpu --seeds 5 --jobs 2
+  python -m companion try --paper bpbreid --row k8 --set parts=5
+  python -m companion run --paper pan --preset real --dataset market1501 --only pan
+  python -m companion score --checkpoint bpbreid_occ_duke.pth --dataset occluded-duke --root data
+
+Other commands: python -m reidlib --help, python -m synthreid --help, make help.
+"""
 
 EVERY = "all"
 """Stands for all papers."""
@@ -22,28 +34,39 @@ REAL = tuple(name for name in DATASETS if not name.startswith("synth"))
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m companion", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="python -m companion",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"reidlib {version('reidlib')}")
     commands = top.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="generate the synthetic benchmark of a preset")
     data.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
-    data.add_argument("--workers", type=int, default=1)
+    data.add_argument("--workers", type=at_least(1), default=1)
     pretrain = commands.add_parser("pretrain", help="make the networks that models start from")
     pretrain.add_argument("--preset", default="auto", choices=("auto", "cpu", "gpu"))
     pretrain.add_argument("--only", nargs="+", metavar="BACKBONE", help="default: all that some row needs")
     pretrain.add_argument("--fresh", action="store_true", help="make again what is there")
-    pretrain.add_argument("--jobs", type=int, default=1, help="networks side by side, one thread each")
+    pretrain.add_argument(
+        "--jobs", type=at_least(1), default=1, help="networks side by side, one thread each"
+    )
     run = commands.add_parser("run", help="compute missing run records")
     run.add_argument("--paper", default="bpbreid", choices=(*PAPERS, EVERY))
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     run.add_argument(
         "--dataset", help="at preset real: which of the paper's data sets; default: its ablations'"
     )
-    run.add_argument("--seeds", type=int, default=1, help="worlds (1, 2, ...)")
+    run.add_argument("--seeds", type=at_least(1), default=1, help="worlds (1, 2, ...)")
     run.add_argument("--only", nargs="+", help="rows; default: all of the paper's")
     run.add_argument(
-        "--budget", type=float, help="stop cleanly after this many seconds; calling again resumes"
+        "--budget",
+        type=at_least(1),
+        metavar="SECONDS",
+        help="stop cleanly after this many seconds; calling again resumes",
     )
-    run.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
+    run.add_argument("--jobs", type=at_least(1), default=1, help="runs side by side, one thread each")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
     again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
@@ -51,7 +74,6 @@ def parser() -> argparse.ArgumentParser:
     score = commands.add_parser(
         "score",
         help="BPBreID's released weights on a data set, beside what the paper prints",
-        epilog="example: python -m companion score --checkpoint bpbreid_occ_duke.pth --dataset occluded-duke",
     )
     score.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="as the authors released it"
@@ -64,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     attempt.add_argument("--row", help="what to vary; default: the row that the notebook shows")
     attempt.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     attempt.add_argument("--dataset", help="at preset real: which of the paper's data sets")
-    attempt.add_argument("--seed", type=int, default=1, help="of the world")
+    attempt.add_argument("--seed", type=at_least(1), default=1, help="of the world")
     attempt.add_argument("--reading", help="of the paper, where its text and its released code differ")
     attempt.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the model's config"
@@ -154,9 +176,10 @@ def _backbones(preset_name: str) -> list[str]:
 
 def _run(options: argparse.Namespace) -> int:
     from companion.plan import Plan, carry_out
+    from companion.study import MAX_SEEDS
 
-    if options.seeds < 1 or options.jobs < 1:
-        raise ValueError(f"--seeds and --jobs must be at least 1, got {options.seeds} and {options.jobs}")
+    if options.seeds > MAX_SEEDS:
+        raise ValueError(f"--seeds {options.seeds}: at most {MAX_SEEDS} worlds are used")
     if options.fresh and options.budget is not None:
         raise ValueError(
             "--fresh recomputes everything in every call, so --budget would never finish; use one of them"

@@ -16,6 +16,7 @@ from companion.fingerprint import one_thread
 from companion.papers import paper
 from companion.records import LIVE
 from companion.run import RunConfig
+from reidlib.options import at_least
 
 WORLD = 0
 
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[300])
     parser.add_argument("--rate", nargs="+", type=float, default=[2e-3])
     parser.add_argument("--start", nargs="+", default=["its own"], help="names of pretrained networks")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=at_least(1), default=2)
     options = parser.parse_args()
     calls = [delayed(scores)(key, run) for key, run in variants(options).items()]
     frame = pd.DataFrame(Parallel(n_jobs=options.jobs)(calls))

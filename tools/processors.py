@@ -10,6 +10,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from reidlib.options import at_least
+
 ROOT = Path(__file__).resolve().parents[1]
 PASSES = {
     "no vector units, one thread": {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
@@ -27,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--jobs", type=int, default=1, help="passes side by side")
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="passes side by side")
     with ThreadPoolExecutor(parser.parse_args().jobs) as pool:
         passed = list(pool.map(run, PASSES))
     return 0 if all(passed) else 1

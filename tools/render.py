@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from companion import places
 from companion.presets import preset
 from reidlib.files import replacing
+from reidlib.options import at_least
 
 NOTEBOOKS = places.ROOT / "notebooks"
 EXECUTED = places.CACHE / "executed"
@@ -148,7 +149,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("notebooks", nargs="*", help="names without suffix; default: all")
     parser.add_argument("--preset", default="auto")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=at_least(1), default=1)
     parser.add_argument("--fresh", action="store_true", help="train the shown models again")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--output", type=Path, help="folder of the pages; default: results/pages/PRESET")

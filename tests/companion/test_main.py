@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from companion.__main__ import main
+from companion.__main__ import main, parser
 
 pytestmark = pytest.mark.usefixtures("scratch")
 
@@ -37,7 +37,7 @@ def test_a_variation_is_trained_and_its_scores_are_printed(capsys, scratch):
         (["try", "--paper", "bpbreid", "--set", "partz=2"], "bpbreid has no setting 'partz'"),
         (["try", "--paper", "bpbreid", "--set", "parts=two"], "parts = 'two': expected int, as in 8"),
         (["try", "--paper", "bpbreid", "--set", "parts"], "expected NAME=VALUE"),
-        (["run", "--seeds", "0"], "--seeds and --jobs must be at least 1"),
+        (["run", "--seeds", "99"], "--seeds 99: at most 16 worlds"),
         (["run", "--paper", "all", "--only", "k8"], "--paper all goes without --only"),
         (["pretrain", "--preset", "cpu", "--only", "resnet50"], "no row needs it; expected one of small"),
         (["config", "--paper", "pan", "--preset", "cpu", "--dataset", "market1501"], "only the real preset"),
@@ -48,3 +48,40 @@ def test_what_cannot_be_is_one_line(arguments, words, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--seeds", "0"],
+        ["run", "--jobs", "-1"],
+        ["run", "--budget", "-5"],
+        ["data", "--workers", "0"],
+        ["pretrain", "--jobs", "two"],
+        ["try", "--paper", "pan", "--seed", "0"],
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_their_option(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert f"argument {arguments[-2]}: {arguments[-1]!r} is no whole number from 1 on" in error
+
+
+def test_help_shows_examples_that_are_understood(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    lines = [line.strip().split("   ")[0] for line in capsys.readouterr().out.splitlines()]
+    examples = [line.split()[3:] for line in lines if line.startswith("python -m companion ")]
+    assert len(examples) == 5
+    for arguments in examples:
+        parser().parse_args(arguments)
+
+
+def test_the_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("reidlib 0.")

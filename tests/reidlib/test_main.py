@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from reidlib import doctor
-from reidlib.__main__ import main
+from reidlib.__main__ import main, parser
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,10 @@ from reidlib.__main__ import main
         ([], "required: command"),
         (["train"], "invalid choice: 'train'"),
         (["doctor", "market"], "invalid choice: 'market'"),
+        (["rank", "folder", "--queries", "0"], "'0' is no whole number from 1 on"),
+        (["rank", "folder", "--top", "-1"], "'-1' is no whole number from 1 on"),
+        (["doctor", "folder", "a", "--root", "b"], "ROOT a and --root b: name one place"),
+        (["rank", "folder", "x", "--backbone", "osnet", "--weights", "a"], "not allowed with argument"),
         (["rank", "folder", "x", "--weights", "a", "--features", "b", "c"], "not allowed with argument"),
     ],
 )
@@ -41,3 +45,25 @@ def test_an_interruption_says_that_the_command_resumes(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "examine", interrupted)
     assert main(["doctor", "market1501"]) == 130
     assert "resumes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["doctor", "folder"], ["rank", "folder"]])
+def test_every_command_names_a_place_alike(tmp_path, command, capsys):
+    """A folder that is not there is told under the name that it was given, in both spellings."""
+    for place in (["--root", str(tmp_path / "no")], [str(tmp_path / "no")]):
+        assert main([*command, *place]) != 0
+        assert f"{tmp_path / 'no'} does not exist" in "".join(capsys.readouterr())
+
+
+def test_help_shows_examples_that_are_understood(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    lines = [line.strip().split("   ")[0] for line in capsys.readouterr().out.splitlines()]
+    examples = [line.split()[3:] for line in lines if line.startswith("python -m reidlib ")]
+    assert len(examples) == 5
+    for arguments in examples:
+        parser().parse_args(arguments)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("reidlib 0.")
