@@ -319,15 +319,16 @@ def _status(options: argparse.Namespace) -> int:
     table = {}
     for slug in [options.paper] if options.paper else PAPERS:
         table[slug] = {}
-        for name in ("cpu", "gpu"):
+        for name in ("cpu", "gpu", "real"):
             study = Study(paper(slug), name)
             table[slug][name] = study.coverage()
             if options.check:
                 table[slug][name]["stale"] = [
                     f"{row} s{record.seed}"
-                    for row in study.trainings()
-                    for record in study.records(row)
-                    if fingerprint.stale(record, study.run(row, seed=record.seed))
+                    for dataset in (paper(slug).recipe.datasets if study.real else (None,))
+                    for row in study.trainings(dataset)
+                    for record in study.records(row, dataset=dataset)
+                    if fingerprint.stale(record, study.run(row, seed=record.seed, dataset=dataset))
                 ]
     if options.json:
         print(json.dumps(table, indent=1))
@@ -337,9 +338,13 @@ def _status(options: argparse.Namespace) -> int:
             runs = tuple(paper(slug).run(row, preset_name=name) for row in entry["missing"])
             print(f"{slug:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
             if entry["missing"]:
-                print(
-                    f"         missing (about {spell(Plan(runs).seconds)} here): {', '.join(entry['missing'])}"
+                shown = entry["missing"][:6] if name == "real" else entry["missing"]
+                more = (
+                    f" and {len(entry['missing']) - len(shown)} more"
+                    if len(shown) < len(entry["missing"])
+                    else ""
                 )
+                print(f"         missing (about {spell(Plan(runs).seconds)} here): {', '.join(shown)}{more}")
             if entry.get("stale"):
                 print(f"         stale: {', '.join(entry['stale'])}")
     return 0

@@ -48,7 +48,9 @@ class Plan:
     @property
     def seconds(self) -> float:
         """One after the other, by what the records of the same paper took, else by rule of thumb."""
-        return math.fsum(_seconds(run.paper, run.preset) for run in self.runs)
+        return math.fsum(
+            _seconds(run.paper, run.preset) for run in {r.training: r for r in self.runs}.values()
+        )
 
     @property
     def disk(self) -> float:
@@ -107,6 +109,7 @@ def carry_out(
     Returns:
         How many runs ended ``done``, ``interrupted``, ``not started`` or ``failed``.
     """
+    start.require(plan.runs)
     lacking = {
         (run.preset, run.model_config.backbone)
         for run in plan.runs

@@ -15,12 +15,10 @@ import numpy as np
 
 from companion import places
 from companion.presets import PRESETS
-from companion.run import RunConfig, differences
+from companion.run import LIVE, RunConfig, differences
 from reidlib.files import replacing
 
 SCHEMA = 2
-LIVE = "live"
-"""Stands for the paper of a run that no cell names: its records go to the cache."""
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,9 @@ from reidlib.models import MODELS
 from reidlib.options import settings
 from reidlib.training import TrainConfig
 
+LIVE = "live"
+"""Stands for the paper of a run that no cell names: its records go to the cache."""
+
 _GENERATOR = ("seed", "difficulty", "pictures", "labels")
 
 
@@ -99,6 +102,20 @@ class RunConfig:
     def stem(self) -> str:
         """File name of the record without suffix."""
         return f"{self.prefix}{self.hash}"
+
+    @property
+    def training(self) -> str:
+        """File name of its weights without suffix.
+
+        Of real data, all runs that differ in their test sets alone are one training: one on Market-1501 serves every
+        transfer set. The name of a live one tells what it is, which its config need not.
+        """
+        if not self.data.real or self.paper == LIVE:
+            return self.stem
+        identity = self.identity()
+        del identity["data"]["test_sets"]
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.preset}-{self.model}-{self.data.train_set}-s{self.seed}-{digest}"
 
     def scoring(self, name: str) -> Any:
         """The test-time variant of a name.

@@ -16,12 +16,12 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from companion import places, records, truth
+from companion import places, records, start, truth
 from companion.fingerprint import behaviour, same
 from companion.inputs import Inputs
 from companion.paper import Measured
-from companion.records import LIVE, RecordError, RunRecord
-from companion.run import RunConfig, differences
+from companion.records import RecordError, RunRecord
+from companion.run import LIVE, RunConfig, differences
 from companion.trained import Origin, Trained, figure_maps, initial
 from reidlib.files import replacing
 from reidlib.models.stored import load_model, save_model
@@ -51,6 +51,7 @@ def train(
     """
     if not fresh and (record := complete(run)):
         return record
+    start.require([run])
     with _lock(run):
         if not fresh and (record := complete(run)):
             return record
@@ -131,17 +132,17 @@ def forget(run: RunConfig) -> None:
 
 def _forget_features(run: RunConfig) -> None:
     """Of other weights than those that are about to be: an old embedding must not enter a new record."""
-    folder = places.CACHE / "features" / run.stem
+    folder = places.CACHE / "features" / run.training
     if folder.exists():
         shutil.rmtree(folder)
 
 
 def weights_path(run: RunConfig) -> Path:
-    return places.CACHE / "weights" / f"{run.stem}.safetensors"
+    return places.CACHE / "weights" / f"{run.training}.safetensors"
 
 
 def _checkpoint_path(run: RunConfig) -> Path:
-    return places.CACHE / "checkpoints" / f"{run.stem}.pt"
+    return places.CACHE / "checkpoints" / f"{run.training}.pt"
 
 
 def _origin_path(run: RunConfig) -> Path:
@@ -151,7 +152,7 @@ def _origin_path(run: RunConfig) -> Path:
 def _lock(run: RunConfig) -> FileLock:
     """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""
     places.CACHE.mkdir(parents=True, exist_ok=True)
-    return FileLock(places.CACHE / f"{run.hash}.lock", is_singleton=True)
+    return FileLock(places.CACHE / f"{run.training.rpartition('-')[2]}.lock", is_singleton=True)
 
 
 # -- training -----------------------------------------------------------------------------------------
@@ -207,12 +208,20 @@ def _cached(inputs: Inputs) -> Trained | None:
         changed = [f"and are damaged ({type(error).__name__})"]
     else:
         changed = [] if same(origin.behaviour, behaviour(run)) else ["by code that behaved differently"]
-        changed += [] if origin.data == inputs.fingerprints else ["on other data"]
+        known, now = (_learned(data, inputs) for data in (origin.data, inputs.fingerprints))
+        changed += [] if known == now else ["on other data"]
         if not changed:
-            return Trained(inputs, model, origin)
+            return Trained(inputs, model, replace(origin, data=inputs.fingerprints))
     logger.warning("cached weights of %s were trained %s; training again", run.stem, " and ".join(changed))
     forget(run)
     return None
+
+
+def _learned(data: Mapping[str, str], inputs: Inputs) -> Mapping[str, str | None]:
+    """Those fingerprints that the weights depend on: of real data, the test sets may be others."""
+    if not inputs.data.real:
+        return data
+    return {name: data.get(name) for name in (inputs.data.train_set, "part labels")}
 
 
 def _keep(trained: Trained) -> None:

@@ -6,12 +6,14 @@ backbone starts from it. A network is named by its pretraining: ``cpu-small-1a2b
 preset ``cpu`` after the run of hash ``1a2b3c4d``.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from companion import places
 from companion.presets import PRESETS, DataConfig, Preset
 from companion.run import RunConfig
+from reidlib.backbones import require_imagenet
 from reidlib.models.bot import Config
 
 PAPER = "pretrain"
@@ -62,3 +64,12 @@ def is_start(weights: str | None) -> bool:
 def missing(weights: str | None) -> bool:
     """Whether a model's ``weights`` name a pretraining whose network is not there."""
     return is_start(weights) and not path(weights).exists()
+
+
+def require(runs: Iterable[RunConfig]) -> None:
+    """Refuse runs that start from ImageNet weights that are not here, before anything is read for them.
+
+    Raises:
+        ValueError: naming every file that is lacking and where it comes from.
+    """
+    require_imagenet({run.model_config.backbone for run in runs if run.model_config.weights == "imagenet"})

@@ -246,6 +246,10 @@ class Study:
         cells = [cell for cell in self.paper.cells if (cell.table, cell.row) in names]
         incomplete = {(c.table, c.row) for c in cells if self.value(c, "rank1") is None}
         absent = [row.slug for row in self.paper.rows if not self.records(row.slug)]
+        if self.real:  # where every data set has its own
+            pairs = {(c.run, self._measured_on(c.dataset)) for c in cells}
+            pairs = {pair for pair in pairs if pair[1] in self.paper.recipe.datasets}
+            absent = [f"{run}@{data}" for run, data in sorted(pairs) if not self.records(run, dataset=data)]
         return {"rows": len(names), "recorded": len(names - incomplete), "missing": absent}
 
 

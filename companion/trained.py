@@ -125,7 +125,7 @@ class Trained:
     def _features_path(self, name: str) -> Path:
         """Of real data, which may be another copy tomorrow, the name tells the index too."""
         index = f"-{self.inputs.splits[name].fingerprint}" if self.run.data.real else ""
-        return places.CACHE / "features" / self.run.stem / f"{name}{index}.safetensors"
+        return places.CACHE / "features" / self.run.training / f"{name}{index}.safetensors"
 
     def _extracted(self, name: str) -> tuple[Features, Features]:
         data, groups = self.test_set(name), self.inputs.groups

@@ -1,4 +1,4 @@
-"""Check data sets, make part labels, rank your own images or features: ``python -m reidlib {doctor,masks,rank}``."""
+"""Check data sets, make part labels, rank your own images or features: ``python -m reidlib COMMAND``."""
 
 import argparse
 import logging
@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
     _add_set(doctor, (*DATASETS, *YOURS))
+    unpack = commands.add_parser("unpack", help="CUHK03 from cuhk-03.mat, as it is downloaded (needs h5py)")
+    _add_set(unpack, ("cuhk03", "cuhk03-labelled"))
     masks = commands.add_parser("masks", help="part labels by Keypoint R-CNN, for a data set that has none")
     _add_set(masks, tuple(DATASETS))
     masks.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -85,6 +87,11 @@ def _add_rank(rank: argparse.ArgumentParser) -> None:
         help="also print mAP by the trapezoid rule, as Oxford's toolbox and much of the field's code have it",
     )
     rank.add_argument(
+        "--single-shot",
+        action="store_true",
+        help="also print CMC with one gallery image of each person, CUHK03's single-gallery-shot protocol",
+    )
+    rank.add_argument(
         "--figure",
         type=Path,
         default=Path("ranking.png"),
@@ -101,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.place and options.root:
         top.error(f"ROOT {options.place} and --root {options.root}: name one place")
     options.root = options.root or options.place or ROOT
-    commands = {"doctor": _doctor, "masks": _masks, "rank": _rank}
+    commands = {"doctor": _doctor, "unpack": _unpack, "masks": _masks, "rank": _rank}
     try:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
@@ -118,6 +125,13 @@ def _doctor(options: argparse.Namespace) -> int:
     diagnosis = doctor.examine(options.name, options.root)
     print("\n".join(diagnosis.lines(colour=sys.stdout.isatty())))
     return 0 if diagnosis.healthy else 1
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from reidlib.data import cuhk03
+
+    print(f"wrote {cuhk03.unpack(options.name, options.root)} and the images beside it")
+    return 0
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -156,6 +170,10 @@ def _rank(options: argparse.Namespace) -> int:
     if options.trapezoid:
         table["mAP (trapezoid)"] = search.table(searched.metrics(trapezoid=True))["mAP"]
     print(f"{searched.said}\n{table.to_string(index=False)}")
+    if options.single_shot:
+        print(
+            f"single-gallery-shot, expected over all draws\n{searched.single_shot().to_string(index=False)}"
+        )
     if options.rerank:
         searched = searched.reranked()
         table = search.table(searched.metrics())

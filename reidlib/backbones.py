@@ -8,7 +8,7 @@ non-local blocks, which no row of the papers built so far needs; the ResNet of r
 whose stem lacks its ReLU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -332,10 +332,7 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         ValueError: no such file, or one of another network: without all of the backbone's parameters, or with more.
     """
     if not path.is_file():
-        raise ValueError(
-            f"weights: no file {path}; nothing is downloaded: fetch {path.name}{_origin(path.name)} and put it "
-            "there, or train from scratch with None"
-        )
+        raise ValueError(f"{_absent(path)}, or train from scratch with None")
     checkpoint, wanted = read(path), backbone.state_dict()
     state = checkpoint.below(_prefix(checkpoint, wanted))
     if extra := _extra(state, wanted):
@@ -433,6 +430,21 @@ def imagenet_file(name: str) -> Path:
     if name not in IMAGENET_FILES:
         raise ValueError(f'weights = "imagenet": none exist for {name}; use None or a file\'s path')
     return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[name]
+
+
+def require_imagenet(names: Iterable[str]) -> None:
+    """Check that the ImageNet weights of some backbones are there.
+
+    Raises:
+        ValueError: naming every file that is not, and where it comes from.
+    """
+    files = {imagenet_file(name) for name in names}
+    if absent := [_absent(file) for file in sorted(files) if not file.is_file()]:
+        raise ValueError("\n".join(absent))
+
+
+def _absent(path: Path) -> str:
+    return f"weights: no file {path}; nothing is downloaded: fetch {path.name}{_origin(path.name)} and put it there"
 
 
 def download(name: str) -> Path:

@@ -21,6 +21,9 @@ from jaxtyping import Bool, Float, Int
 from reidlib.protocol import DISTRACTOR, Protocol
 from reidlib.types import Distance, Features, Metrics
 
+RANKS = (1, 3, 5, 10)
+"""Of the CMC that ``single_shot`` gives."""
+
 CHUNK = 1 << 14  # distances sorted at a time: 64 kB, so that a sort stays in the cache
 
 
@@ -97,6 +100,61 @@ def ranking(
             nearest[number, : len(found)] = found
             correct[number, : len(found)] = np.isin(found, hits)
     return nearest, correct
+
+
+def single_shot(
+    query: Features, gallery: Features, *, distance: Distance, protocol: Protocol, block: int = 256
+) -> Float[np.ndarray, "Q 4"]:
+    """CMC where the gallery shows every identity once, its image drawn at random: the expectation over all draws.
+
+    Toolkits draw ten times a query and average; their numbers spread around this one. Average precision is not of
+    this protocol: they take it from the whole gallery, as `evaluate` does.
+
+    Args:
+        query: features of Q query images.
+        gallery: features of G gallery images; distractors count as one identity.
+        distance: distance between a block of queries and the whole gallery, [q, G].
+        protocol: which gallery images may be drawn for a query; ties are resolved as in `evaluate`.
+        block: queries per call of ``distance``.
+
+    Returns:
+        Probability of a match among the first 1, 3, 5 and 10; NaN for a query without a match.
+
+    Raises:
+        ValueError: as in `evaluate`.
+
+    Source: Li et al., DeepReID, CVPR 2014, section 5; ``eval_cuhk03`` of KaiyangZhou/deep-person-reid.
+    """
+    same = _SameIdentity.of(query, gallery, protocol=protocol)
+    same.require_hits(len(gallery))
+    _, person = np.unique(gallery.pid.cpu().numpy(), return_inverse=True)
+    found = np.full((len(query), len(RANKS)), np.nan)
+    for rows, distances in _blocks(query, gallery, distance=distance, block=block):
+        for number, row in zip(range(len(query))[rows], distances):
+            hits, dropped = (same.position[number][mask[number]] for mask in (same.hit, same.dropped))
+            if len(hits):
+                order = np.setdiff1d(np.arange(len(row)), dropped)  # in gallery order
+                order = order[np.argsort(row[order], kind="stable")]
+                found[number] = _drawn_once(person[order], np.flatnonzero(np.isin(order, hits)))
+    return found
+
+
+def _drawn_once(person: Int[np.ndarray, " G"], hits: Int[np.ndarray, " H"]) -> Float[np.ndarray, " 4"]:
+    """For people in the order of their distance: how often the drawn one of the hits is among the first.
+
+    Whether the drawn image of another person is nearer than a hit is one coin for each person; the number of heads
+    is built up coin by coin.
+    """
+    total = np.bincount(person)
+    others = np.delete(np.arange(len(total)), person[hits[0]])
+    nearer = np.stack([np.bincount(person[:place], minlength=len(total)) for place in hits])  # [H, I]
+    heads = (nearer[:, others] / np.maximum(total[others], 1)).T  # [I - 1, H]
+    count = np.zeros((max(RANKS), len(hits)))  # probability of so many heads
+    count[0] = 1
+    for chance in heads[heads.any(axis=1)]:
+        moved = np.vstack([np.zeros_like(chance), count[:-1] * chance])
+        count = count * (1 - chance) + moved
+    return count.cumsum(axis=0)[np.array(RANKS) - 1].mean(axis=1)
 
 
 @dataclass(frozen=True)

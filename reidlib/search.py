@@ -18,7 +18,7 @@ from reidlib.checkpoints import read
 from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import load_stack, resized
 from reidlib.distances import euclidean
-from reidlib.evaluation import evaluate, ranking
+from reidlib.evaluation import RANKS, evaluate, ranking, single_shot
 from reidlib.heads import global_pool
 from reidlib.models.released import is_released, open_released
 from reidlib.models.stored import described, load_model
@@ -61,6 +61,12 @@ class Searched:
         return evaluate(
             self.query, self.gallery, distance=distance, protocol=protocol, block=block, trapezoid=trapezoid
         )
+
+    def single_shot(self) -> pd.DataFrame:
+        """CMC in percent with one gallery image of each person, under the set's own protocol."""
+        sides, protocol = (self.query, self.gallery), self.split.protocol
+        cmc = np.nanmean(single_shot(*sides, distance=self.distance, protocol=protocol), axis=0)
+        return pd.DataFrame([{f"rank{k}": f"{100 * value:.1f}" for k, value in zip(RANKS, cmc)}])
 
     def reranked(self) -> "Searched":
         """The same by k-reciprocal re-ranking; all distances are held at a time."""

@@ -60,9 +60,10 @@ def plain(name: str) -> str:
 
 
 def declared() -> tuple[dict[str, str], dict[str, str]]:
-    """Names and lowest versions of what the packages need, and of what only tests and checks do."""
+    """Names and lowest versions of what the packages need or may use, and of what only tests and checks do."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    listed = settings["project"]["dependencies"], settings["dependency-groups"]["dev"]
+    extras = [line for lines in settings["project"]["optional-dependencies"].values() for line in lines]
+    listed = [*settings["project"]["dependencies"], *extras], settings["dependency-groups"]["dev"]
     return tuple({plain(name): low for name, low in (line.split(">=") for line in lines)} for lines in listed)
 
 

@@ -14,8 +14,7 @@ from joblib import Parallel, delayed
 from companion import runner
 from companion.fingerprint import one_thread
 from companion.papers import paper
-from companion.records import LIVE
-from companion.run import RunConfig
+from companion.run import LIVE, RunConfig
 from reidlib.options import at_least
 
 WORLD = 0

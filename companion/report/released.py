@@ -15,8 +15,7 @@ from companion.paper import Cell
 from companion.papers import paper
 from companion.presets import DataConfig
 from companion.published import printed
-from companion.records import LIVE
-from companion.run import RunConfig
+from companion.run import LIVE, RunConfig
 from companion.study import METRICS
 from companion.trained import Origin, Trained
 from reidlib.data.index import Split

@@ -251,6 +251,11 @@ def _hint(name: str, root: Path) -> str:
         for below in sorted(path for path in root.iterdir() if path.is_dir()):
             if (inner := child(below, folder)) and _form(inner, source):
                 return f"found it one level deeper: pass {below}"
+        if home is not None and (mat := next(home.rglob("cuhk-03.mat"), None)):
+            return (
+                f"{mat.name} lies there as it is downloaded: `python -m reidlib unpack {name} --root {root}` writes "
+                "its images and its split"
+            )
         if _is_folder(home):
             layout = source.layouts[0]
             return f"{home} lacks {layout.query}/ or {layout.gallery}/: unpack it again"

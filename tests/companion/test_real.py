@@ -232,6 +232,56 @@ def test_a_record_stands_for_its_images_and_labels(scratch):
 
 
 @pytest.mark.usefixtures("small_networks")
+def test_one_training_on_market_serves_every_transfer_set(scratch, monkeypatch):
+    """And Market-1501 itself; other images, and another row, are another training."""
+    sets = ("occluded-reid", "partial-reid", "market1501")
+    for name in sets:
+        plant(name, scratch / "data", counts={"train": (64, 16), "query": (6, 3), "gallery": (24, 4)})
+    calls, literal = [], runner.fit
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return literal(*args, **kwargs)
+
+    monkeypatch.setattr(runner, "fit", counted)
+    runs = [PAPERS["dpti"].run("gdw", preset_name="real", dataset=name) for name in sets]
+    found = [runner.train(run, progress=False) for run in runs]
+    assert len(calls) == 1
+    assert len({run.hash for run in runs}) == 3
+    for record, name in zip(found, sets):
+        assert set(record.metrics) == {name}
+        assert record.provenance["data"].keys() == {"market1501", name}
+    paint(scratch / "data" / "Market-1501-v15.09.15" / "bounding_box_train" / "9999_c1s1_000001_00.jpg", 1)
+    records.remove(runs[0])
+    runner.train(runs[0], progress=False)
+    assert len(calls) == 2  # another training set
+    other = PAPERS["dpti"].run("g", preset_name="real", dataset="market1501")
+    assert other.training != runs[0].training
+
+
+def test_missing_weights_are_told_before_anything_else(scratch, capsys, monkeypatch):
+    monkeypatch.setattr(Inputs, "of", lambda run: pytest.fail("read the data"))
+    assert main(["run", "--paper", "bpbreid", "--preset", "real", "--only", "k8", "hr"]) == 2
+    streams = capsys.readouterr()
+    assert "hrnetv2_w32_imagenet_pretrained.pth from the project HRNet" in streams.err
+    assert "resnet50-0676ba61.pth from https://" in streams.err
+    assert not streams.out
+    run = PAPERS["pan"].run("pan", preset_name="real")
+    with pytest.raises(ValueError, match="no file .*resnet50-0676ba61"):
+        runner.train(run)
+
+
+def test_status_knows_the_real_sets(scratch, capsys):
+    _recorded(PAPERS["pan"].run("pan", preset_name="real", dataset="market1501"), "market1501")
+    assert main(["status", "--paper", "pan", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["pan"]["real"]
+    assert "pan@market1501" not in found["missing"]
+    assert {"pan@dukemtmc", "pan@occluded-duke", "osnet@market1501"} <= {*found["missing"]}
+    assert main(["status", "--paper", "pan"]) == 0
+    assert "pan      real " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small_networks")
 def test_a_broken_test_image_is_found_before_training(scratch, monkeypatch):
     home = plant("market1501", scratch / "data")
     broken = min((home / "bounding_box_test").iterdir())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from reidlib import evaluation
-from reidlib.evaluation import evaluate, ranking
+from reidlib.evaluation import RANKS, evaluate, ranking, single_shot
 from reidlib.protocol import Protocol
 from reidlib.types import Features, Metrics
 
@@ -194,3 +194,43 @@ def test_distances_are_not_changed():
     evaluate(query, gallery, distance=rows, protocol=Protocol.MARKET)
     ranking(query, gallery, distance=rows, protocol=Protocol.MARKET)
     assert torch.equal(matrix, before)
+
+
+def drawn(distances, query, gallery, *, draws, rng):
+    """CMC by drawing one image of each person for every query, as toolkits do."""
+    hits = np.zeros((len(query), 10))
+    for row, (pid, camid) in enumerate(zip(query.pid.tolist(), query.camid.tolist())):
+        known = list(zip(gallery.pid.tolist(), gallery.camid.tolist()))
+        kept = [place for place, who in enumerate(known) if who != (pid, camid)]
+        people = sorted({known[place][0] for place in kept})
+        for _ in range(draws):
+            chosen = [rng.choice([place for place in kept if known[place][0] == who]) for who in people]
+            order = sorted(chosen, key=lambda place: (distances[row, place], place))
+            first = [known[place][0] for place in order].index(pid)
+            hits[row, first:] += 1 / draws
+    return hits[:, [0, 2, 4, 9]]
+
+
+def test_single_shot_is_what_many_draws_approach():
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(1, 13), 4)
+    gallery = Features({}, {}, torch.tensor(people), torch.tensor(np.tile([0, 0, 1, 1], 12)))
+    query = Features({}, {}, torch.arange(1, 7), torch.zeros(6, dtype=torch.long))
+    distances = torch.tensor(rng.integers(0, 20, (6, 48)), dtype=torch.float32)  # with ties
+    found = single_shot(query, gallery, distance=lambda *_: distances, protocol=Protocol.MARKET)
+    expected = drawn(distances.numpy(), query, gallery, draws=1500, rng=rng)
+    assert np.abs(found - expected).max() < 0.06
+    assert np.abs(found - expected).mean() < 0.012
+    assert (np.diff(found, axis=1) >= 0).all()
+
+
+def test_single_shot_of_one_image_each_is_cmc():
+    rng = np.random.default_rng(1)
+    gallery = Features({}, {}, torch.arange(1, 31), torch.ones(30, dtype=torch.long))
+    query = Features({}, {}, torch.tensor([3, 7, 99]), torch.zeros(3, dtype=torch.long))
+    distances = torch.tensor(rng.random((3, 30)), dtype=torch.float32)
+    found = single_shot(query, gallery, distance=lambda *_: distances, protocol=Protocol.MARKET)
+    rank = evaluate(query, gallery, distance=lambda *_: distances, protocol=Protocol.MARKET).rank
+    assert np.isnan(found[2]).all()
+    for row in (0, 1):
+        assert found[row].tolist() == [float(rank[row] <= k) for k in RANKS]
