@@ -226,20 +226,20 @@ def swap_sides(labels: UInt8[Tensor, "N H W"]) -> UInt8[Tensor, "N H W"]:
 def part_targets(
     labels: UInt8[Tensor, "N H W"], groups: PartGroups
 ) -> Float[Tensor, "N {len(groups)+1} H//4 W//4"]:
-    """How much of each cell every part covers.
+    """Part probabilities of each cell from true labels: a sharp softmax of how much of it every part covers.
 
     Args:
         labels: part maps, 0..11.
         groups: which labels make which part, on the device of the labels.
 
     Returns:
-        Shares in [0, 1], background first.
+        Probabilities, background first, as ``field_targets`` gives them.
 
     Raises:
         ValueError: cells do not divide the size.
 
-    Deviation: BPBreID resizes the softmax of PifPaf confidences by nearest neighbour; true labels are
-        averaged instead, and background counts 0.4, so that a cell belongs to a thin part although more of it
+    Deviation: BPBreID takes PifPaf confidences by nearest neighbour; true labels are averaged over a cell
+        instead, and background counts 0.4, so that a cell belongs to a thin part although more of it
         shows background: at 64x32, legs and feet are easier to see so.
     """
     height, width = labels.shape[-2:]
@@ -250,7 +250,7 @@ def part_targets(
     shares = torch.zeros(*cells.shape[:-1], len(groups) + 1, device=labels.device)  # [N, h, w, K+1]
     shares.scatter_add_(-1, cells, shares.new_full((1, 1, 1, 1), CELL**-2).expand(cells.shape))
     shares[..., 0] *= _BACKGROUND
-    return rearrange(shares, "n h w k -> n k h w").contiguous()
+    return _probabilities(rearrange(shares, "n h w k -> n k h w").contiguous())
 
 
 def group_fields(
@@ -266,7 +266,11 @@ def group_fields(
     parts = [fields[:, list(channels)].amax(1) for channels in groups.channels]
     confidence = torch.stack(parts, 1).clamp(0, 1)  # [N, K, H, W]
     background = (confidence.amax(1, keepdim=True) < _THRESHOLD).to(confidence)
-    return (SHARPNESS * torch.cat([background, confidence], 1)).softmax(1)  # [N, K+1, H, W]
+    return _probabilities(torch.cat([background, confidence], 1))
+
+
+def _probabilities(confidence: Float[Tensor, "N M h w"]) -> Float[Tensor, "N M h w"]:
+    return (SHARPNESS * confidence).softmax(1)
 
 
 def field_targets(

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from reidlib.backbones import build_backbone
-from reidlib.data.masks import SHARPNESS
 from reidlib.distances import euclidean, full_precision, part_euclidean, visible_part_distance
 from reidlib.heads import IdentityHead, Reduction, global_pool, stripe_maps, weighted_pool
 from reidlib.losses import (
@@ -35,7 +34,7 @@ from reidlib.types import Features, ReIDOutput
 
 GLOBAL, FOREGROUND, CONCAT, PARTS = "global", "foreground", "concat", "parts"
 THRESHOLD = 0.4  # of the printed visibility rule, Eq. 4
-Masks = Float[Tensor, "N M _ _"] | None  # soft part maps of any size, background first
+Masks = Float[Tensor, "N M _ _"] | None  # part probabilities, of any size, background first
 Terms = dict[str, Float[Tensor, ""]]
 
 
@@ -227,8 +226,8 @@ class PartHead(nn.Module):
             return {"pixel": logits}, logits.softmax(1)  # Eq. 1
         if self.config.attention == "stripes":
             return {}, stripe_maps(features, stripes=self.config.parts)
-        sharp = (SHARPNESS * self._checked(masks)).softmax(1)
-        return {}, interpolate(sharp, size=features.shape[-2:], mode="bilinear", align_corners=True)
+        given = self._checked(masks).to(features.dtype)
+        return {}, interpolate(given, size=features.shape[-2:], mode="bilinear", align_corners=True)
 
     def visibility(self, maps: Float[Tensor, "N M h w"]) -> dict[str, Float[Tensor, "N K"]]:
         """Which parts some cell is likeliest to show, and how likely the likeliest cell is; none for stripes."""
@@ -320,7 +319,11 @@ def _slots(features: Features, scoring: Scoring) -> tuple[Float[Tensor, "N _"], 
 
 
 def _slot_visibility(features: Features, scoring: Scoring) -> Float[Tensor, "N S"] | None:
-    """Scores of the slots; a whole-image embedding is always visible."""
+    """Scores of the slots; a whole-image embedding is always visible.
+
+    Deviation: with soft scores, the released code gives the foreground the probability of the likeliest class
+        of any cell, background included, which is just under one.
+    """
     if scoring.visibility is None or scoring.parts == ():
         return None
     name = "soft" if scoring.visibility == "threshold" else scoring.visibility

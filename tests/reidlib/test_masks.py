@@ -1,5 +1,6 @@
 """Part labels: groups, targets, and the released grouping of PifPaf fields."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from reidlib.data.masks import (
     check_fields,
     check_labels,
     draw_fields,
+    field_targets,
     group_fields,
     groups,
     part_targets,
@@ -62,7 +64,7 @@ def naive_targets(labels, found, *, stride, weight):
             for x in range(width):
                 part = int(found.lookup[int(labels[i, y, x])])
                 out[i, part, y // stride, x // stride] += (weight if part == 0 else 1) / stride**2
-    return out
+    return (15 * out).softmax(1)
 
 
 @settings(max_examples=15, deadline=None)
@@ -74,6 +76,19 @@ def test_part_targets_equal_naive_loop(k, seed):
     expected = naive_targets(labels, groups(k), stride=4, weight=0.4)
     found = part_targets(labels, groups(k))
     torch.testing.assert_close(found, expected, atol=rounding(torch.float32, steps=16), rtol=0)
+
+
+def test_targets_of_both_kinds_are_probabilities(fields):
+    """Soft ones, that a model may attend with as they are: sharpened once."""
+    labels = torch.zeros(1, 4, 8, dtype=torch.uint8)
+    labels[0, :2, :4] = 1  # a cell of eight pixels of head, one of nothing
+    head = math.exp(15 * 8 / 16) / (math.exp(15 * 8 / 16) + math.exp(15 * 0.4 * 8 / 16) + 1)
+    found = part_targets(labels, groups(2))
+    assert found[0, 1, 0, 0].item() == pytest.approx(head, abs=1e-6)
+    stored = torch.from_numpy(shrink_fields(fields[0].numpy(), size=(4, 24)))[None]
+    for targets in (found, field_targets(stored, groups(8))):
+        torch.testing.assert_close(targets.sum(1), torch.ones_like(targets[:, 0]))
+    assert found.max() < 0.996  # e^6 against two of e^0: a second softmax would make it 1
 
 
 def test_targets_need_whole_cells():
