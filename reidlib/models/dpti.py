@@ -108,23 +108,25 @@ class Encoder(nn.Module):
     def forward(
         self, queries: Float[Tensor, "N Q D"], context: Float[Tensor, "N L D"]
     ) -> Float[Tensor, "N Q D"]:
-        q, k, v = self._split(queries, context)
-        dropped = self.attention_dropout if self.training else 0.0
-        attended = dropout_attention(q, k, v, dropped=dropped)  # [N, heads, Q, D/heads], Eq. 2, 3
-        attended = self.out(rearrange(attended, "n h q d -> n q (h d)"))
-        return self.feed_forward(attended + queries) + attended  # Eq. 4
+        return self._answer(queries, *self._split(queries, context))
 
-    @torch.no_grad()
-    def attention(
+    def explained(
         self, queries: Float[Tensor, "N Q D"], context: Float[Tensor, "N L D"]
-    ) -> Float[Tensor, "N Q L"]:
-        """The attention weights, averaged over heads, for drawing: the fused kernel does not return them."""
-        q, k, _ = self._split(queries, context)
-        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).mean(1)  # Eq. 2
+    ) -> tuple[Float[Tensor, "N Q D"], Float[Tensor, "N Q L"]]:
+        """The same, and the attention weights averaged over heads, for drawing: a fused kernel returns none."""
+        q, k, v = self._split(queries, context)
+        weights = (q.detach() @ k.detach().mT / q.shape[-1] ** 0.5).softmax(-1).mean(1)  # Eq. 2
+        return self._answer(queries, q, k, v), weights
 
     def _split(self, queries: Tensor, context: Tensor) -> list[Float[Tensor, "N heads _ _"]]:
         projected = self.query(queries), self.key(context), self.value(context)  # Eq. 1
         return [rearrange(x, "n l (h d) -> n h l d", h=self.heads) for x in projected]
+
+    def _answer(self, queries: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "N Q D"]:
+        dropped = self.attention_dropout if self.training else 0.0
+        attended = dropout_attention(q, k, v, dropped=dropped)  # [N, heads, Q, D/heads], Eq. 2, 3
+        attended = self.out(rearrange(attended, "n h q d -> n q (h d)"))
+        return self.feed_forward(attended + queries) + attended  # Eq. 4
 
 
 def dropout_attention(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Tensor:
@@ -239,10 +241,8 @@ class DPTI(nn.Module):
         blocks, embeddings, maps, visibility = attended.mean(1, keepdim=True), {}, {}, {}  # [N, 1, D]
         if self.config.templates != "none":
             templates, logits = self._templates(middle)  # [N, K, D]
-            parts = self.attend(templates, attended)  # [N, K, D], Eq. 7
-            maps["parts"] = rearrange(
-                self.attend.attention(templates, attended), "n k (h w) -> n k h w", w=last.shape[-1]
-            )
+            parts, weights = self.attend.explained(templates, attended)  # [N, K, D], Eq. 7
+            maps["parts"] = rearrange(weights, "n k (h w) -> n k h w", w=last.shape[-1])
             if logits is not None:
                 maps["templates"] = rearrange(logits.softmax(-1), "n k (h w) -> n k h w", w=middle.shape[-1])
             embeddings |= {"templates": templates, "parts": parts}
