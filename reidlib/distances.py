@@ -64,6 +64,9 @@ def visible_part_distance(
     Returns:
         Distances; infinity where no slot is visible in both images.
 
+    Raises:
+        ValueError: other slots or other images on one side than on the other, or in the scores.
+
     Source: Somers et al., WACV 2023, section 3.3, Eq. 9.
     Deviation: Eq. 9 has w = v^q v^g; the square root (released code) differs for soft scores only. The
         released code replaces infinity by one plus the largest distance, which ranks alike.
@@ -74,6 +77,9 @@ def visible_part_distance(
         raise ValueError(
             f"query and gallery have {len(query)} and {len(gallery)} slots; expected equal, >= 1"
         )
+    if query_visibility is not None:
+        query_visibility = _checked(query_visibility, query, name="query_visibility")
+        gallery_visibility = _checked(gallery_visibility, gallery, name="gallery_visibility")
     query_slots = [_prepare(slot, normalized) for slot in query]
     total = query_slots[0].new_zeros(len(query[0]), len(gallery[0]))  # [Q, G]
     for start in range(0, len(gallery[0]), CHUNK):
@@ -87,6 +93,18 @@ def visible_part_distance(
         return total.div_(len(query))
     weights = torch.einsum("qs,gs->qg", query_visibility.sqrt(), gallery_visibility.sqrt())
     return total.div_(weights).masked_fill_(weights == 0, torch.inf)  # Eq. 9
+
+
+def _checked(
+    visibility: Float[Tensor, "N S"], slots: Sequence[Float[Tensor, "N _"]], *, name: str
+) -> Float[Tensor, "N S"]:
+    """A score for every image and slot: one too many would weigh a slot that is not compared."""
+    expected = (len(slots[0]), len(slots))
+    if tuple(visibility.shape) != expected:
+        raise ValueError(
+            f"{name} has shape {tuple(visibility.shape)}; expected one score per image and slot, {expected}"
+        )
+    return full_precision(visibility)
 
 
 def _prepare(embedding: Float[Tensor, "N *K D"], normalized: bool) -> Float[Tensor, "N *K D"]:
@@ -109,17 +127,21 @@ ALIGNED_CHUNK = 512
 def shortest_path(costs: Float[Tensor, "*pairs m n"]) -> Float[Tensor, "*pairs"]:
     """Length of the cheapest path from the first to the last cell, moving right or down, all cells counted.
 
+    An infinite cell cannot be passed; infinity is the answer where there is no way around.
+
     S_ij = d_ij + min(S_{i-1,j}, S_{i,j-1}). A row at a time: with c_j the cost of its first j cells, a path
     that comes down in column t costs S_{i-1,t} - c_{t-1} + c_j, so a running minimum over t ends the recursion.
 
     Source: AlignedReID++ (Luo et al., Pattern Recognition 2019), section 3.2.
     """
-    first, *rest = costs.unbind(-2)
+    blocked = costs == torch.inf
+    dearest = 1 + costs.detach().abs().masked_fill(blocked, 0).sum((-2, -1))  # than any path of finite cells
+    first, *rest = torch.where(blocked, dearest[..., None, None], costs).unbind(-2)
     path = first.cumsum(-1)  # [*pairs, n]
     for row in rest:
         along = row.cumsum(-1)
         path = along + (path - (along - row)).cummin(-1).values  # [*pairs, n]
-    return path[..., -1]
+    return path[..., -1].masked_fill(path[..., -1].detach() >= dearest, torch.inf)
 
 
 def aligned_pairs(first: Float[Tensor, "N m D"], second: Float[Tensor, "N n D"]) -> Float[Tensor, " N"]:
@@ -159,16 +181,24 @@ def aligned_distance(
             f"query has {query.shape[1]} stripes and gallery {gallery.shape[1]}; unaligned they must be as many"
         )
     rows, columns = (rearrange(_prepare(x, True), "n k d -> k n d").contiguous() for x in (query, gallery))
+    squares = [
+        x.any(-1).to(x.dtype) for x in (rows, columns)
+    ]  # a stripe of zeros has no direction and stays zero
     total = rows.new_empty(len(query), len(gallery))  # [Q, G]
     for top in range(0, len(query), BLOCK):
         for left in range(0, len(gallery), ALIGNED_CHUNK):
             block, chunk = slice(top, top + BLOCK), slice(left, left + ALIGNED_CHUNK)
-            total[block, chunk] = _path(rows[:, block], columns[:, chunk], aligned=aligned)
+            first, second = (rows[:, block], squares[0][:, block]), (columns[:, chunk], squares[1][:, chunk])
+            total[block, chunk] = _path([*zip(*first)], [*zip(*second)], aligned=aligned)
     return total
 
 
-def _path(rows: Float[Tensor, "m q D"], columns: Float[Tensor, "n g D"], *, aligned: bool) -> Tensor:
-    """Aligned distance of a block of unit-length stripes; ``path[j]`` ends at column j of the current row.
+Stripe = tuple[Float[Tensor, "_ D"], Float[Tensor, " _"]]
+"""A stripe of several images, of unit length or zero, and its square, 1 or 0."""
+
+
+def _path(rows: Sequence[Stripe], columns: Sequence[Stripe], *, aligned: bool) -> Float[Tensor, "q g"]:
+    """Aligned distance of a block of stripes; ``path[j]`` ends at column j of the current row.
 
     Cells are logistic functions, since tanh(x / 2) = 2 sigmoid(x) - 1 and all paths have equally many cells.
     """
@@ -186,7 +216,7 @@ def _path(rows: Float[Tensor, "m q D"], columns: Float[Tensor, "n g D"], *, alig
     return path[-1].mul_(2).sub_(len(rows) + len(columns) - 1)
 
 
-def _cell(query: Float[Tensor, "q D"], gallery: Float[Tensor, "g D"]) -> Float[Tensor, "q g"]:
-    """sigmoid(|a - b|) of unit vectors, whose distance is the root of 2 - 2 ab; half the time of a tanh."""
-    two = query.new_full((), 2.0)
-    return torch.addmm(two, query, gallery.mT, alpha=-2).clamp_min_(0).sqrt_().sigmoid_()
+def _cell(query: Stripe, gallery: Stripe) -> Float[Tensor, "q g"]:
+    """sigmoid(|a - b|), from |a|^2 + |b|^2 - 2 ab; half the time of a tanh."""
+    (a, square), (b, other) = query, gallery
+    return torch.addmm(square[:, None] + other, a, b.mT, alpha=-2).clamp_min_(0).sqrt_().sigmoid_()

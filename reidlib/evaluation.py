@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from reidlib.distances import full_precision
+from reidlib.options import check_count
 from reidlib.protocol import DISTRACTOR, Protocol
 from reidlib.types import Distance, Features, Metrics
 
@@ -32,7 +34,7 @@ def evaluate(
     gallery: Features,
     *,
     distance: Distance,
-    protocol: Protocol,
+    protocol: Protocol | str,
     block: int = 256,
     trapezoid: bool = False,
 ) -> Metrics:
@@ -42,7 +44,7 @@ def evaluate(
         query: features of Q query images.
         gallery: features of G gallery images; identity 0 marks distractors.
         distance: distance between a block of queries and the whole gallery, [q, G].
-        protocol: which gallery images count for a query.
+        protocol: which gallery images count for a query; a rule or its name.
         block: queries per call of ``distance``; bounds the memory, does not change the result.
         trapezoid: average precision as the area under the interpolated curve, as Oxford's buildings
             toolbox has it, instead of the mean precision at each hit; ``python -m reidlib rank --trapezoid``.
@@ -51,8 +53,8 @@ def evaluate(
         Metrics per query; a query without a match has rank 0 and NaN for the rest.
 
     Raises:
-        ValueError: query or gallery is empty, the gallery holds junk, no query has a match, or a
-            distance is NaN.
+        ValueError: query or gallery is empty, the gallery holds junk, no query has a match, a
+            distance is NaN or -inf, or an argument is not what it should be.
     """
     same = _SameIdentity.of(query, gallery, protocol=protocol)
     same.require_hits(len(gallery))
@@ -70,7 +72,7 @@ def ranking(
     gallery: Features,
     *,
     distance: Distance,
-    protocol: Protocol,
+    protocol: Protocol | str,
     top: int = 10,
     block: int = 256,
 ) -> tuple[Int[np.ndarray, "Q top"], Bool[np.ndarray, "Q top"]]:
@@ -90,6 +92,7 @@ def ranking(
     Raises:
         ValueError: as in `evaluate`, but a query without a match is fine.
     """
+    check_count("top", top)
     same = _SameIdentity.of(query, gallery, protocol=protocol)
     nearest = np.full((len(query), top), -1)
     correct = np.zeros((len(query), top), dtype=bool)
@@ -166,7 +169,8 @@ class _SameIdentity:
     dropped: Bool[np.ndarray, "Q W"]  # does not count for the query
 
     @classmethod
-    def of(cls, query: Features, gallery: Features, *, protocol: Protocol) -> "_SameIdentity":
+    def of(cls, query: Features, gallery: Features, *, protocol: Protocol | str) -> "_SameIdentity":
+        protocol = Protocol(protocol)
         for name, features in (("query", query), ("gallery", gallery)):
             if len(features) == 0:
                 raise ValueError(f"{name} is empty; expected at least one image: check the data set's folder")
@@ -200,17 +204,18 @@ def _blocks(
     query: Features, gallery: Features, *, distance: Distance, block: int
 ) -> Iterator[tuple[slice, Float[np.ndarray, "q G"]]]:
     """Checked distances of a block of queries, with the block's place among the queries."""
-    if block < 1:
-        raise ValueError(f"block is {block}; expected at least one query")
+    check_count("block", block)
     for start in range(0, len(query), block):
         rows = slice(start, start + block)
-        distances = distance(query[rows], gallery).detach()
+        distances = full_precision(distance(query[rows], gallery).detach())
         if (shape := tuple(distances.shape)) != (expected := (len(query[rows]), len(gallery))):
             raise ValueError(f"distance returned shape {shape}; expected one row per query, {expected}")
-        broken = distances.amax(dim=1).isnan()  # a maximum passes NaN on
+        smallest = distances.amin(dim=1)  # passes NaN on
+        broken = ~(smallest > -torch.inf)
         if broken.any():
+            row = int(broken.nonzero()[0])
             raise ValueError(
-                f"distance is NaN for query {start + int(broken.nonzero()[0])}; expected numbers or +inf: "
+                f"distance is {smallest[row]} for query {start + row}; expected numbers or inf: "
                 "look for embeddings that are not finite or a division by zero visibility"
             )
         yield rows, distances.cpu().numpy()

@@ -19,16 +19,22 @@ def stripe_pool(features: Float[Tensor, "N C h w"], *, stripes: int) -> Float[Te
 
 
 def stripe_maps(features: Float[Tensor, "N C h w"], *, stripes: int) -> Float[Tensor, "N M h w"]:
-    """K horizontal stripes as attention maps that do not overlap, behind an empty background map.
+    """K horizontal stripes as attention maps, behind an empty background map.
 
-    The rows are those of BPBreID's released code, which cuts a map four times as high and samples it
-    with aligned corners: 3, 3, 2, 3, 2, 3 of 16 rows for six stripes.
+    The rows are those of BPBreID's released code, which cuts an image 16 times as high as the map, keeps every
+    fourth row and samples these with aligned corners: 3, 3, 2, 3, 2, 3 of 16 rows for six stripes. A row that
+    falls between two stripes belongs to both in part: two do for five stripes of 16 rows, none for six or eight.
     """
     n, _, h, w = features.shape
-    fine = (4 * h - 1) * torch.arange(h, device=features.device) // max(h - 1, 1)
-    numbers = torch.arange(stripes + 1, device=features.device)[:, None]
-    maps = (1 + stripes * fine // (4 * h) == numbers).to(features.dtype)  # [K+1, h]
-    return maps[None, :, :, None].expand(n, -1, -1, w)
+    numbers = torch.arange(stripes + 1, device=features.device)[:, None]  # [K+1, 1]
+    edges = (16 * h * numbers.double() / stripes).round()  # in rows of the image
+    rows, steps = torch.arange(4 * h, device=features.device), max(h - 1, 1)
+    stripe = (4 * rows >= edges).sum(0).clamp_max(stripes)  # [4h], of every fourth row: 1..K
+    fine = (stripe == numbers).double()  # [K+1, 4h]
+    place = (4 * h - 1) * rows[:h]
+    above, share = place // steps, (place % steps).double() / steps  # [h]
+    maps = fine[:, above] * (1 - share) + fine[:, (above + 1).clamp_max(4 * h - 1)] * share  # [K+1, h]
+    return maps.to(features.dtype)[None, :, :, None].expand(n, -1, -1, w)
 
 
 def weighted_pool(

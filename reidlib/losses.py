@@ -15,6 +15,8 @@ from torch.nn.functional import cross_entropy, interpolate, relu, softplus
 
 from reidlib.distances import full_precision
 
+NO_CLASS = torch.iinfo(torch.int64).min  # a class that nobody has
+
 
 def identity_loss(
     logits: Float[Tensor, "N *K I"], labels: Int[Tensor, " N"], *, smoothing: float
@@ -25,11 +27,14 @@ def identity_loss(
         logits: scores of the I training identities, for one embedding or for K parts.
         labels: training labels, 0..I-1.
         smoothing: mass epsilon spread evenly over all I identities.
+
+    Raises:
+        ValueError: a label is none of these (on a GPU, its own error, later: nothing is read back here).
     """
     if logits.ndim == 3:
         labels = repeat(labels, "n -> (n k)", k=logits.shape[1])
         logits = rearrange(logits, "n k i -> (n k) i")
-    return cross_entropy(full_precision(logits), labels, label_smoothing=smoothing)
+    return _cross_entropy(logits, labels, smoothing=smoothing)
 
 
 def batch_hard_triplet(
@@ -65,7 +70,7 @@ def batch_hard_triplet(
     anchor = positive.any(-1) & negative.any(-1)  # [K, N]
     gap = torch.where(anchor, hardest_positive - hardest_negative, 0.0)
     loss = relu(gap + margin) if margin > 0 else softplus(gap)  # Eq. 8
-    counted = anchor & (loss > 0) if average == "violators" else anchor
+    counted = anchor & ~(loss <= 0) if average == "violators" else anchor  # NaN counts
     return torch.where(counted, loss, 0.0).sum() / counted.sum().clamp_min(1)
 
 
@@ -122,4 +127,16 @@ def attention_loss(
     Deviation: Eq. 2 sums over cells and divides the smoothing by the batch size; as in the released
         code, this is a mean over cells and divides by the number of classes.
     """
-    return cross_entropy(full_precision(logits), targets, label_smoothing=smoothing)
+    return _cross_entropy(logits, targets, smoothing=smoothing)
+
+
+def _cross_entropy(
+    scores: Float[Tensor, "N C *cells"], classes: Int[Tensor, "N *cells"], *, smoothing: float
+) -> Float[Tensor, ""]:
+    """PyTorch's, which would leave out a class of -100 unseen."""
+    try:
+        return cross_entropy(
+            full_precision(scores), classes, label_smoothing=smoothing, ignore_index=NO_CLASS
+        )
+    except IndexError as error:
+        raise ValueError(f"labels: {error}; expected 0..{scores.shape[1] - 1}") from None

@@ -3,6 +3,7 @@
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from numbers import Integral
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,16 @@ def check_choices(config: Any) -> None:
         choices, value = get_args(option.type), getattr(config, option.name)
         if get_origin(option.type) is Literal and value not in choices:
             raise ValueError(f"{option.name} = {value!r}; expected one of {choices}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse a number of things that is not a whole number from one on.
+
+    Raises:
+        ValueError: naming the argument and its value.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
 
 
 def from_settings(kind: type, values: dict[str, Any]) -> Any:

@@ -13,13 +13,21 @@ DISTRACTOR = 0
 
 
 class Protocol(StrEnum):
-    """The rules by which a benchmark is scored; ``Protocol("market")`` reads one by name."""
+    """The rules by which a benchmark is scored; ``Protocol("market")`` reads one by name.
+
+    Raises:
+        ValueError: no rule has that name.
+    """
 
     MARKET = "market"
     """Gallery images with the query's identity and camera are left out, as if they were not there."""
 
     NO_CAMERA = "no-camera"
     """Every gallery image counts: Occluded-REID, Partial-REID and Partial-iLIDS tell no cameras apart."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"protocol = {value!r}; expected one of {', '.join(cls)}")
 
     def left_out(
         self, camid: Int[np.ndarray, "Q 1"], cameras: Int[np.ndarray, "Q W"]

@@ -17,9 +17,12 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
+from reidlib.distances import full_precision
+from reidlib.options import check_count
 from reidlib.types import Distance, Features
 
 WIDE = 4  # times k1: how many nearest are kept; where sets reach further, images are measured again
+ROUNDING = 1e-5  # of a row's largest distance: how far below zero its smallest may lie
 ROWS = 512  # images at a time while neighbourhoods are compared
 QUERIES = 16  # queries at a time while encodings are compared
 
@@ -41,14 +44,15 @@ def k_reciprocal(
     Args:
         query: features of Q images.
         gallery: features of G images.
-        distance: between a block of images and all of them; smaller is closer, finite. It is not squared here.
+        distance: between a block of images and all of them; smaller is closer, finite, from 0 on but for rounding.
+            It is not squared here.
         k1: how many nearest make a neighbourhood.
         k2: over how many nearest encodings are averaged; 1 leaves them as they are.
         weight: lambda, of the original distance.
         block: images per call of ``distance``; bounds the memory, does not change the result.
 
     Raises:
-        ValueError: a number out of range, or a distance that is not finite.
+        ValueError: a number out of range, or a distance that is not finite or is negative.
 
     Source: Zhong et al., sections 3.2 to 3.5. Deviation: none; their released function squares the distances
         that it is given, which is left to the caller.
@@ -57,6 +61,7 @@ def k_reciprocal(
         raise ValueError(
             f"k1 = {k1}, k2 = {k2}, weight = {weight}; expected k1 >= 1, 1 <= k2 <= k1 + 1, 0 <= weight <= 1"
         )
+    check_count("block", block)
     everyone = _joined(query, gallery)
     near, original = _nearest_of_everyone(
         everyone, len(query), distance=distance, count=WIDE * (k1 + 1), block=block
@@ -115,10 +120,15 @@ def _nearest_of_everyone(
         np.empty(images, precision),
     )
     for start in range(0, images, block):
-        rows = distance(everyone[start : start + block], everyone).detach()
-        largest = rows.amax(1)
-        if not largest.isfinite().all():
+        rows = full_precision(distance(everyone[start : start + block], everyone).detach())
+        smallest, largest = rows.aminmax(dim=1)
+        if not (smallest.isfinite() & largest.isfinite()).all():
             raise ValueError("distance is not finite for some pair of images; k-reciprocal needs numbers")
+        if (smallest < -ROUNDING * largest.abs()).any():
+            raise ValueError(
+                f"distance is negative for some pair of images ({smallest.min():g}); expected 0 or more: "
+                "pass one minus a similarity"
+            )
         largest = torch.where(largest > 0, largest, 1.0)[:, None]
         columns, values = _smallest(rows, count)
         here = slice(start, start + block)
@@ -214,7 +224,7 @@ def _measured(
         if not len(places):
             continue
         lacking, which = np.unique(row[places], return_inverse=True)
-        table = distance(everyone[torch.from_numpy(lacking)], everyone).detach().cpu().numpy()
+        table = full_precision(distance(everyone[torch.from_numpy(lacking)], everyone).detach()).cpu().numpy()
         values[places] = table[which, sets.indices[places]] / near.largest[lacking][which]
     return values
 

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, max_pool2d, normalize
+from torch.nn.functional import interpolate, max_pool2d, normalize
 
 from reidlib.backbones import build_backbone
 from reidlib.distances import CHUNK, full_precision
@@ -405,7 +405,8 @@ class QPM(nn.Module):
         if config.global_feature == "agfe":
             scores = pair_logits(output.logits["stripes"], output.visibility["quality"])
             rows = repeat(labels, "p -> (p g)", g=len(labels))
-            terms["id_global"] = 2 * cross_entropy(rearrange(scores, "p g i -> (p g) i"), rows)  # Eq. 12
+            pairs = rearrange(scores, "p g i -> (p g) i")
+            terms["id_global"] = 2 * identity_loss(pairs, rows, smoothing=0.0)  # Eq. 12
         else:
             terms["id_global"] = identity_loss(output.logits["global"], labels, smoothing=0.0)
         distances = self._distances(output, config.global_feature)

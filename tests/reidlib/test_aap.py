@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from reidlib.backbones import build_backbone, stages
 from reidlib.complexity import complexity
-from reidlib.distances import aligned_distance, aligned_pairs, shortest_path
+from reidlib.distances import aligned_distance, aligned_pairs, euclidean, shortest_path
 from reidlib.losses import batch_hard_triplet, hardest, identity_loss
 from reidlib.models.aap import ATTENTIONS, BAM, CWA, ECA, SP, AaP, Config, Scoring
 from reidlib.types import Features
@@ -48,6 +48,73 @@ def recursion(costs: torch.Tensor) -> float:
             before = [table[cell] for cell in ((i - 1, j), (i, j - 1)) if cell in table]
             table[i, j] = float(costs[i, j]) + min(before, default=0.0)
     return table[rows - 1, columns - 1]
+
+
+def table(costs: torch.Tensor) -> torch.Tensor:
+    """The accumulated table: the shortest path to every cell."""
+    rows, columns = costs.shape
+    return torch.stack(
+        [torch.stack([shortest_path(costs[: i + 1, : j + 1]) for j in range(columns)]) for i in range(rows)]
+    )
+
+
+def test_tables_of_the_base_code() -> None:
+    """Section 9 of the specification: distances of stripes, their cells, and the accumulated tables."""
+    distances = euclidean(A, B)
+    root, zero, one, two = 1.41421356, 0.0, 0.60885937, 0.76159416
+    near(distances, torch.tensor([[root, zero, 2], [zero, root, root], [root, 2, zero]]))
+    cells = (distances / 2).tanh()
+    near(cells, torch.tensor([[one, zero, two], [zero, one, one], [one, two, zero]]))
+    expected = [
+        [0.60885937, 0.60885937, 1.37045352],
+        [0.60885937, 1.21771873, 1.82657810],
+        [1.21771873, 1.97931289, 1.82657810],
+    ]
+    near(table(cells), torch.tensor(expected))
+    raw = torch.tensor([[0.1, 0.9, 0.9], [0.2, 0.8, 0.9], [0.9, 0.3, 0.4]])
+    near(table(raw), torch.tensor([[0.1, 1.0, 1.9], [0.3, 1.1, 2.0], [1.2, 1.4, 1.8]]))
+    near(raw.diagonal().sum(), torch.tensor(1.3))
+
+
+def test_paths_lead_around_infinite_cells() -> None:
+    inf = math.inf
+    costs = torch.tensor(
+        [
+            [[1, inf, 1], [1, 1, inf], [inf, 1, 1]],
+            [[1, inf, 1], [inf, 1, 1], [1, 1, 1]],
+            [[1, 1, 1], [1, 1, inf], [1, inf, 1]],
+            [[inf, 1, 1], [1, 1, 1], [1, 1, 1]],
+        ]
+    ).double()  # fmt: skip
+    expected = torch.tensor([recursion(pair) for pair in costs])
+    assert expected.tolist() == [5, inf, inf, inf]
+    assert torch.equal(shortest_path(costs), expected)
+    generator = torch.Generator().manual_seed(0)
+    costs = torch.rand(200, 5, 6, generator=generator)
+    costs[torch.rand(200, 5, 6, generator=generator) < 0.2] = inf
+    found, expected = shortest_path(costs), torch.tensor([recursion(pair) for pair in costs])
+    assert 20 < expected.isfinite().sum() < 180
+    near(found, expected, atol=EXACT)
+    costs.requires_grad_()
+    (slope,) = torch.autograd.grad(shortest_path(costs).sum(), costs)
+    assert slope.isfinite().all()
+    steps = slope.sum((1, 2))
+    assert torch.equal(steps, torch.where(expected.isfinite(), 10.0, 0.0))  # the cells of a path
+
+
+def test_stripes_of_zeros_have_no_direction() -> None:
+    """They stay zero, at distance one from every unit vector and zero from each other, as in the release."""
+    blank = torch.zeros(1, 3, 2)
+    step = math.tanh(0.5)
+    near(aligned_distance(A[None], blank), torch.tensor([[5 * step]]))
+    near(aligned_pairs(A[None], blank), torch.tensor([5 * step]))
+    near(aligned_distance(blank, blank), torch.tensor([[0.0]]))
+    near(aligned_distance(blank, A[None], aligned=False), torch.tensor([[3 * step]]))
+    mixed = torch.cat([A[None], blank])
+    mixed[1, 1] = A[1]
+    pairs = aligned_pairs(mixed, mixed.flip(0))
+    near(aligned_distance(mixed, mixed.flip(0)).diagonal(), pairs)
+    near(aligned_distance(blank[:, :1], blank[:, :1]), torch.tensor([[0.0]]))
 
 
 def test_aligned_distance_of_the_base_code() -> None:
@@ -119,6 +186,8 @@ def test_local_triplet_takes_the_pairs_that_the_global_one_mined() -> None:
     points = torch.tensor([[0.0, 0], [1, 0], [0, 2], [3, 0]])
     labels, distances = torch.tensor([0, 0, 1, 1]), torch.cdist(points, points)
     positive, negative = hardest(distances, labels)
+    near(distances.gather(1, positive[:, None])[:, 0], torch.tensor([1, 1, 3.60555128, 3.60555128]))
+    near(distances.gather(1, negative[:, None])[:, 0], torch.full((4,), 2.0))
     assert positive.tolist() == [1, 0, 3, 2]
     assert negative.tolist() == [2, 3, 0, 1]
     for margin, expected in ((0.3, 0.95277564), (0.0, 1.05089167)):
@@ -154,12 +223,15 @@ def test_label_smoothing_spreads_over_all_identities() -> None:
 def test_cwa_of_the_release(fusion: str, first: list[float], second: list[float]) -> None:
     block = CWA(2, fusion=fusion).eval()
     before, _, _, after = block.channel
+    gate = []
+    block.channel.register_forward_hook(lambda _, __, logits: gate.append(logits.sigmoid()))
     with torch.no_grad():
         before.weight.copy_(torch.tensor([[1.0, -1]]))
         before.bias.fill_(0.5)
         after.weight.copy_(torch.tensor([[1.0], [-1]]))
         after.bias.zero_()
         found = block(torch.tensor([[[[2.0, 2], [2, 2]], [[1, 1], [1, 3]]]]))
+    near(gate[0].flatten(), torch.tensor([0.73105760, 0.26894240]))
     near(found.flatten(), torch.tensor(first + second))
 
 

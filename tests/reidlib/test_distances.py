@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from tolerance import EXACT, rounding
 
 from reidlib.distances import euclidean, part_euclidean, safe_sqrt, visible_part_distance
@@ -123,6 +124,21 @@ def test_mismatched_arguments_are_refused():
         ours(QUERY, GALLERY, (BINARY[0], None), normalized=True)
     with pytest.raises(ValueError, match="3 and 2 slots"):
         visible_part_distance(QUERY.unbind(1), GALLERY.unbind(1)[:2])
+    with pytest.raises(ValueError, match=r"query_visibility has shape \(2, 3\).*\(2, 2\)"):
+        ours(QUERY[:, :2], GALLERY[:, :2], BINARY, normalized=True)
+    wider = BINARY[1].repeat(1, 2)
+    with pytest.raises((ValueError, TypeCheckError), match="gallery_visibility"):
+        ours(QUERY, GALLERY, (BINARY[0], wider), normalized=True)
+
+
+def test_scores_of_half_precision_weigh_as_their_values_do():
+    expected = ours(QUERY, GALLERY, SOFT, normalized=True)
+    halves = tuple(scores.sqrt().half().square() for scores in SOFT)
+    found = ours(QUERY.float(), GALLERY.float(), halves, normalized=True)
+    assert found.dtype == torch.float32
+    shown = expected.isfinite()
+    assert torch.equal(found.isfinite(), shown)
+    torch.testing.assert_close(found[shown].double(), expected[shown], atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
+from jaxtyping import TypeCheckError
+from tolerance import PRINTED
 
 from reidlib import evaluation
 from reidlib.evaluation import RANKS, evaluate, ranking, single_shot
@@ -150,6 +152,36 @@ def test_by_hand():
     assert evaluate(query, gallery, distance=lookup(matrix), protocol=Protocol.NO_CAMERA).rank.tolist() == [1]
 
 
+def test_hand_example_of_dpti():
+    """Matches at ranks 1, 3 and 6 of seven: AP .72222222, INP .5."""
+    query, gallery = features([4], [0]), features([4, 9, 4, 9, 9, 4, 9], [1] * 7)
+    metrics = evaluate(query, gallery, distance=lookup(torch.arange(7.0)[None]), protocol=Protocol.NO_CAMERA)
+    assert metrics.mAP == pytest.approx(0.72222222, abs=PRINTED)
+    assert metrics.mINP == 0.5
+
+
+def test_a_protocol_may_be_named():
+    query, gallery, matrix = case()
+    by_name, by_rule = (
+        evaluate(query, gallery, distance=lookup(matrix), protocol=rule)
+        for rule in ("market", Protocol.MARKET)
+    )
+    np.testing.assert_array_equal(by_name.ap, by_rule.ap)
+    with pytest.raises(ValueError, match="protocol = 'markt'; expected one of market, no-camera"):
+        ranking(query, gallery, distance=lookup(matrix), protocol="markt")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_distances_rank_as_their_values_do(dtype):
+    query, gallery, matrix = case()
+    half = matrix.to(dtype)
+    options = {"query": query, "gallery": gallery, "protocol": Protocol.MARKET}
+    found, expected = (evaluate(**options, distance=lookup(values)) for values in (half, half.double()))
+    np.testing.assert_array_equal(found.ap, expected.ap)
+    nearest, same = (ranking(**options, distance=lookup(values))[0] for values in (half, half.double()))
+    np.testing.assert_array_equal(nearest, same)
+
+
 def test_ties_follow_gallery_order():
     query, gallery = features([1], [0]), features([2, 1, 2, 1], [1, 1, 1, 1])
     for value in (0.25, math.inf):
@@ -182,9 +214,13 @@ def test_errors_name_the_argument_and_the_remedy():
         evaluate(query, gallery, distance=lambda q, g: torch.zeros(len(q), 3), protocol=Protocol.MARKET)
     with pytest.raises(ValueError, match="block is 0"):
         evaluate(query, gallery, **options, block=0)
-    matrix[9, 3] = math.nan
-    with pytest.raises(ValueError, match="NaN for query 9"):
-        evaluate(query, gallery, **options, block=4)
+    for top in (-1, 0, 2.5, True):
+        with pytest.raises((ValueError, TypeCheckError), match="top"):
+            ranking(query, gallery, **options, top=top)
+    for value in (math.nan, -math.inf):
+        matrix[9, 3] = value
+        with pytest.raises(ValueError, match=f"{value} for query 9"):
+            evaluate(query, gallery, **options, block=4)
 
 
 def test_distances_are_not_changed():

@@ -1,8 +1,10 @@
 """Poolings and heads against naive loops."""
 
+import numpy as np
 import pytest
 import torch
 from tolerance import EXACT
+from torch.nn.functional import interpolate
 
 from reidlib.heads import IdentityHead, Reduction, global_pool, stripe_maps, stripe_pool, weighted_pool
 
@@ -38,6 +40,22 @@ def test_stripe_maps_share_out_every_row_once(height, stripes):
     assert rows.unique().tolist() == list(range(1, stripes + 1))
     if (height, stripes) == (16, 6):
         assert maps[0, 1:, :, 0].sum(1).tolist() == [3, 3, 2, 3, 2, 3]  # as the released code has it
+
+
+@pytest.mark.parametrize("height", [8, 16, 24])
+@pytest.mark.parametrize("stripes", [2, 3, 4, 5, 6, 7, 8])
+def test_stripe_maps_are_those_of_the_released_code(height, stripes):
+    """Cut at image size, every fourth row kept, sampled with aligned corners."""
+    edges = np.round(np.arange(stripes + 1) * 16 * height / stripes).astype(int)
+    whole = torch.zeros(1, stripes, 16 * height, 1)
+    for k in range(stripes):
+        whole[:, k, edges[k] : edges[k + 1]] = 1
+    small = interpolate(whole, size=(4 * height, 1), mode="nearest")
+    expected = interpolate(small, size=(height, 1), mode="bilinear", align_corners=True)
+    maps = stripe_maps(torch.zeros(1, 3, height, 1), stripes=stripes)
+    close(maps[:, 1:], expected)
+    if (height, stripes) == (16, 5):
+        close(maps[0, 1:, :, 0].sum(1), torch.tensor([3.4, 3.4, 3.2, 3.0, 3.0]))
 
 
 @pytest.mark.parametrize("average", ["gwap", "mean"])

@@ -178,6 +178,23 @@ def test_identity_loss_on_parts_is_the_mean_of_the_parts(dtype):
     assert found == pytest.approx(sum(losses) / 15, abs=rounding(dtype, steps=15 + 7, size=max(losses)))
 
 
+@pytest.mark.parametrize("label", [-100, -1, 4])
+def test_labels_that_nobody_has_are_refused(label):
+    """PyTorch leaves out -100 unseen."""
+    logits, labels = torch.zeros(2, 4), torch.tensor([0, label])
+    with pytest.raises(ValueError, match=rf"labels: .*{label}.*expected 0\.\.3"):
+        identity_loss(logits, labels, smoothing=0.1)
+    with pytest.raises(ValueError, match=rf"{label}.*expected 0\.\.2"):
+        attention_loss(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, label]]]), smoothing=0.1)
+
+
+@pytest.mark.parametrize("average", ["anchors", "violators"])
+def test_what_is_not_a_number_reaches_the_triplet(average):
+    distances = 1 - (LABELS[:, None] == LABELS).double()
+    distances[2, 3] = torch.nan
+    assert batch_hard_triplet(distances, LABELS, margin=0.3, average=average).isnan()
+
+
 def test_attention_loss_of_the_released_code():
     logits = torch.tensor([[[[2, 0], [-1, 0.5]], [[0, 1], [0, 2]], [[-1, 0], [3, 0]]]])
     for target, expected in (([[0, 1], [2, 1]], 0.419215920702), ([[0, 2], [2, 1]], 0.644215920702)):

@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 import torch
 from tolerance import EXACT, PRINTED
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, softplus
 
 from reidlib.complexity import complexity
 from reidlib.distances import euclidean
-from reidlib.losses import batch_hard_triplet, identity_loss
+from reidlib.losses import batch_hard_triplet, hardest, identity_loss
 from reidlib.models.pan import PAN, Config, Scoring, signed_pool
 from reidlib.types import Features
 
@@ -43,6 +43,8 @@ def counted(config: Config) -> tuple[int, int]:
 
 def test_signed_pooling_example() -> None:
     """Eq. 3: a mask that sums to zero pools well, one of zeros gives zeros."""
+    assert near(MASKS.abs().sum((2, 3)), 6.0, 2.0, 0.0)
+    assert near(MASKS.sum((2, 3))[:, :1], 0.0)
     first, second, third = signed_pool(FEATURES, MASKS)[0]
     assert near(first, -0.5, 1 / 6)
     assert near(second, 2.75, -0.25)
@@ -63,6 +65,9 @@ def test_signed_pooling_properties() -> None:
     assert torch.allclose(signed_pool(FEATURES, 2 * MASKS), pooled)
     assert torch.allclose(signed_pool(FEATURES, -MASKS), -pooled)
     assert near(signed_pool(FEATURES, torch.full((1, 1, 2, 2), 1 / 14)), 2.5, 0.0)
+    assert near(signed_pool(FEATURES, 2 * MASKS)[0, 0], -0.5, 0.16666667)
+    assert near(signed_pool(FEATURES, -MASKS)[0, 0], 0.5, -0.16666667)
+    assert near(FEATURES.amax((2, 3)), 4.0, 1.0)  # global max pooling
     masks = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     features = torch.randn(2, 6, 4, 5, generator=torch.Generator().manual_seed(1))
     product = features[:, None] * masks[:, :, None]  # Eq. 2, built in full
@@ -73,6 +78,7 @@ def test_signed_pooling_properties() -> None:
 def test_softmax_over_masks_and_over_positions() -> None:
     pair = MASKS[:, :2].softmax(1)
     assert near(pair[0, 0], 0.62245933, 0.18242552, 0.88079708, 0.04742587)
+    assert near(pair[0, 1], 0.37754067, 0.81757448, 0.11920292, 0.95257413)
     assert near(signed_pool(FEATURES, pair), 2.20378968, 0.07789455, 2.72646177, -0.05955274)
     triple = signed_pool(FEATURES, MASKS.softmax(1))
     assert near(triple, 2.24180264, 0.05986239, 2.72649700, -0.09536000, 2.49690337, 0.08146682)
@@ -151,6 +157,11 @@ def test_the_descriptor_is_normalised_as_a_whole() -> None:
 def test_soft_margin_example() -> None:
     points, labels = torch.tensor([[0.0, 0], [1, 0], [0, 2], [3, 0]]), torch.tensor([0, 0, 1, 1])
     distances = euclidean(points, points)
+    positive, negative = hardest(distances, labels)
+    gaps = [distances.gather(1, index[:, None])[:, 0] for index in (positive, negative)]
+    assert near(gaps[0], 1.0, 1.0, 3.60555128, 3.60555128)
+    assert near(gaps[1], 2.0, 2.0, 2.0, 2.0)
+    assert near(softplus(gaps[0] - gaps[1]), 0.31326169, 0.31326169, 1.78852166, 1.78852166)
     assert near(batch_hard_triplet(distances, labels, margin=0.0), 1.05089167)
     assert near(batch_hard_triplet(distances, labels, margin=0.3), 0.95277564)
 

@@ -1,6 +1,7 @@
 """QPM against its equations: worked examples, naive forms, gradients, parameter counts."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from tolerance import EXACT, PRINTED
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
+from reidlib.backbones import build_backbone
+from reidlib.complexity import complexity
 from reidlib.distances import euclidean
-from reidlib.losses import batch_hard_triplet
+from reidlib.losses import batch_hard_triplet, hardest
 from reidlib.models import qpm
 from reidlib.models.qpm import CBAMSA, FCSA, ISA, QPM, RASA, RGASA, Config, Scoring
 from reidlib.types import Features, ReIDOutput
@@ -39,6 +42,8 @@ def features(*, count: int, parts: int = 3, dim: int = 5, seed: int = 0) -> Feat
 
 def test_part_distance_example() -> None:
     """Eq. 2: the worked example, its gradient, and indifference to an image's scale of scores."""
+    assert near(1 - cosine_similarity(FP, FG, dim=-1), 0.29289322, 0.0, 1.70710678)
+    assert near(QP * QG, 0.72, 0.10, 0.06)
     quality = QP.clone().requires_grad_()
     distance = qpm.part_distance(FP, FG, query_quality=quality, gallery_quality=QG)
     assert near(distance, 0.35603355)
@@ -67,6 +72,8 @@ def test_adaptive_distance_example() -> None:
 
 def test_single_image_weights_example() -> None:
     """Eq. 4, 5, and the distances of the rows SI global and GAP global."""
+    assert near(QP / QP.sum(), 0.6, 0.33333333, 0.06666667)
+    assert near(QG / QG.sum(), 0.5, 0.125, 0.375)
     p, g = qpm._single(GP, QP), qpm._single(GG, QG)
     assert near(p, 1.6, 1.46666667)
     assert near(g, 1.125, -0.625)
@@ -93,6 +100,10 @@ def test_violators_example() -> None:
     """Eq. 3: the mean over anchors whose hinge is positive; zero if there is none."""
     distances = torch.tensor([[0, 0.2, 0.6, 0.4], [0.2, 0, 0.7, 0.9], [0.6, 0.7, 0, 0.5], [0.4, 0.9, 0.5, 0]])
     labels = torch.tensor([0, 0, 1, 1])
+    positive, negative = (distances.gather(1, i[:, None])[:, 0] for i in hardest(distances, labels))
+    hinges = (positive - negative + 0.3).relu()
+    assert near(hinges, 0.1, 0.0, 0.2, 0.4)
+    assert (hinges > 0).sum() == 3
     loss = batch_hard_triplet(distances, labels, margin=0.3, average="violators")
     assert near(loss, 0.23333333)
     assert near(batch_hard_triplet(distances, labels, margin=0.3), 0.175)
@@ -113,6 +124,9 @@ def test_pair_logits_example() -> None:
     stripes = torch.tensor([[[1.0, 0], [0, 2]], [[1, 1], [2, 0]]])
     quality = torch.tensor([[0.8, 0.4], [0.5, 1.0]])
     weight, labels = torch.tensor([[1.0, -1], [0.5, 1]]), torch.tensor([0, 1])
+    bands = torch.eye(2).expand(2, 2, 2)  # classified by themselves: the weights come out
+    pairs = qpm.pair_logits(bands, quality)
+    assert near(pairs, 0.8, 0.2, 0.5, 0.5, 0.5, 0.5, 0.2, 0.8)
     logits = qpm.pair_logits(stripes @ weight.T, quality)
     vectors = torch.tensor([[[0.8, 0.4], [0.5, 1.0]], [[1.5, 0.5], [1.8, 0.2]]])
     assert torch.allclose(logits, vectors @ weight.T, atol=EXACT)
@@ -136,6 +150,9 @@ def test_refinement_example(top: int, order: list[int], monkeypatch: pytest.Monk
     monkeypatch.setattr(QPM, "distance", staticmethod(lambda q, g, *, scoring: part))
     monkeypatch.setattr(qpm, "_against", lambda p, g, *, weights: whole[g[:, 0, 0].long()])
     distances = qpm.refined_distance(query, gallery, scoring=Scoring(gamma=0.6, top=top))
+    refined = torch.tensor([0.22, 0.42, 0.304, 0.20, 0.248])
+    chosen = part[0].argsort()[:top]
+    assert near(distances[0, chosen], *refined[chosen].tolist())
     assert distances[0].argsort().tolist() == order
 
 
@@ -209,6 +226,25 @@ def test_parameters(literal: QPM) -> None:
     assert count(literal) == 43_944_786
     assert count(literal) - sum(count(m) for m in classifiers if isinstance(m, nn.Linear)) == 38_733_138
     assert count(literal.quality) == 12_306
+
+
+@pytest.mark.sizes
+def test_counts_of_the_readings() -> None:
+    """Section 6 of the specification: without classifiers, and the width and the parts swept."""
+
+    def parameters(**change: object) -> int:
+        return complexity(partial(QPM, Config(**change)), size=(384, 128)).parameters
+
+    widths = {512: 30_995_666, 256: 27_225_234, 128: 25_364_594}
+    assert {d: parameters(dim=d, global_dim=d) for d in widths} == widths
+    assert parameters(dim=256) == 29_291_346  # the nearest to the printed 29.0 M
+    millions = [round(parameters(parts=k) / 1e6, 3) for k in (2, 3, 4, 6, 8)]
+    assert millions == [30.332, 32.432, 34.533, 38.733, 42.934]
+    found = complexity(partial(QPM, Config()), size=(384, 128))
+    trunk = complexity(lambda *, identities: build_backbone("resnet50"), size=(384, 128))
+    assert round(trunk.operations / 1e9, 4) == 6.0799
+    agreement = 24 * 8 * 1024  # of Eq. 7, which the specification counts
+    assert round((found.operations + agreement) / 1e9, 4) == 6.4959
 
 
 def test_attention_parameters() -> None:

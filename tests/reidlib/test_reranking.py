@@ -142,11 +142,38 @@ def test_the_given_distances_are_not_changed():
     assert torch.equal(table, before)
 
 
-def test_what_cannot_be_reranked_is_refused():
-    def broken(query: Features, gallery: Features) -> torch.Tensor:
-        return torch.full((len(query), len(gallery)), torch.inf)
+def test_rounding_below_zero_and_half_precision_pass():
+    points = cloud(torch.randn(12, 3, generator=torch.Generator().manual_seed(0)))
 
-    with pytest.raises(ValueError, match="not finite"):
-        k_reciprocal(line(0.0), line(1.0, 2.0), distance=broken)
+    def rounded(query: Features, gallery: Features) -> torch.Tensor:
+        return (city(query, gallery) - 1e-7).bfloat16()
+
+    def same(query: Features, gallery: Features) -> torch.Tensor:
+        return rounded(query, gallery).float()
+
+    pair = points[slice(0, 4)], points[slice(4, None)]
+    found, expected = (k_reciprocal(*pair, distance=distance, k1=5) for distance in (rounded, same))
+    assert torch.equal(found, expected)
+
+
+def test_what_cannot_be_reranked_is_refused():
+    def broken(value: float):
+        def distance(query: Features, gallery: Features) -> torch.Tensor:
+            table = city(query, gallery)
+            table[:, -1] = value
+            return table
+
+        return distance
+
+    def similarity(query: Features, gallery: Features) -> torch.Tensor:
+        return -city(query, gallery)
+
+    for value in (torch.inf, -torch.inf, torch.nan):
+        with pytest.raises(ValueError, match="not finite"):
+            k_reciprocal(line(0.0), line(1.0, 2.0), distance=broken(value))
+    with pytest.raises(ValueError, match="negative for some pair.*one minus a similarity"):
+        k_reciprocal(line(0.0), line(1.0, 2.0), distance=similarity)
+    with pytest.raises(ValueError, match="block is 0"):
+        k_reciprocal(line(0.0), line(1.0, 2.0), distance=city, block=0)
     with pytest.raises(ValueError, match="k2 = 9"):
         k_reciprocal(line(0.0), line(1.0, 2.0), distance=city, k1=3, k2=9)
