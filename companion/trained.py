@@ -18,7 +18,7 @@ from companion import places, start, truth
 from companion.inputs import Inputs, TestSet, figure_queries
 from companion.run import RunConfig
 from companion.start import is_start
-from reidlib.data.loading import ImageStack
+from reidlib.data.loading import ImageStack, content
 from reidlib.evaluation import evaluate
 from reidlib.files import replacing
 from reidlib.models import MODELS
@@ -123,9 +123,13 @@ class Trained:
         return partial(MODELS[self.run.model].distance, scoring=scoring)
 
     def _features_path(self, name: str) -> Path:
-        """Of real data, which may be another copy tomorrow, the name tells the index too."""
-        index = f"-{self.inputs.splits[name].fingerprint}" if self.run.data.real else ""
-        return places.CACHE / "features" / self.run.training / f"{name}{index}.safetensors"
+        """Of real data, which may be other pictures tomorrow, the name tells index and content too."""
+        told = ""
+        if self.run.data.real:
+            split, given = self.inputs.splits[name], self.run.model_config.given_masks
+            images = [r if given else replace(r, mask=None) for r in (*split.query, *split.gallery)]
+            told = f"-{split.fingerprint}-{content(images)[:16]}"
+        return places.CACHE / "features" / self.run.training / f"{name}{told}.safetensors"
 
     def _extracted(self, name: str) -> tuple[Features, Features]:
         data, groups = self.test_set(name), self.inputs.groups

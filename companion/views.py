@@ -21,7 +21,7 @@ from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import SHARES, mask_measures, region_names, truth_of
 from reidlib.data.index import ImageRecord
-from reidlib.data.loading import picture, resized
+from reidlib.data.loading import read_image, read_mask, resized
 from reidlib.data.masks import field_targets, groups, shrink_fields
 from reidlib.data.transforms import MEAN, STD
 from reidlib.evaluation import ranking
@@ -33,7 +33,7 @@ Pictures = UInt8[np.ndarray, "N H W 3"]
 
 def pictures(images: Sequence[ImageRecord]) -> Pictures:
     """The images as stored, at the size of the first, RGB."""
-    read = [picture(image) for image in images]
+    read = [read_image(image.path) for image in images]
     height, width = read[0].shape[:2]
     return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in read])
 
@@ -56,7 +56,7 @@ def labels(images: Sequence[ImageRecord], *, k: int | None = None) -> UInt8[np.n
     if images[0].mask.suffix == ".npy":
         fields = np.stack([shrink_fields(np.load(image.mask), size=(256, 128)) for image in images])
         return field_targets(torch.from_numpy(fields), groups(k)).argmax(1).byte().numpy()
-    maps = np.stack([cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE) for image in images])
+    maps = np.stack([read_mask(image.mask, size=read_image(image.path).shape[:2]) for image in images])
     return maps if k is None else groups(k).lookup.numpy()[maps]
 
 

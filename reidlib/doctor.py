@@ -179,7 +179,7 @@ def _pixels(split: Split) -> Iterable[Check]:
     sizes = _each(_size, records, label="images")
     broken = [record.path for record, size in zip(records, sizes) if size is None]
     remedy = (
-        f"unreadable or truncated: {_named(f'{p.parent.name}/{p.name}' for p in broken)}; unpack them again"
+        f"unreadable or damaged: {_named(f'{p.parent.name}/{p.name}' for p in broken)}; unpack them again"
     )
     yield Check("broken images", f"{len(broken):,} of {len(records):,}", "0", not broken, remedy)
     whole = sorted(size for size in sizes if size)
@@ -189,8 +189,10 @@ def _pixels(split: Split) -> Iterable[Check]:
 
 
 def _size(record: ImageRecord) -> tuple[int, int] | None:
-    image = read_image(record.path)
-    return None if image is None else image.shape[:2]
+    try:
+        return read_image(record.path).shape[:2]
+    except ValueError:
+        return None
 
 
 def _labels(split: Split) -> Iterable[Check]:
@@ -211,11 +213,11 @@ def _labels(split: Split) -> Iterable[Check]:
 
 
 def _mask_error(record: ImageRecord) -> str | None:
-    image = read_image(record.path)
-    if image is None:
+    size = _size(record)
+    if size is None:
         return None  # told as a broken image
     try:
-        read_mask(record.mask, size=image.shape[:2])
+        read_mask(record.mask, size=size)
     except ValueError as error:
         return str(error)
     return None

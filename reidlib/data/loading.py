@@ -5,7 +5,9 @@ that CPU and GPU train on the same pictures and a resumed run needs no stored ra
 """
 
 import hashlib
+import io
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageOps
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
@@ -106,12 +109,12 @@ def load_stack(
         labels: training label of each pid, None outside training.
 
     Raises:
-        ValueError: no records, an unreadable or truncated file, a part map that does not fit its image, a
+        ValueError: no records, an unreadable or damaged file, a part map that does not fit its image, a
             pid without label.
         OSError: the cache cannot be written.
     """
     _check(records, labels)
-    key = _key(records, size)
+    key = hashlib.sha256(f"2 {size} {content(records)}".encode()).hexdigest()[:16]  # 2: layout of the cache
     parts = ("images", "masks") if records[0].mask else ("images",)
     shapes = {"images": (len(records), 3, *size), "masks": (len(records), *_mask_shape(records[0], size))}
     files = {part: cache / f"{key}-{part}.npy" for part in parts}
@@ -159,16 +162,21 @@ def _check(records: Sequence[ImageRecord], labels: dict[int, int] | None) -> Non
         raise ValueError(f"labels lacks {len(unknown)} pids, among them {min(unknown)}; pass `Split.labels`")
 
 
-def _key(records: Sequence[ImageRecord], size: tuple[int, int]) -> str:
-    digest = hashlib.sha256(f"1 {size}".encode())  # 1: layout of the cache
+def content(records: Sequence[ImageRecord]) -> str:
+    """Hash of the bytes of all images and masks, in order: names, sizes and times may be those of other pictures.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
     for path in (path for record in records for path in (record.path, record.mask) if path):
         try:
-            stat = path.stat()
+            data = path.read_bytes()
         except OSError as error:
             raise ValueError(f"{path} cannot be read ({error.strerror}); restore or remove it") from None
-        line = f"{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n"
-        digest.update(line.encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -210,9 +218,9 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
     """One image ``[3, H, W]`` (RGB) and, if it has one, its mask (see ``ImageStack``), at network size.
 
     Raises:
-        ValueError: a file is unreadable or truncated, or the part map does not fit the image.
+        ValueError: a file is unreadable or damaged, or the part map does not fit the image.
     """
-    image = picture(record)
+    image = read_image(record.path)
     stored, (height, width) = image.shape[:2], size
     shrinks = stored[0] >= height and stored[1] >= width
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -225,27 +233,27 @@ def decode(record: ImageRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, .
     return pixels, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def picture(record: ImageRecord) -> UInt8[np.ndarray, "H W 3"]:
-    """The image as stored, RGB.
+def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """The decoded image, RGB; what is transparent is black.
 
     Raises:
-        ValueError: the file is unreadable or truncated.
+        ValueError: the file is unreadable or damaged, or holds other numbers than bytes.
     """
-    image = read_image(record.path)
-    if image is None:
-        raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
-    return image
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
-    """The decoded image (RGB), None if the file is unreadable or truncated."""
-    image = _imread(path, cv2.IMREAD_COLOR)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    data, image = _opened(path)
+    if image.mode in ("F", "I"):
+        raise ValueError(f"image {path} holds numbers of 32 bits; save it with 8 bits a channel")
+    if image.has_transparency_data:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+        return (pixels[..., :3] * (pixels[..., 3:] / 255)).round().astype(np.uint8)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:  # a format that this build of OpenCV lacks
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
 def resized(record: ImageRecord, *, size: tuple[int, int] = (128, 64)) -> UInt8[np.ndarray, "H W 3"]:
     """The picture of one image at a common size, for figures."""
-    return cv2.resize(picture(record), size[::-1], interpolation=cv2.INTER_AREA)
+    return cv2.resize(read_image(record.path), size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
@@ -258,7 +266,7 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
         ValueError: the file is unreadable or does not fit.
     """
     if path.suffix != ".npy":
-        labels = _imread(path, cv2.IMREAD_UNCHANGED)
+        labels = np.asarray(_opened(path, kind="part map")[1])  # of a palette, the numbers, not their colours
         check_labels(labels, path, size=size)
         return labels
     try:
@@ -269,26 +277,19 @@ def read_mask(path: Path, *, size: tuple[int, int]) -> np.ndarray:
     return fields
 
 
-def _imread(path: Path, flags: int) -> np.ndarray | None:
-    """The decoded file, None if it is broken; OpenCV alone fills the rest of a truncated JPEG with grey."""
+def _opened(path: Path, *, kind: str = "image") -> tuple[bytes, Image.Image]:
+    """A file's bytes and what Pillow makes of them, which notices what is missing: OpenCV fills it with grey."""
     try:
         data = path.read_bytes()
-    except OSError:
-        return None
-    if not data or not _complete(data):
-        return None
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # a header that claims billions of pixels
-        return None
-
-
-def _complete(data: bytes) -> bool:
-    if data.startswith(b"\xff\xd8"):  # JPEG: the end marker follows the last start of scan
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" in data[-64:]
-    return True
+        image = Image.open(io.BytesIO(data))
+        if image.format == "PNG":
+            image.verify()  # its checksums; after that it is to be opened anew
+            image = Image.open(io.BytesIO(data))
+        image.load()
+    except Exception as error:  # a decoder of damaged bytes may raise anything
+        why = getattr(error, "strerror", None) or re.sub(" <_io.*>", "", str(error)) or type(error).__name__
+        raise ValueError(f"{kind} {path} is unreadable or truncated ({why}); restore or remove it") from None
+    return data, image
 
 
 @dataclass(frozen=True)

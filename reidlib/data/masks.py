@@ -121,20 +121,18 @@ def _ranges(text: str) -> tuple[int, ...]:
     return tuple(channel for item in bounds for channel in range(item[0], item[-1] + 1))
 
 
-def check_labels(labels: np.ndarray | None, path: Path, *, size: tuple[int, int]) -> None:
+def check_labels(labels: np.ndarray, path: Path, *, size: tuple[int, int]) -> None:
     """Refuse a part map that does not fit its image.
 
     Args:
-        labels: what was read from ``path``, None if it could not be read.
+        labels: what was read from ``path``.
         size: height and width of the image as stored.
 
     Raises:
-        ValueError: unreadable, not one byte per pixel, of another size, or with a label over 11.
+        ValueError: not one byte per pixel, of another size, or with a label over 11.
     """
     expected = f"expected one uint8 label (0..{len(PART_LABELS)}) per pixel of the {size} image"
-    if labels is None:
-        found = "cannot be read"
-    elif labels.shape != size or labels.dtype != np.uint8:
+    if labels.shape != size or labels.dtype != np.uint8:
         found = f"is {labels.dtype} of shape {labels.shape}"
     elif labels.max() > len(PART_LABELS):
         found = f"holds label {labels.max()}"

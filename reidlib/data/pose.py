@@ -94,8 +94,6 @@ def estimate(
     Source: the choice of the person, BPBreID, supplementary material, human parsing labels.
     """
     image = read_image(record.path)
-    if image is None:
-        raise ValueError(f"image {record.path} is unreadable or truncated; restore or remove it")
     height, width = image.shape[:2]
     tensor = torch.from_numpy(image).permute(2, 0, 1).to(device) / 255
     found = {name: value.cpu() for name, value in detector([tensor])[0].items()}

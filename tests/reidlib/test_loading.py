@@ -8,9 +8,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from reidlib.data import loading
 from reidlib.data.index import ImageRecord
-from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches, load_stack, read_image, resized
+from reidlib.data.loading import (
+    BatchConfig,
+    ImageStack,
+    Loader,
+    batches,
+    load_stack,
+    read_image,
+    read_mask,
+    resized,
+)
 from reidlib.data.masks import groups, part_targets
 from reidlib.data.transforms import Augment, normalise
 
@@ -86,15 +97,86 @@ def test_decoded_pixels_are_those_of_opencv(tmp_path, cache, suffix, stored, siz
             assert torch.equal(torch.from_numpy(picture).permute(2, 0, 1), naive_decode(record.path, wanted))
 
 
-def test_second_call_reads_the_cache(stack, records, cache):
-    for record in records:  # images that nobody could decode, and whose size and date are those of before
-        before = record.path.stat()
-        record.path.write_bytes(bytes(before.st_size))
-        os.utime(record.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+def test_second_call_reads_the_cache(stack, records, cache, monkeypatch):
+    monkeypatch.setattr(loading, "decode", None)  # nothing is decoded
     again = load_stack(records, size=SIZE, cache=cache)
     assert torch.equal(again.images, stack.images)
     assert again.label.eq(-1).all()
     assert not list(cache.glob("*.tmp"))
+
+
+def test_sets_that_differ_in_pixels_alone_share_no_cache(tmp_path, cache):
+    """Another copy of a set: the same names, sizes and times."""
+    found = []
+    for number, folder in enumerate((tmp_path / "one" / "query", tmp_path / "two" / "query")):
+        folder.mkdir(parents=True)
+        path = folder / "0001.bmp"
+        cv2.imwrite(str(path), np.full((8, 8, 3), 100 * number, np.uint8))
+        os.utime(path, ns=(10**18, 10**18))
+        found.append(
+            load_stack([ImageRecord(path, 1, 1)], size=(8, 8), cache=cache).images[0, 0, 0, 0].item()
+        )
+    path.write_bytes((tmp_path / "one" / "query" / "0001.bmp").read_bytes())  # in place, and as old
+    os.utime(path, ns=(10**18, 10**18))
+    found.append(load_stack([ImageRecord(path, 1, 1)], size=(8, 8), cache=cache).images[0, 0, 0, 0].item())
+    assert found == [0, 100, 0]
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)
+
+
+def test_bytes_behind_a_whole_jpeg_are_no_damage(tmp_path):
+    path = tmp_path / "phone.jpg"
+    cv2.imwrite(str(path), NOISE)
+    expected = read_image(path)
+    thumbnail = b"\xff\xd8 a second picture \xff\xda without an end"
+    for trailer in (b"MotionPhoto_Data" + b"\x00\xff\xda\x12" * 3 + bytes(50), thumbnail, b"\xff\xd9" * 40):
+        path.write_bytes(path.read_bytes() + trailer)
+        assert np.array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp", "gif"])
+def test_damage_is_seen_in_every_format(tmp_path, suffix):
+    """In the middle and at the end, where a decoder would fill in grey, and with an end marker put behind."""
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(NOISE).save(path)
+    whole = path.read_bytes()
+    assert read_image(path).shape == NOISE.shape
+    for keep in (0, 20, len(whole) // 3, len(whole) * 9 // 10):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(ValueError, match=rf"image .*picture\.{suffix} is unreadable or truncated"):
+            read_image(path)
+
+
+def test_what_is_transparent_is_black(tmp_path):
+    alpha = np.zeros((40, 24, 1), np.uint8)
+    alpha[:20], alpha[20:30] = 255, 51
+    Image.fromarray(np.concatenate([NOISE, alpha], 2)).save(tmp_path / "cut.png")
+    found = read_image(tmp_path / "cut.png")
+    assert np.array_equal(found[:20], NOISE[:20])
+    assert np.array_equal(found[20:30], (NOISE[20:30] / 5).round())
+    assert not found[30:].any()
+    drawn = Image.fromarray(NOISE).quantize(16)
+    drawn.save(tmp_path / "palette.png", transparency=3)
+    assert not read_image(tmp_path / "palette.png")[np.asarray(drawn) == 3].any()
+
+
+def test_numbers_that_are_no_bytes_are_refused(tmp_path):
+    for name, kind in (("float.tif", np.float32), ("long.tif", np.int32)):
+        Image.fromarray((NOISE[..., 0] / 255).astype(kind)).save(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name} holds numbers of 32 bits"):
+            read_image(tmp_path / name)
+    cv2.imwrite(str(tmp_path / "deep.png"), NOISE.astype(np.uint16) * 257)
+    assert np.array_equal(read_image(tmp_path / "deep.png")[..., ::-1], NOISE)
+
+
+def test_part_labels_in_a_palette_are_its_numbers(tmp_path):
+    labels = np.arange(12, dtype=np.uint8).repeat(2).reshape(6, 4)
+    image = Image.fromarray(labels).convert("P")
+    image.putdata(labels.ravel().tolist())
+    image.putpalette([255 - 20 * (value // 3) for value in range(36)])
+    image.save(tmp_path / "palette.png")
+    assert np.array_equal(read_mask(tmp_path / "palette.png", size=(6, 4)), labels)
 
 
 def test_changed_file_or_size_is_decoded_again(stack, records, cache):

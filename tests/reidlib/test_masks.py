@@ -159,7 +159,6 @@ def test_released_soft_values(fields):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, "cannot be read"),
         (np.zeros((4, 3), np.uint8), r"shape \(4, 3\)"),
         (np.zeros((4, 2, 3), np.uint8), r"shape \(4, 2, 3\)"),
         (np.zeros((4, 2), np.uint16), "uint16"),
