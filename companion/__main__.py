@@ -335,7 +335,8 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     for slug, presets in table.items():
         for name, entry in presets.items():
-            runs = tuple(paper(slug).run(row, preset_name=name) for row in entry["missing"])
+            pairs = (row.partition("@") for row in entry["missing"])
+            runs = tuple(paper(slug).run(row, preset_name=name, dataset=on or None) for row, _, on in pairs)
             print(f"{slug:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
             if entry["missing"]:
                 shown = entry["missing"][:6] if name == "real" else entry["missing"]
