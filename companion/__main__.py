@@ -175,6 +175,7 @@ def _backbones(preset_name: str) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from companion import start
     from companion.plan import Plan, carry_out
     from companion.study import MAX_SEEDS
 
@@ -188,6 +189,7 @@ def _run(options: argparse.Namespace) -> int:
     if not runs:
         print("nothing to do: every record is there")
         return _compare(options) if name == "real" else 0
+    start.require(runs)  # before a cost is named that nobody can pay
     todo = Plan(tuple(runs))
     print(f"preset {name}, {options.jobs} at a time: {todo.cost(jobs=options.jobs)}", flush=True)
     fresh = options.fresh or options.stale
@@ -335,8 +337,10 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     for slug, presets in table.items():
         for name, entry in presets.items():
-            pairs = (row.partition("@") for row in entry["missing"])
-            runs = tuple(paper(slug).run(row, preset_name=name, dataset=on or None) for row, _, on in pairs)
+            asked = (item.partition("@") for item in entry["missing"])  # at real, row@dataset
+            runs = tuple(
+                paper(slug).run(row, preset_name=name, dataset=data or None) for row, _, data in asked
+            )
             print(f"{slug:8} {name:4} {entry['recorded']:3} of {entry['rows']} printed own rows recorded")
             if entry["missing"]:
                 shown = entry["missing"][:6] if name == "real" else entry["missing"]
