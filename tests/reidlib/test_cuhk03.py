@@ -8,7 +8,7 @@ from scipy.io import savemat
 from reidlib.__main__ import main
 from reidlib.data import cuhk03
 from reidlib.data.datasets import load
-from reidlib.data.loading import resized
+from reidlib.data.loading import read_image
 from reidlib.protocol import Protocol
 
 PEOPLE, EMPTY = (3, 2), (1, 2, 7)
@@ -64,7 +64,7 @@ def test_the_mat_files_become_images_and_a_split(tmp_path, capsys):
     ]
     for record in (*split.train, *split.gallery):
         pair, person, _, number = map(int, record.path.stem.split("_"))
-        assert (resized(record) == colour(pair, person, number)).all()
+        assert (read_image(record.path) == colour(pair, person, number)).all()
     assert not (tmp_path / "cuhk03" / "images_detected" / "1_002_2_07.png").exists()
 
 
