@@ -181,9 +181,8 @@ def aligned_distance(
             f"query has {query.shape[1]} stripes and gallery {gallery.shape[1]}; unaligned they must be as many"
         )
     rows, columns = (rearrange(_prepare(x, True), "n k d -> k n d").contiguous() for x in (query, gallery))
-    squares = [
-        x.any(-1).to(x.dtype) for x in (rows, columns)
-    ]  # a stripe of zeros has no direction and stays zero
+    # a stripe of zeros has no direction and stays zero
+    squares = [x.any(-1).to(x.dtype) for x in (rows, columns)]
     total = rows.new_empty(len(query), len(gallery))  # [Q, G]
     for top in range(0, len(query), BLOCK):
         for left in range(0, len(gallery), ALIGNED_CHUNK):

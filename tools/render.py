@@ -63,9 +63,8 @@ class Job:
         head, _, tail = text.rpartition("Executing Cell ")
         bars = re.findall(r"[^\r\n]*\d+%\|[^\r\n]*", tail)
         number = re.match(r"\d+", tail)
-        return int(number[0]) if head and number else 0, re.sub(
-            r"\|.*\|", "", bars[-1]
-        ).strip() if bars else ""
+        doing = re.sub(r"\|.*\|", "", bars[-1]).strip() if bars else ""
+        return (int(number[0]) if head and number else 0), doing
 
 
 def main() -> int:
@@ -192,11 +191,8 @@ def start(name: str, options: argparse.Namespace) -> Job:
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "ignore"}
     if options.jobs > 1:
         environment["OMP_NUM_THREADS"] = "1"
-    source, target, log = (
-        NOTEBOOKS / f"{name}.ipynb",
-        EXECUTED / f"{name}.ipynb",
-        EXECUTED / f"{name}.log",
-    )
+    source, target = NOTEBOOKS / f"{name}.ipynb", EXECUTED / f"{name}.ipynb"
+    log = target.with_suffix(".log")
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--log-output", "--no-progress-bar"]
     command += ["--cwd", str(NOTEBOOKS), str(source), str(target), "-p", "PRESET", options.preset]
     command += ["-p", "FRESH", "True"] if options.fresh else []

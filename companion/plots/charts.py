@@ -349,7 +349,9 @@ def spread(frame: pd.DataFrame, *, title: str = "") -> Figure:
             color=NOTE,
             ha="center",
         )
-    ax.set(xlabel="rank-1 on holistic queries, mean over worlds, %", title=title, ylim=(0, None))
+    ax.margins(y=0.15)  # room for the name above the highest
+    ax.set(xlabel="rank-1 on holistic queries, mean over worlds, %", title=title)
+    ax.set_ylim(bottom=0)
     ax.set_ylabel("standard deviation\nbetween worlds, points")
     if frame.empty:
         _nothing(ax)

@@ -33,8 +33,8 @@ from companion.report.tables import (
 __all__ = [
     "agreement",
     "answer",
-    "compute",
     "beside_printed",
+    "compute",
     "contrast",
     "data_table",
     "explore",

@@ -101,14 +101,16 @@ def compute(study: Study, what: str) -> None:
     wanted = [study.run(name, seed=seed) for seed in worlds for name in study.trainings()]
     plan, full = Plan.of(wanted), study.preset_name == "gpu"
     print(f"{study.preset_name}, {len(worlds)} world{'s' * (len(worlds) > 1)}: {plan.cost()}")
-    if what == "auto" and plan.runs and full and not torch.cuda.is_available():
-        raise ValueError(
-            "PRESET gpu without a GPU: set COMPUTE to missing to train these on the CPU, to nothing for the shown "
-            "model alone, or use PRESET cpu"
-        )
+    if what == "auto":
+        if full and plan.runs and not torch.cuda.is_available():
+            raise ValueError(
+                "PRESET gpu without a GPU: set COMPUTE to missing to train these on the CPU, to nothing for the "
+                "shown model alone, or use PRESET cpu"
+            )
+        what = "missing" if full else "nothing"
     if what == "all":
         plan = Plan(tuple(wanted))
-    elif what == "nothing" or not full and what == "auto":
+    elif what == "nothing":
         plan = Plan.of([study.run(study.paper.main)])
     outcomes = carry_out(plan, fresh=what == "all", progress=True)
     if outcomes["failed"]:
@@ -261,12 +263,16 @@ def footnotes_of(study: Study, table: str) -> Markdown:
 
 def live_check(study: Study, trained: Trained) -> Styler:
     """The model trained on this machine beside its record, with the spread of worlds to judge the difference by."""
-    return styled(_live(study, trained).drop(columns="agrees")).set_caption(agreement(study, trained))
+    found = _live(study, trained)
+    return styled(found.drop(columns="agrees")).set_caption(_in_words(found))
 
 
 def agreement(study: Study, trained: Trained) -> str:
     """Whether the live model is as good as its record, but for the spread of worlds; in a sentence."""
-    found = _live(study, trained)
+    return _in_words(_live(study, trained))
+
+
+def _in_words(found: pd.DataFrame) -> str:
     if (found["worlds"] < 2).any():
         return "one world: how much worlds differ is not known yet"
     off = found.loc[~found["agrees"], "test set"]

@@ -1,6 +1,7 @@
 """The authors' checkpoints scored by a command: which network, beside which printed rows, and nothing confused."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import pytest
@@ -47,19 +48,16 @@ def literal(monkeypatch):
     monkeypatch.setattr(type(paper), "run", smaller)
 
 
+def score(checkpoint: Path, scratch: Path) -> list[str]:
+    """The command as it is typed."""
+    root = str(scratch / "data")
+    return ["score", "--checkpoint", str(checkpoint), "--dataset", "occluded-duke", "--root", root]
+
+
 @pytest.mark.usefixtures("literal")
 def test_the_command_prints_the_paper_s_rows_beside_ours_and_draws_attention(scratch, split, capsys):
     path = released(scratch / "duke.pth")
-    command = [
-        "score",
-        "--checkpoint",
-        str(path),
-        "--dataset",
-        "occluded-duke",
-        "--root",
-        str(scratch / "data"),
-    ]
-    assert main([*command, "--output", str(scratch / "maps")]) == 0
+    assert main([*score(path, scratch), "--output", str(scratch / "maps")]) == 0
     out = capsys.readouterr().out
     assert "duke.pth: small, K = 8, 5 identities, 64x32" in out
     rows = [line.split() for line in out.splitlines() if line.strip().startswith("table")]
@@ -83,16 +81,7 @@ def test_six_parts_are_table_3(scratch, split):
 
 def test_what_the_paper_does_not_print_is_scored_and_said_so(scratch, split, capsys):
     path = released(scratch / "a.pth")
-    command = [
-        "score",
-        "--checkpoint",
-        str(path),
-        "--dataset",
-        "occluded-duke",
-        "--root",
-        str(scratch / "data"),
-    ]
-    assert main(command) == 0
+    assert main(score(path, scratch)) == 0
     out = capsys.readouterr().out
     assert "prints no row of this network" in out
     assert list((scratch / "cache" / "released").rglob("*.png"))
@@ -123,8 +112,7 @@ def test_parts_have_the_names_of_the_release(scratch, split):
 
 def test_other_files_are_one_line(scratch, split, capsys):
     torch.save({"model": {"backbone.conv1.weight": torch.ones(2)}}, scratch / "a.pth")
-    command = ["score", "--dataset", "occluded-duke", "--root", str(scratch / "data"), "--checkpoint"]
-    assert main([*command, str(scratch / "a.pth")]) == 2
+    assert main(score(scratch / "a.pth", scratch)) == 2
     assert "none of BPBreID's release" in capsys.readouterr().err
-    assert main([*command, str(scratch / "b.pth")]) == 2
+    assert main(score(scratch / "b.pth", scratch)) == 2
     assert "no file" in capsys.readouterr().err
