@@ -273,6 +273,11 @@ class _Objective(nn.Module):
             return self.model.loss(_full_precision(output), labels, masks=masks)
 
 
+def objective(model: nn.Module) -> nn.Module:
+    """Forward pass and losses as ``fit`` runs them: ``(images, labels, masks)`` to the weighted terms."""
+    return _Objective(model)
+
+
 def _full_precision(output: ReIDOutput) -> ReIDOutput:
     parts = (output.embeddings, output.visibility, output.logits, output.maps)
     return ReIDOutput(*({name: full_precision(tensor) for name, tensor in part.items()} for part in parts))
@@ -325,8 +330,8 @@ class _Job:
             group["lr"] = rate
         self.history.lr.append(rate)
         images, masks = _as_weights(self.model, images, masks)
+        self.optimiser.zero_grad(set_to_none=True)  # first: the last step's gradients need no memory here
         terms = self.objective(images.contiguous(memory_format=self.layout), labels, masks)
-        self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(terms.values())).sum())
         self.optimiser.step()
         return {name: term.detach() for name, term in terms.items()}
