@@ -132,7 +132,7 @@ def footprint(
         with step:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.precision != "32-true"):
                 terms = objective(model)(images, torch.arange(count) % _LABELS, targets)
-            torch.stack(list(terms.values())).sum().backward()
+            torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters, allow_unused=True)
         images, targets = _batch(EMBEDDED, size, masks if given else None)
         with embedding, torch.no_grad():
             model.eval()(images, targets)
