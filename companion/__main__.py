@@ -386,17 +386,18 @@ def _costs(options: argparse.Namespace) -> int:
         raise ValueError(f"--card {options.card!r}: expected one of {', '.join(CARDS)}")
     if options.count:
         costs.write(PAPERS.values())
-    card, total, small = CARDS[options.card], 0.0, []
-    for run in costs.trainings(PAPERS.values()):
-        if run.preset == options.preset and (cost := costs.known(run)):
-            spent, enough = costs.minutes(run, card), costs.fits(run, card)
-            total += spent
-            small += [] if enough else [run.name]
-            print(
-                f"{run.paper:8} {run.name:32} {costs.steps(run):6} steps {spent:7.1f} min {cost.memory / 1e9:6.1f} GB"
-                + ("" if enough else "  does not fit")
-            )
-    print(f"one seed of all, on one {options.card}: about {total:.0f} minutes, {len(small)} do not fit")
+    card = CARDS[options.card]
+    runs = [run for run in costs.trainings(PAPERS.values()) if run.preset == options.preset]
+    counted = [(run, cost) for run in runs if (cost := costs.known(run))]
+    for run, cost in counted:
+        print(
+            f"{run.paper:8} {run.name:32} {costs.steps(run):6} steps {costs.minutes(run, card):7.1f} min "
+            f"{cost.memory / 1e9:6.1f} GB" + ("" if costs.fits(run, card) else "  does not fit")
+        )
+    total = sum(costs.minutes(run, card) for run, _ in counted)
+    print(f"{len(counted)} of {len(runs)} trainings on one {options.card}: about {total:.0f} minutes")
+    if len(counted) < len(runs):
+        print("the others are not counted yet: --count does so")
     return 0
 
 
