@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help="stop cleanly after this many seconds; calling again resumes",
     )
     run.add_argument("--jobs", type=at_least(1), default=1, help="runs side by side, one thread each")
+    run.add_argument("--devices", type=at_least(1), default=1, help="GPUs that train each run together")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
     again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
@@ -97,6 +98,12 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument(
         "--check", action="store_true", help="recompute behavioural fingerprints (seconds per record)"
     )
+    costs = commands.add_parser("costs", help="minutes and memory of every training on a GPU, estimated")
+    costs.add_argument("--preset", default="gpu", choices=("gpu", "real"))
+    costs.add_argument("--card", default="h200", help="one of reidlib.footprint.CARDS")
+    costs.add_argument(
+        "--count", action="store_true", help="first count what results/costs.csv lacks (seconds each)"
+    )
     config = commands.add_parser("config", help="a row's full configuration, as its record will hold it")
     config.add_argument("--paper", required=True, choices=PAPERS)
     config.add_argument("--row", help="default: the row that the notebook shows")
@@ -121,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         "try": _try,
         "status": _status,
         "config": _config,
+        "costs": _costs,
         "tables": _tables,
     }
     try:
@@ -181,6 +189,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.seeds > MAX_SEEDS:
         raise ValueError(f"--seeds {options.seeds}: at most {MAX_SEEDS} worlds are used")
+    if options.devices > 1 and options.jobs > 1:
+        raise ValueError("--devices and --jobs: runs side by side would share the devices; use one of them")
     if options.fresh and options.budget is not None:
         raise ValueError(
             "--fresh recomputes everything in every call, so --budget would never finish; use one of them"
@@ -193,7 +203,7 @@ def _run(options: argparse.Namespace) -> int:
     todo = Plan(tuple(runs))
     print(f"preset {name}, {options.jobs} at a time: {todo.cost(jobs=options.jobs)}", flush=True)
     fresh = options.fresh or options.stale
-    outcomes = carry_out(todo, jobs=options.jobs, budget=options.budget, fresh=fresh)
+    outcomes = carry_out(todo, jobs=options.jobs, devices=options.devices, budget=options.budget, fresh=fresh)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
     if name == "real":
         _compare(options)
@@ -365,6 +375,29 @@ def _config(options: argparse.Namespace) -> int:
     run = chosen.run(row.slug, preset_name=options.preset, dataset=options.dataset)
     known = {"paper": chosen.title, "row": row.title, "record": run.stem, "scorings": run.scorings}
     print(json.dumps(known | run.identity(), indent=1))
+    return 0
+
+
+def _costs(options: argparse.Namespace) -> int:
+    from companion import costs
+    from reidlib.footprint import CARDS
+
+    if options.card not in CARDS:
+        raise ValueError(f"--card {options.card!r}: expected one of {', '.join(CARDS)}")
+    if options.count:
+        costs.write(PAPERS.values())
+    card = CARDS[options.card]
+    runs = [run for run in costs.trainings(PAPERS.values()) if run.preset == options.preset]
+    counted = [(run, cost) for run in runs if (cost := costs.known(run))]
+    for run, cost in counted:
+        print(
+            f"{run.paper:8} {run.name:32} {costs.steps(run):6} steps {costs.minutes(run, card):7.1f} min "
+            f"{cost.memory / 1e9:6.1f} GB" + ("" if costs.fits(run, card) else "  does not fit")
+        )
+    total = sum(costs.minutes(run, card) for run, _ in counted)
+    print(f"{len(counted)} of {len(runs)} trainings on one {options.card}: about {total:.0f} minutes")
+    if len(counted) < len(runs):
+        print("the others are not counted yet: --count does so")
     return 0
 
 

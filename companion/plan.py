@@ -92,6 +92,7 @@ def carry_out(
     plan: Plan,
     *,
     jobs: int = 1,
+    devices: int = 1,
     budget: float | None = None,
     fresh: bool = False,
     progress: bool = False,
@@ -102,6 +103,7 @@ def carry_out(
 
     Args:
         jobs: runs side by side, one thread each.
+        devices: that train each run together.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
         fresh: recompute records that are there.
         progress: also show the steps of every run; of one at a time.
@@ -123,7 +125,13 @@ def carry_out(
             for line in doctor.warnings(split) if run.data.real else ():
                 print(line, file=sys.stderr)
     return sweep(
-        plan.runs, jobs=jobs, budget=budget, fresh=fresh, progress=progress, report=_progress(len(plan.runs))
+        plan.runs,
+        jobs=jobs,
+        devices=devices,
+        budget=budget,
+        fresh=fresh,
+        progress=progress,
+        report=_progress(len(plan.runs)),
     )
 
 

@@ -36,6 +36,7 @@ def train(
     fresh: bool = False,
     deadline: float | None = None,
     progress: bool = True,
+    devices: int = 1,
 ) -> RunRecord:
     """The record of a run: read if it is there, else trained, scored and written.
 
@@ -44,6 +45,7 @@ def train(
     Args:
         fresh: recompute although a record is there.
         deadline: ``time.time()`` at which to stop after the current epoch.
+        devices: that train it together.
 
     Raises:
         Interrupted: the deadline came first; calling again resumes.
@@ -58,7 +60,7 @@ def train(
         started = datetime.now(UTC)
         if fresh:
             forget(run)
-        found = _fit(Inputs.of(run), deadline=deadline, progress=progress)
+        found = _fit(Inputs.of(run), deadline=deadline, progress=progress, devices=devices)
         record = _record(found, started=started, progress=progress)
         records.write(record, records.path(run))
         if not run.shown:
@@ -158,7 +160,9 @@ def _lock(run: RunConfig) -> FileLock:
 # -- training -----------------------------------------------------------------------------------------
 
 
-def _fit(inputs: Inputs, *, deadline: float | None = None, progress: bool = True) -> Trained:
+def _fit(
+    inputs: Inputs, *, deadline: float | None = None, progress: bool = True, devices: int = 1
+) -> Trained:
     """Train a run unless its weights are cached and today's code and data would still train them."""
     run = inputs.run
     with _lock(run):
@@ -176,6 +180,7 @@ def _fit(inputs: Inputs, *, deadline: float | None = None, progress: bool = True
             seed=run.draw,
             checkpoint=_checkpoint_path(run),
             deadline=deadline,
+            devices=devices,
             label=run.stem if progress else None,
         )
         # weights that are read from a file are contiguous, and sums must keep their order

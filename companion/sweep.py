@@ -16,6 +16,7 @@ def sweep(
     runs: Iterable[RunConfig],
     *,
     jobs: int = 1,
+    devices: int = 1,
     budget: float | None = None,
     fresh: bool = False,
     progress: bool = False,
@@ -25,6 +26,7 @@ def sweep(
 
     Args:
         jobs: processes; on a GPU one is usual.
+        devices: that train each run together.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
         progress: show the steps of every run, which is legible with one job.
         report: called with every finished run.
@@ -36,7 +38,7 @@ def sweep(
 
     deadline = None if budget is None else time.time() + budget
     outcomes = {"done": 0, "interrupted": 0, "not started": 0, "failed": 0}
-    calls = (delayed(_job)(run, deadline, fresh, progress) for run in runs)
+    calls = (delayed(_job)(run, deadline, fresh, devices, progress) for run in runs)
     for run, outcome, seconds in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
         outcomes[outcome] += 1
         if report:
@@ -44,13 +46,15 @@ def sweep(
     return outcomes
 
 
-def _job(run: RunConfig, deadline: float | None, fresh: bool, progress: bool) -> tuple[RunConfig, str, float]:
+def _job(
+    run: RunConfig, deadline: float | None, fresh: bool, devices: int, progress: bool
+) -> tuple[RunConfig, str, float]:
     started = time.time()
     try:
         if deadline is not None and started > deadline:
             return run, "not started", 0.0
         with one_thread():
-            runner.train(run, deadline=deadline, fresh=fresh, progress=progress)
+            runner.train(run, deadline=deadline, fresh=fresh, progress=progress, devices=devices)
     except Interrupted:
         return run, "interrupted", time.time() - started
     except (ValueError, OSError, RuntimeError) as error:

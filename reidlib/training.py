@@ -7,13 +7,17 @@ its supplementary material; released code and text differ in the warm-up).
 
 import logging
 import math
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +31,9 @@ from reidlib.data.transforms import Augment
 from reidlib.distances import full_precision
 from reidlib.files import replacing
 from reidlib.types import Features, ReIDOutput
+
+if TYPE_CHECKING:  # takes long to import
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
@@ -194,12 +201,17 @@ def fit(
     checkpoint: Path | None = None,
     deadline: float | None = None,
     device: str | None = None,
+    devices: int = 1,
     label: str | None = None,
 ) -> History:
     """Train a model in place; one in double precision is trained in it.
 
     After every epoch all state is written to ``checkpoint``; called again, training goes on from there and
     ends with the weights and losses of an unbroken run.
+
+    Several devices learn what one would: each takes its share of every batch, whole identities; batch norms count
+    the whole batch, and so do the losses, which mine over the embeddings of all devices. What differs is the
+    noise of dropout (and of zooming, jitter and AugMix, where a recipe has them).
 
     Args:
         model: has ``forward(images, masks)``, ``loss(output, labels, masks=)`` and, if some parameters shall
@@ -210,26 +222,101 @@ def fit(
         checkpoint: file for the state, None to keep none.
         deadline: ``time.time()`` after which to stop at the end of an epoch.
         device: default: CUDA if there is any.
+        devices: how many GPUs (or processes on the CPU) train together; a number that divides the batch's identities.
         label: shows a progress bar of that name, None shows none.
 
     Raises:
         Interrupted: the deadline came first.
-        ValueError: a loss is not finite, or the checkpoint belongs to another recipe.
+        ValueError: a loss is not finite, the checkpoint belongs to another recipe, or there are too few devices.
     """
-    job = _Job(model, loader.to(_device(device)), config=config, seed=seed)
+    target = _device(device)
+    options = {"config": config, "seed": seed, "deadline": deadline, "label": label}
+    if devices == 1:
+        history = _train(_fabric(target, config), model, loader, checkpoint=checkpoint, **options)
+    else:
+        _check_devices(target, devices, loader=replace(loader, share=(0, devices)))
+        with TemporaryDirectory() as folder:
+            checkpoint = checkpoint or Path(folder) / "state.pt"
+            fabric = _fabric(target, config, devices=devices)
+            # bound, as Fabric looks into arguments, and frozen ones it refuses
+            if error := fabric.launch(
+                partial(_share, model=model, loader=loader, checkpoint=checkpoint, **options)
+            ):
+                raise error
+            state = _load(checkpoint, torch.device("cpu"))
+        model.load_state_dict(state["model"])
+        history = History(**state["history"])
+    history.alarms[:] = collapse_alarms(history.losses)
+    return history
+
+
+def _train(
+    fabric: "Fabric",
+    model: nn.Module,
+    loader: Loader,
+    *,
+    config: TrainConfig,
+    seed: int,
+    checkpoint: Path | None,
+    deadline: float | None,
+    label: str | None,
+) -> History:
+    """What each process does."""
+    job = _Job(model, loader, config=config, seed=seed, fabric=fabric)
     if checkpoint is not None:
         job.resume(checkpoint)
-    with told(total=job.steps, initial=job.history.steps, unit="step", label=label) as bar:
+    shown = label if fabric.is_global_zero else None
+    with told(total=job.steps, initial=job.history.steps, unit="step", label=shown) as bar:
         while job.history.steps < job.steps:
-            if deadline is not None and time.time() > deadline:
+            if deadline is not None and fabric.broadcast(time.time() > deadline):
                 raise Interrupted(
                     f"stopped after {job.history.steps} of {job.steps} steps; run again to resume"
                 )
             job.epoch(bar)
-            if checkpoint is not None:
+            if checkpoint is not None and fabric.is_global_zero:
                 job.save(checkpoint)
-    job.history.alarms[:] = collapse_alarms(job.history.losses)
     return job.history
+
+
+def _share(fabric: "Fabric", *, model: nn.Module, loader: Loader, **options: Any) -> Exception | None:
+    """Train as one of several processes; what went wrong in all of them goes back in one piece."""
+    try:
+        # a copy: what came from the first process lies in memory that all share
+        _train(fabric, deepcopy(model), loader, **options)
+    except (Interrupted, ValueError) as error:
+        return error
+    return None
+
+
+def _fabric(target: torch.device, config: TrainConfig, *, devices: int = 1) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    chosen = [target.index or 0] if target.type == "cuda" and devices == 1 else devices
+    # a loss may leave embeddings out, and with them the parameters behind them
+    several = DDPStrategy(start_method="spawn", find_unused_parameters=True)
+    return Fabric(
+        accelerator=target.type,
+        devices=chosen,
+        precision=config.precision,
+        strategy="auto" if devices == 1 else several,
+    )
+
+
+def _check_devices(target: torch.device, devices: int, *, loader: Loader) -> None:
+    """Refuse more GPUs than there are, and images that the processes cannot share."""
+    if devices < 1 or (target.type == "cuda" and devices > torch.cuda.device_count()):
+        there = torch.cuda.device_count() if target.type == "cuda" else "any number of processes"
+        raise ValueError(
+            f"devices = {devices}, but this machine has {there}; use at least 1 and at most that"
+        )
+    stack, shared = loader.stack, Path("/dev/shm")
+    needed = stack.images.nbytes + (0 if stack.masks is None else stack.masks.nbytes)
+    if shared.exists() and needed > (free := shutil.disk_usage(shared).free):
+        raise ValueError(
+            f"devices = {devices}: processes share the images through {shared}, which has {free / 1e9:.1f} GB free "
+            f"and needs {needed / 1e9:.1f}; give it more (in Docker: --shm-size)"
+        )
 
 
 def _device(name: str | None) -> torch.device:
@@ -261,21 +348,74 @@ def told(
 
 
 class _Objective(nn.Module):
-    """Forward pass and losses as one module, so that Fabric can wrap both; losses in full precision."""
+    """Forward pass and losses as one module, so that Fabric can wrap both; losses in full precision.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        gather: brings the shares of a batch together, if there are several; the losses are of all of them.
+    """
+
+    def __init__(self, model: nn.Module, gather: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.gather = model, gather
 
     def forward(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> dict[str, Tensor]:
-        output = self.model(images, masks)
+        output = _full_precision(self.model(images, masks))
+        if self.gather is not None:
+            output, labels = _each(self.gather, output), self.gather(labels)
+            masks = None if masks is None else self.gather(masks)
         with torch.autocast(images.device.type, enabled=False):
-            return self.model.loss(_full_precision(output), labels, masks=masks)
+            return self.model.loss(output, labels, masks=masks)
+
+
+class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm over the shares of all processes on a CPU; torch's own knows GPUs only."""
+
+    def _check_input_dim(self, _: Tensor) -> None:
+        """As many axes as the layer that it stands for was given."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(features)
+        around = [axis for axis in range(features.ndim) if axis != 1]
+        mean = _everywhere(features.mean(around, keepdim=True))
+        variance = _everywhere((features - mean).square().mean(around, keepdim=True))
+        count = features.numel() / features.shape[1] * torch.distributed.get_world_size()
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            self.running_var.lerp_(variance.flatten() * count / (count - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale, shift = (x.view_as(mean) for x in (self.weight, self.bias))
+        return (features - mean) * (variance + self.eps).rsqrt() * scale + shift
+
+
+def _everywhere(value: Tensor) -> Tensor:
+    """The mean over all processes, with gradients to each."""
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.stack(all_gather(value)).mean(0)
+
+
+def _synchronised(model: nn.Module, device: torch.device) -> nn.Module:
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.__class__ = _SyncedBatchNorm  # parameters and buffers stay
+    return model
+
+
+def objective(model: nn.Module) -> nn.Module:
+    """Forward pass and losses as ``fit`` runs them: ``(images, labels, masks)`` to the weighted terms."""
+    return _Objective(model)
 
 
 def _full_precision(output: ReIDOutput) -> ReIDOutput:
+    return _each(full_precision, output)
+
+
+def _each(change: Callable[[Tensor], Tensor], output: ReIDOutput) -> ReIDOutput:
     parts = (output.embeddings, output.visibility, output.logits, output.maps)
-    return ReIDOutput(*({name: full_precision(tensor) for name, tensor in part.items()} for part in parts))
+    return ReIDOutput(*({name: change(tensor) for name, tensor in part.items()} for part in parts))
 
 
 def _as_weights(model: nn.Module, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -287,17 +427,26 @@ def _as_weights(model: nn.Module, images: Tensor, masks: Tensor | None) -> tuple
 class _Job:
     """A training under way."""
 
-    def __init__(self, model: nn.Module, loader: Loader, *, config: TrainConfig, seed: int) -> None:
-        from lightning_fabric import Fabric
-
-        self.model, self.loader, self.config, self.seed = model, loader, config, seed
-        index = [loader.device.index or 0] if loader.device.type == "cuda" else 1
-        self.fabric = Fabric(accelerator=loader.device.type, devices=index, precision=config.precision)
-        model.to(loader.device, memory_format=self.layout).train()
-        optimiser = _optimiser(model, config=config, fused=loader.device.type == "cuda")
-        self.objective, self.optimiser = self.fabric.setup(_Objective(model), optimiser)
+    def __init__(
+        self, model: nn.Module, loader: Loader, *, config: TrainConfig, seed: int, fabric: "Fabric"
+    ) -> None:
+        self.config, self.seed, self.fabric = config, seed, fabric
+        several = fabric.world_size > 1
+        self.loader = replace(loader.to(fabric.device), share=(fabric.global_rank, fabric.world_size))
+        self.model = model = _synchronised(model, fabric.device) if several else model
+        model.to(fabric.device, memory_format=self.layout).train()
+        optimiser = _optimiser(model, config=config, fused=fabric.device.type == "cuda")
+        wrapped = _Objective(model, self.gather if several else None)
+        self.objective, self.optimiser = fabric.setup(wrapped, optimiser)
         self.history = History()
-        self.steps = _steps(loader, config)
+        self.steps = _steps(self.loader, config)
+
+    def gather(self, share: Tensor) -> Tensor:
+        """The whole batch of which each process has a share, in the order of one process."""
+        found = self.fabric.all_gather(share, sync_grads=share.requires_grad)  # [W, N/W, ...]
+        if found.requires_grad:
+            found.register_hook(torch.Tensor.contiguous)  # other layouts arrive jumbled
+        return found.flatten(0, 1)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -307,11 +456,11 @@ class _Job:
         """One epoch; the losses stay on the device until its end, so that no step waits for them."""
         number, first = len(self.history.epoch_seconds), self.history.steps
         started, losses, images = time.perf_counter(), [], 0
-        with _seeded(self.seed, number, self.loader.device):
+        with _seeded(self.seed, number, self.loader.device, rank=self.fabric.global_rank):
             for step, batch in enumerate(self.loader.epoch(number), start=first):
                 rate = learning_rate(self.config, step=step, epoch=number, steps=self.steps)
                 losses.append(self.step(*batch, rate=rate))
-                images += len(batch.labels)
+                images += len(batch.labels) * self.fabric.world_size
                 bar.update()
                 if step + 1 == self.steps:
                     break
@@ -325,8 +474,8 @@ class _Job:
             group["lr"] = rate
         self.history.lr.append(rate)
         images, masks = _as_weights(self.model, images, masks)
+        self.optimiser.zero_grad(set_to_none=True)  # first: the last step's gradients need no memory here
         terms = self.objective(images.contiguous(memory_format=self.layout), labels, masks)
-        self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(terms.values())).sum())
         self.optimiser.step()
         return {name: term.detach() for name, term in terms.items()}
@@ -404,9 +553,10 @@ def _steps(loader: Loader, config: TrainConfig) -> int:
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Torch's own random state (dropout) set by (seed, epoch) inside, restored outside."""
-    state = np.random.SeedSequence((seed, epoch, 1)).generate_state(1, np.uint64)
+def _seeded(seed: int, epoch: int, device: torch.device, *, rank: int) -> Iterator[None]:
+    """Torch's own random state (dropout) set by (seed, epoch, process) inside, restored outside."""
+    process = (rank,) if rank else ()
+    state = np.random.SeedSequence((seed, epoch, 1, *process)).generate_state(1, np.uint64)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(state[0]) >> 1)
         yield

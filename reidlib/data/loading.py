@@ -327,6 +327,8 @@ class Loader:
         seed: of order and augmentation.
         groups: parts that the model learns, None if it learns none.
         device: where batches go.
+        share: which of how many equal shares of every batch it gives, whole identities each. Together the shares
+            are the batch of one loader, pictures included; but zooming, jitter and AugMix each draws for itself.
     """
 
     stack: ImageStack
@@ -334,8 +336,14 @@ class Loader:
     seed: int
     groups: PartGroups | None = None
     device: torch.device = torch.device("cpu")
+    share: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
+        if self.config.identities % self.share[1]:
+            raise ValueError(
+                f"a batch of {self.config.identities} identities cannot be shared by {self.share[1]} devices; "
+                "use as many as divide it"
+            )
         if self.groups is not None and self.stack.masks is None:
             raise ValueError(
                 f"the model learns body parts but the {len(self.stack)} training images (first {self.stack.names[0]}) "
@@ -361,31 +369,40 @@ class Loader:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch (0, 1, ...), augmented, on the device."""
-        generator = _stream(self.seed, epoch)
+        generator, (rank, of) = _stream(self.seed, epoch), self.share
         order = self._order(generator)  # [B, P*M]
         draws = draw(order.numel(), size=self.stack.size, augment=self.config.augment, generator=generator)
-        draws = draws.view(*order.shape, -1).to(self.device)  # [B, P*M, 7]
+        draws = draws.view(len(order), of, -1, draws.shape[1])[:, rank].to(self.device)  # [B, P*M/of, 7]
+        order = order.view(len(order), of, -1)[:, rank]  # [B, P*M/of]
         labels = self.stack.label[order].to(self.device)
         rows = order.to(self.stack.images.device)
+        if rank:
+            generator = _stream(self.seed, epoch, rank)
         for i in range(len(order)):
             yield self._batch(rows[i], labels[i], draws[i], generator)
 
     def _batch(self, rows: Tensor, labels: Tensor, draws: Tensor, generator: Generator) -> Batch:
         augment = self.config.augment
-        images = self.stack.images[rows].to(self.device, non_blocking=True)
-        masks = None if self.groups is None else self.stack.masks[rows].to(self.device, non_blocking=True)
+        images = _sent(self.stack.images[rows], self.device)
+        masks = None if self.groups is None else _sent(self.stack.masks[rows], self.device)
         images, masks = zoom(images, masks, augment=augment, generator=generator)
         colours = partial(recolour, augment=augment, generator=generator)
         images, masks = apply(images, masks, draws=draws, colours=colours)
         return Batch(images, labels, None if masks is None else _targets(masks, self.groups))
 
 
+def _sent(pixels: UInt8[Tensor, "*any"], device: torch.device) -> UInt8[Tensor, "*any"]:
+    """On the device; from pinned memory, so that nobody waits."""
+    pinned = pixels.pin_memory() if device.type == "cuda" and not pixels.is_cuda else pixels
+    return pinned.to(device, non_blocking=True)
+
+
 def _targets(masks: UInt8[Tensor, "N *planes _ _"], groups: PartGroups) -> Float[Tensor, "N M h w"]:
     return part_targets(masks, groups) if masks.ndim == 3 else field_targets(masks, groups)
 
 
-def _stream(seed: int, epoch: int) -> Generator:
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+def _stream(seed: int, epoch: int, *rank: int) -> Generator:
+    state = np.random.SeedSequence((seed, epoch, *rank)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)
 
 

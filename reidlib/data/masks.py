@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 PART_LABELS = (
@@ -173,7 +173,7 @@ def shrink_fields(fields: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
 
 def swap_fields(fields: UInt8[Tensor, "N 36 h w"]) -> UInt8[Tensor, "N 36 h w"]:
     """Exchange the channels of left and right, pixels staying where they are."""
-    return fields[:, _MIRROR]
+    return fields[:, _index(_MIRROR, fields.device)]
 
 
 def _mirrored(name: str) -> str:
@@ -181,13 +181,19 @@ def _mirrored(name: str) -> str:
     return {"left": f"right_{joint}", "right": f"left_{joint}"}.get(side, name)
 
 
-def _mirror() -> list[int]:
+def _mirror() -> tuple[int, ...]:
     limbs = [frozenset(limb) for limb in LIMBS]
     points = [KEYPOINTS.index(_mirrored(name)) for name in KEYPOINTS]
-    return points + [len(points) + limbs.index(frozenset(map(_mirrored, limb))) for limb in limbs]
+    return (*points, *(len(points) + limbs.index(frozenset(map(_mirrored, limb))) for limb in limbs))
 
 
 _MIRROR = _mirror()
+
+
+@cache
+def _index(channels: tuple[int, ...], device: torch.device) -> Int[Tensor, " n"]:
+    # cached: a copy to a GPU would stop the queue
+    return torch.tensor(channels, device=device)
 
 
 def draw_fields(
@@ -261,7 +267,7 @@ def group_fields(
 
     Source: BPBreID's released code (``threshold`` background, softmax weight 15).
     """
-    parts = [fields[:, list(channels)].amax(1) for channels in groups.channels]
+    parts = [fields[:, _index(channels, fields.device)].amax(1) for channels in groups.channels]
     confidence = torch.stack(parts, 1).clamp(0, 1)  # [N, K, H, W]
     background = (confidence.amax(1, keepdim=True) < _THRESHOLD).to(confidence)
     return _probabilities(torch.cat([background, confidence], 1))

@@ -109,7 +109,7 @@ def zoom(
     """Cut a random box from every image and stretch it to the whole, masks alike."""
     if augment.zoom == "none":
         return images, masks
-    boxes = _boxes(len(images), kind=augment.zoom, generator=generator).to(images.device)
+    boxes = _boxes(len(images), kind=augment.zoom, generator=generator).to(images.device, non_blocking=True)
     images = _stretched(images, boxes, mode="bilinear")
     if masks is None:
         return images, None
@@ -168,7 +168,7 @@ def _jittered(
     images: UInt8[Tensor, "N 3 H W"], draws: Float[Tensor, "N 3"], *, chance: float
 ) -> UInt8[Tensor, "N 3 H W"]:
     """Brightness, then contrast about the mean grey, in some of the images."""
-    draws = draws.to(images.device)[:, :, None, None, None]
+    draws = draws.to(images.device, non_blocking=True)[:, :, None, None, None]
     bright = (images * (1 + _BRIGHTNESS * (2 * draws[:, 0] - 1))).clamp(0, 255)
     grey = (bright * _channels(_GREY, images.device)).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     changed = (grey + (bright - grey) * (1 + _CONTRAST * (2 * draws[:, 1] - 1))).clamp(0, 255)

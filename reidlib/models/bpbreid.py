@@ -334,5 +334,5 @@ def _slot_visibility(features: Features, scoring: Scoring) -> Float[Tensor, "N S
     if scoring.visibility == "threshold":
         scores = (scores > THRESHOLD).to(scores.dtype)  # Eq. 4
     if scoring.parts != "all":
-        scores = scores[:, [k - 1 for k in scoring.parts]]
+        scores = torch.stack([scores[:, k - 1] for k in scoring.parts], dim=1)
     return scores if scoring.holistic is None else torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1)

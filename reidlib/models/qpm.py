@@ -459,7 +459,8 @@ def refined_distance(query: Features, gallery: Features, *, scoring: Scoring) ->
     """
     coarse = QPM.distance(query, gallery, scoring=Scoring("part", quality=scoring.quality))  # [Q, G]
     top = min(scoring.top, len(gallery))
-    columns = _among_nearest(coarse, count=top).nonzero()[:, 1].view(len(query), top)
+    nearest = _among_nearest(coarse, count=top)
+    columns = torch.nonzero_static(nearest, size=len(query) * top)[:, 1].view(len(query), top)
     rows, scores = _quality(query, scoring), _quality(gallery, scoring)
     images, stripes = query.embeddings["stripes"], gallery.embeddings["stripes"]
     fine = torch.stack(

@@ -38,6 +38,7 @@ def test_a_variation_is_trained_and_its_scores_are_printed(capsys, scratch):
         (["try", "--paper", "bpbreid", "--set", "parts=two"], "parts = 'two': expected int, as in 8"),
         (["try", "--paper", "bpbreid", "--set", "parts"], "expected NAME=VALUE"),
         (["run", "--seeds", "99"], "--seeds 99: at most 16 worlds"),
+        (["run", "--jobs", "2", "--devices", "2"], "--devices and --jobs"),
         (["run", "--paper", "all", "--only", "k8"], "--paper all goes without --only"),
         (["pretrain", "--preset", "cpu", "--only", "resnet50"], "no row needs it; expected one of small"),
         (["config", "--paper", "pan", "--preset", "cpu", "--dataset", "market1501"], "only the real preset"),
