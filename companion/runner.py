@@ -51,6 +51,7 @@ def train(
         Interrupted: the deadline came first; calling again resumes.
         RecordError: a record of the same name belongs to another config.
     """
+    _check_flag(fresh)
     if not fresh and (record := complete(run)):
         return record
     start.require([run])
@@ -69,10 +70,23 @@ def train(
 
 
 def trained(inputs: Inputs, *, fresh: bool = False, progress: bool = True) -> Trained:
-    """The trained model of a run, trained now if its weights are not cached."""
+    """The trained model of a run, trained now if its weights are not cached.
+
+    Raises:
+        ValueError: ``fresh`` is neither true nor false.
+    """
+    _check_flag(fresh)
     if fresh:
         forget(inputs.run)
     return _fit(inputs, progress=progress)
+
+
+def _check_flag(fresh: object) -> None:
+    """Text is true whatever it says, and hours of training may hang on it."""
+    if not isinstance(fresh, bool):
+        raise ValueError(
+            f"FRESH is {fresh!r}; expected True or False (papermill gives them with -p, text with -r)"
+        )
 
 
 def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 
 from reidlib.backbones import BACKBONES
@@ -102,6 +103,9 @@ def _add_rank(rank: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     top = parser()
     options = top.parse_args(arguments)
@@ -158,7 +162,7 @@ def _rank(options: argparse.Namespace) -> int:
     if options.euclidean and not options.features:
         raise ValueError("--euclidean is about --features: a network says itself how two images are compared")
     figure, page = _outputs(options.figure)
-    split = load(options.name, options.root)
+    split = load(options.name, options.root, sides=("query", "gallery"))
     notes = inventory.lines(split)
     print("\n".join(notes), flush=True)
     if options.features:

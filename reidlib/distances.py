@@ -36,6 +36,34 @@ def euclidean(query: Float[Tensor, "*K Q D"], gallery: Float[Tensor, "*K G D"]) 
         return safe_sqrt(squares - 2 * query @ gallery.mT)  # [K, Q, G]
 
 
+def apart(
+    query: Float[Tensor, "Q D"], gallery: Float[Tensor, "G D"], *, unit: bool
+) -> tuple[Float[Tensor, "Q D"], Float[Tensor, "G D"]]:
+    """Vectors from anywhere, made ready for ``euclidean``: in double precision, around the gallery's median.
+
+    Distances stay what they are. A large common part, or vectors that are nearly parallel, would leave nothing of
+    them in |a|^2 + |b|^2 - 2ab, in single precision soon.
+
+    Args:
+        unit: scale every vector to unit length first; zeros stay.
+
+    Raises:
+        ValueError: a vector whose square is beyond double precision.
+    """
+    query, gallery = query.double(), gallery.double()
+    lengths = [torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (query, gallery)]
+    for name, vectors, length in zip(("query", "gallery"), (query, gallery), lengths):
+        wrong = ~length[:, 0].isfinite() | ((length == 0) & (vectors != 0)).any(-1)
+        if wrong.any():
+            raise ValueError(
+                f"{name}: the square of row {int(wrong.nonzero()[0])} is beyond double precision"
+            )
+    if unit:
+        query, gallery = (x / torch.where(n > 0, n, 1.0) for x, n in zip((query, gallery), lengths))
+    centre = gallery.median(0).values
+    return query - centre, gallery - centre
+
+
 def part_euclidean(query: Float[Tensor, "Q K D"], gallery: Float[Tensor, "G K D"]) -> Float[Tensor, "K Q G"]:
     """Euclidean distance of every part on its own; it holds K matrices, so for batches only."""
     return euclidean(rearrange(query, "q k d -> k q d"), rearrange(gallery, "g k d -> k g d"))

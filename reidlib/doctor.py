@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from reidlib.data.datasets import load
+from reidlib.data.datasets import survey
 from reidlib.data.index import SPLITS, ImageRecord, Split
 from reidlib.data.loading import read_image, read_mask
 from reidlib.protocol import Protocol
@@ -86,7 +86,7 @@ def examine(name: str, root: Path) -> Diagnosis:
     """
     root = Path(root)
     try:
-        split = load(name, root)
+        split = survey(name, root)
     except FileNotFoundError as error:
         return Diagnosis(name, root, (Check("layout", "not found", good=False, remedy=str(error)),))
     except ValueError as error:
@@ -100,7 +100,7 @@ def examine(name: str, root: Path) -> Diagnosis:
 
 def index_checks(split: Split) -> list[Check]:
     """What can be said without opening an image: counts, queries without a match, images listed twice."""
-    return [*_counts(split), _matches(split), _repeated(split)]
+    return [*_unfit(split), *_counts(split), _matches(split), _repeated(split)]
 
 
 def warnings(split: Split) -> list[str]:
@@ -139,6 +139,14 @@ def _counts(split: Split) -> Iterable[Check]:
             yield Check(f"{side} {kind}", f"{found:,}", f"{expected:,.0f}", bool(found == expected), remedy)
 
 
+def _unfit(split: Split) -> Iterable[Check]:
+    """Files in the folders that are no image of the set: any other program refuses the whole."""
+    if split.unfit:
+        yield Check(
+            "unfit files", f"{len(split.unfit):,}", "0", False, f"{_named(split.unfit)}; rename or remove"
+        )
+
+
 def _matches(split: Split) -> Check:
     """Queries that no gallery image can answer: the evaluation would leave them out."""
     cameras: dict[int, set[int]] = {}
@@ -146,13 +154,14 @@ def _matches(split: Split) -> Check:
         cameras.setdefault(record.pid, set()).add(record.camid)
     lost = [r for r in split.query if not _answered(r, cameras.get(r.pid, set()), split.protocol)]
     rule = "under another camera " if split.protocol is Protocol.MARKET else ""
+    cure = "; leave the column camid empty if cameras do not matter" if rule and split.name == "csv" else ""
     return Check(
         "queries without a match",
         f"{len(lost):,} of {len(split.query):,}",
         "0",
         not lost,
         f"no gallery image shows the person of {_named(r.path.name for r in lost)} {rule}".rstrip()
-        + "; add some or remove the queries",
+        + f"; add some or remove the queries{cure}",
     )
 
 

@@ -196,7 +196,7 @@ class _SameIdentity:
             raise ValueError(
                 f"gallery: none of its {gallery} images matches any of the {len(self.hit)} queries; check "
                 "that both come from the same data set and, under protocol 'market', that identities are "
-                "seen by a second camera"
+                "seen by a second camera (in a csv, leave camid empty if cameras do not matter)"
             )
 
 

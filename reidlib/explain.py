@@ -34,6 +34,9 @@ def grad_cam(
     Returns:
         Between 0 and 1, each image over its own range; all 0 where nothing speaks for the score.
 
+    Raises:
+        ValueError: the score is no number per image, does not depend on the layer, or the layer is not one of maps.
+
     Source: Selvaraju et al., Grad-CAM, ICCV 2017.
     """
     from pytorch_grad_cam import GradCAM
@@ -46,7 +49,35 @@ def grad_cam(
         def forward(self, images: Tensor) -> Tensor:
             return score(self.model(images))[:, None]
 
+    _check_score(model, images, layer=layer, score=score)
     with GradCAM(Scored(), [layer]) as cam, torch.enable_grad():
-        found = cam(images, targets=[lambda scores: scores[0]] * len(images))
+        found = cam(images.detach().requires_grad_(), targets=[lambda scores: scores[0]] * len(images))
     model.zero_grad(set_to_none=True)
     return torch.from_numpy(found)
+
+
+def _check_score(
+    model: nn.Module, images: Tensor, *, layer: nn.Module, score: Callable[[ReIDOutput], Tensor]
+) -> None:
+    """Refuse on one image what Grad-CAM would end in a riddle about."""
+    seen: list[object] = []
+    hook = layer.register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        with torch.enable_grad():
+            found = score(model(images[:1].detach().requires_grad_()))
+    finally:
+        hook.remove()
+    if not isinstance(found, Tensor) or found.shape != (1,) or not found.is_floating_point():
+        told = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"score gives {told} for one image; expected a tensor with one number per image")
+    if not seen:
+        raise ValueError(f"layer {type(layer).__name__} is not used in the forward pass; pass one that is")
+    if not isinstance(seen[-1], Tensor) or seen[-1].ndim != 4:
+        raise ValueError(
+            f"layer {type(layer).__name__} returns no maps [N, C, h, w]; pass a convolution or a stage"
+        )
+    depends = seen[-1].requires_grad and found.requires_grad
+    if not depends or torch.autograd.grad(found.sum(), seen[-1], allow_unused=True)[0] is None:
+        raise ValueError(
+            f"score does not depend on layer {type(layer).__name__}; pass another layer or score"
+        )

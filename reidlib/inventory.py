@@ -29,13 +29,20 @@ def lines(split: Split) -> list[str]:
     if split.name not in ("folder", "csv"):
         return said
     if split.name == "folder":
-        said += _alone(split.gallery, people) + _left_out(split)
+        said += _deeper(split) + _alone(split, people) + _left_out(split)
     return said + _repeated(split) + _copies(split)
 
 
-def _alone(gallery: tuple[ImageRecord, ...], people: set[int]) -> list[str]:
-    alone = [record for record in gallery if record.pid not in people]
-    names = _some(record.path.parent.name for record in alone)
+def _deeper(split: Split) -> list[str]:
+    inside = [record.path.relative_to(split.root) for record in (*split.query, *split.gallery)]
+    deeper = [path for path in inside if len(path.parts) > 2]
+    line = f"{len(deeper):,} of them lie in folders below a person's: {_some(map(str, deeper))}"
+    return [line] if deeper else []
+
+
+def _alone(split: Split, people: set[int]) -> list[str]:
+    alone = [record for record in split.gallery if record.pid not in people]
+    names = _some(record.path.relative_to(split.root).parts[0] for record in alone)
     line = (
         f"{len(alone):,} people have one picture, which is in the gallery but asked for by nothing: {names}"
     )
@@ -55,7 +62,7 @@ def _left_out(split: Split) -> list[str]:
         elif len(inside.parts) == 1:
             why["in no person's folder"].append(inside)
         else:
-            why["in a folder below a person's"].append(inside)
+            why["too many folders below a person's"].append(inside)
     return [
         f"left out: {len(files):,} files {reason}: {_some(map(str, files))}" for reason, files in why.items()
     ]

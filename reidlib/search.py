@@ -1,5 +1,6 @@
 """One's own images, or someone else's features: to a table of metrics and a ranked gallery."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from reidlib.backbones import SMALL, build_backbone, load_weights, recognised
 from reidlib.checkpoints import read
 from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import load_stack, resized
-from reidlib.distances import euclidean
+from reidlib.distances import apart, euclidean
 from reidlib.evaluation import RANKS, evaluate, ranking, single_shot
 from reidlib.heads import global_pool
 from reidlib.models.released import is_released, open_released
@@ -26,6 +27,8 @@ from reidlib.pages import Shown
 from reidlib.reranking import k_reciprocal
 from reidlib.training import extract
 from reidlib.types import Distance, Features, Metrics, ReIDOutput
+
+logger = logging.getLogger(__name__)
 
 SIZE, SMALL_SIZE = (256, 128), (64, 32)
 """Height and width of the images that a backbone sees, and a small one of the project's; a model knows its own."""
@@ -247,42 +250,69 @@ def given(split: Split, query: Path, gallery: Path, *, unit: bool = True) -> Sea
 
     Args:
         query: npy of ``[Q, D]``, in the order of ``split.query``: sorted file names, or the lines of a csv.
-        gallery: npy of ``[G, D]``, likewise.
+        gallery: npy of ``[G, D]``, likewise; rows of junk, if there, are left out.
         unit: compare the cosine; False compares the Euclidean distance of the features as they are.
 
     Raises:
         ValueError: a file is no matrix of numbers, or has not one row per image.
     """
-    features = (_matrix(query, split.query), _matrix(gallery, split.gallery))
-    widths = [found.embeddings["global"].shape[1] for found in features]
+    vectors = _matrix(query, split.query), _matrix(gallery, split.gallery, junk=split.junk)
+    widths = [found.shape[1] for found in vectors]
     if widths[0] != widths[1]:
         raise ValueError(
             f"{query} has {widths[0]} columns and {gallery} {widths[1]}; expected the same number"
         )
+    pairs = zip(apart(*vectors, unit=unit), (split.query, split.gallery))
     said = f"features of {query} and {gallery}"
-    return Searched(split, *features, cosine if unit else _straight, said)
+    return Searched(split, *(_features(found, records) for found, records in pairs), _straight, said)
 
 
 def _straight(query: Features, gallery: Features) -> Float[Tensor, "Q G"]:
     return euclidean(query.embeddings["global"], gallery.embeddings["global"])
 
 
-def _matrix(path: Path, records: tuple[ImageRecord, ...]) -> Features:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise ValueError(f"features {path} cannot be read ({error}); expected an npy file") from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"features {path} hold several arrays; expected an npy file with one")
+def _matrix(
+    path: Path, records: tuple[ImageRecord, ...], *, junk: tuple[int, ...] = ()
+) -> Float[Tensor, "N D"]:
+    array = _array(path)
+    if junk and array.ndim == 2 and len(array) == len(records) + len(junk):
+        logger.info("features %s have a row for each file: %d of junk are left out", path, len(junk))
+        array = np.delete(array, junk, axis=0)
     if array.ndim != 2 or len(array) != len(records) or not array.size or array.dtype.kind not in "fiu":
         raise ValueError(
             f"features {path} are {array.dtype} of shape {array.shape}; expected one row of numbers for each of "
             f"the {len(records)} images, from {records[0].path.name} to {records[-1].path.name}"
         )
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
+    array = array.astype(np.float64)
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array).all(1))[0, 0])
         raise ValueError(f"features {path}: row {row} ({records[row].path.name}) is not finite")
+    return torch.from_numpy(array)
+
+
+def _array(path: Path) -> np.ndarray:
+    """What an npy file holds.
+
+    Raises:
+        ValueError: saying how features are written, whatever the file is.
+    """
+    remedy = "write the matrix with numpy.save, as numbers, in a file of its own"
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+    except OSError as error:
+        raise ValueError(f"features {path} cannot be read ({error.strerror}); {remedy}") from None
+    if magic.startswith(b"PK"):
+        raise ValueError(f"features {path} hold several arrays; expected an npy file with one: {remedy}")
+    if magic != b"\x93NUMPY":
+        raise ValueError(f"features {path} cannot be read: this is no npy file; {remedy}")
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        why = "it holds objects" if "pickle" in str(error) else error
+        raise ValueError(f"features {path} cannot be read ({why}); {remedy}") from None
+
+
+def _features(vectors: Float[Tensor, "N D"], records: tuple[ImageRecord, ...]) -> Features:
     pid, camid = (torch.tensor([getattr(record, key) for record in records]) for key in ("pid", "camid"))
-    return Features({"global": torch.from_numpy(array)}, {}, pid, camid)
+    return Features({"global": vectors}, {}, pid, camid)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
 QUERY, CORRECT, WRONG = "#2f6db3", "#2e9e5b", "#d1495b"
@@ -153,13 +154,14 @@ def canvas(width: Number, height: Number, *, margins: Margins, title: str = "") 
     ax.axis("off")
     ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     if title:
-        fig.text(0.05 / wide, 1 - 0.05 / high, title, va="top", fontsize=10, fontweight="bold")
+        style = {"va": "top", "fontsize": 10, "fontweight": "bold", "parse_math": False}
+        fig.text(0.05 / wide, 1 - 0.05 / high, readable(title), **style)
     return fig, ax
 
 
 def room(texts: Sequence[str]) -> float:
     """Room for the longest of some texts, at the usual size."""
-    return 0.15 + 0.072 * max((len(text) for text in texts), default=-1.4)
+    return 0.15 + 0.072 * max((len(readable(text)) for text in texts), default=-1.4)
 
 
 def label(
@@ -170,9 +172,19 @@ def label(
     across = {"left": "right", "top": "center", "bottom": "center"}[side]
     along = {"left": "center", "top": "baseline", "bottom": "top"}[side]
     ax.annotate(
-        text, (x, y), offset, textcoords="offset points", ha=across, va=along, fontsize=size, color=color,
-        linespacing=1.05, annotation_clip=False,
+        readable(text), (x, y), offset, textcoords="offset points", ha=across, va=along, fontsize=size, color=color,
+        linespacing=1.05, annotation_clip=False, parse_math=False,
     )  # fmt: skip
+
+
+def readable(text: str) -> str:
+    """Text as the font can write it: bytes that are no UTF-8, and signs that it lacks, by their numbers."""
+    font = get_font(findfont(FontProperties(family=mpl.rcParams["font.family"])))
+    known = font.get_charmap()
+    return "".join(
+        sign if ord(sign) in known or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
 
 
 def picture(ax: Axes, image: np.ndarray, *, x: Number, y: Number, frame: str | None = None) -> None:

@@ -47,8 +47,10 @@ def open_study(
         dataset: at preset ``real``, which of the paper's data sets; None is that of its ablations.
 
     Raises:
-        ValueError: unknown parameter, preset or data set, impossible number of seeds, or a device this machine lacks.
+        ValueError: unknown parameter, preset or data set, impossible number of seeds, a device this machine lacks, or
+            the code of another checkout.
     """
+    places.check_code(Path.cwd())
     _refuse_unknown_parameters()
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")

@@ -9,14 +9,37 @@ is dropped; distractors (pid 0) stay in the gallery. Sources of all facts: ``dat
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
 from reidlib.data.index import SPLITS, ImageRecord, Split
 from reidlib.protocol import DISTRACTOR, Protocol
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
+)
+"""Of what is taken for a picture, in any case."""
+
+SHOWN = 5  # culprits that an error names before it only counts them
+SIDES = (
+    "train",
+    "query",
+    "gallery",
+    "probe",
+    "test",
+    "val",
+    "boundingboxtrain",
+    "boundingboxtest",
+    "trainall",
+)
+"""Names of folders, without punctuation, that hold a part of a data set and no person."""
+
+MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a"}
+"""How tables write a cell without a value, in small letters."""
+
 JUNK = -1
 QUERY_CAMERA, GALLERY_CAMERA = 0, 1
 """Stand-ins where a set tells no cameras apart, so that no rule can take a query's matches away."""
@@ -131,11 +154,12 @@ DATASETS = {
 DATASETS["p-dukemtmc-transfer"] = replace(
     _P_DUKE, layouts=tuple(replace(layout, train=()) for layout in _P_DUKE.layouts)
 )
+DEEP = 8  # levels below a person's folder that are looked through
 YOURS = ("csv", "folder")
 """One's own images: a file ``path,pid,camid,split``, or a folder with one folder per person."""
 
 
-def load(name: str, root: Path) -> Split:
+def load(name: str, root: Path, *, sides: Sequence[str] = SPLITS) -> Split:
     """Index a data set; no image is opened.
 
     Queries without a match in the gallery are allowed here; the evaluation leaves them out and counts them.
@@ -144,12 +168,22 @@ def load(name: str, root: Path) -> Split:
         name: one of ``DATASETS`` or ``YOURS``.
         root: the folder that holds the data set's own folder; for ``csv`` the file (or the folder with
             ``index.csv``), for ``folder`` the folder of the persons' folders.
+        sides: which splits are wanted; the folders of others may be absent.
 
     Raises:
-        ValueError: unknown name, badly named image, distractor outside the gallery, empty split, a csv
+        ValueError: unknown name, badly named images, distractors outside the gallery, empty split, a csv
             without the expected columns.
         FileNotFoundError: a folder, an image of a list or the part labels of an image are missing.
     """
+    split = survey(name, root, sides=sides)
+    if split.unfit:
+        more = f", and {len(split.unfit) - SHOWN:,} more" if len(split.unfit) > SHOWN else ""
+        raise ValueError(f"{'; '.join(split.unfit[:SHOWN])}{more}; rename or remove them")
+    return split
+
+
+def survey(name: str, root: Path, *, sides: Sequence[str] = SPLITS) -> Split:
+    """As ``load``, but files that are no image of the set are left out and told in ``unfit``."""
     root = Path(root)
     if name == "csv":
         return _from_csv(root)
@@ -160,8 +194,11 @@ def load(name: str, root: Path) -> Split:
     home, form = locate(name, root)
     if isinstance(form, Path):
         return _from_split_file(name, home, form)
-    splits = {split: _records(name, home, split, layout=form) for split in SPLITS}
-    return Split(name, home, **splits, protocol=DATASETS[name].protocol)
+    found = {side: _records(name, home, side, layout=form) for side in SPLITS if side in sides}
+    splits = {side: found[side].records if side in found else () for side in SPLITS}
+    unfit = tuple(why for side in found.values() for why in side.unfit)
+    junk = found["gallery"].junk if "gallery" in found else ()
+    return Split(name, home, **splits, protocol=DATASETS[name].protocol, junk=junk, unfit=unfit)
 
 
 def parse(name: str, naming: Naming = MARKET) -> tuple[int, int | None]:
@@ -173,7 +210,7 @@ def parse(name: str, naming: Naming = MARKET) -> tuple[int, int | None]:
     stem, _, suffix = name.rpartition(".")
     match = naming.pattern.fullmatch(stem)
     if match is None or f".{suffix.lower()}" not in SUFFIXES:
-        raise ValueError(f"image name {name!r} is not like {naming.example}; rename or remove the file")
+        raise ValueError(f"image name {name!r} is not like {naming.example}")
     return int(match[1]), int(match[2]) if naming.pattern.groups > 1 else None
 
 
@@ -259,9 +296,25 @@ def _hint(name: str, root: Path) -> str:
         if _is_folder(home):
             layout = source.layouts[0]
             return f"{home} lacks {layout.query}/ or {layout.gallery}/: unpack it again"
+    for below in _below(root):
+        if _form(below, source) is not None:
+            return f"{below} has these folders: if it is the set, rename it to {source.homes[0]}"
+        if all(_is_folder(child(below, side)) for side in ("query", "gallery")):
+            return (
+                f"{below} is another toolkit's copy, with query/ and gallery/: unpack the authors' archive, "
+                "or list its files in a csv"
+            )
+    for folder in source.homes:
         if archives := sorted(path.name for path in root.glob("*.*") if _is_archive(path, folder)):
             return f"{archives[0]} lies there but is not unpacked"
     return "unpack or generate the data set there"
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """Folders in a folder, and in those."""
+    for path in sorted(path for path in root.iterdir() if path.is_dir()):
+        yield path
+        yield from sorted(inner for inner in path.iterdir() if inner.is_dir())
 
 
 def _is_archive(path: Path, folder: str) -> bool:
@@ -269,40 +322,60 @@ def _is_archive(path: Path, folder: str) -> bool:
     return packed and _plain(path.name.partition(".")[0]) in _plain(folder)
 
 
-def _records(name: str, home: Path, split: str, *, layout: Layout) -> tuple[ImageRecord, ...]:
-    found = []
+class _Side(NamedTuple):
+    """The images of a split, the places of junk among its files, and what of them is no image of the set."""
+
+    records: tuple[ImageRecord, ...] = ()
+    junk: tuple[int, ...] = ()
+    unfit: tuple[str, ...] = ()
+
+
+def _records(name: str, home: Path, split: str, *, layout: Layout) -> _Side:
+    found, junk, unfit, files = [], [], [], 0
     for folder in layout.folders[split]:
         path = child(home, folder)
         if path is None or not path.is_dir() or (split == "train" and not any(path.iterdir())):
             if DATASETS[name].test_only and split == "train":
-                return ()
+                return _Side()
             raise FileNotFoundError(
                 f"{name}: the folder {home / folder} is missing or empty; unpack or generate the data set again"
             )
-        distractors = folder == layout.extra
-        images = _images(path, nested=layout.naming.nested)
-        records = [_distractor(p) if distractors else _record(p, split, layout.naming) for p in images]
-        kept = tuple(record for record in records if record)
+        kept = []
+        for image in _images(path, nested=layout.naming.nested):
+            try:
+                record = (
+                    _distractor(image) if folder == layout.extra else _record(image, split, layout.naming)
+                )
+            except ValueError as error:
+                unfit.append(str(error))
+                continue
+            if record is None:
+                junk.append(files)
+            else:
+                kept.append(record)
+            files += 1
         if not kept:
             raise ValueError(
                 f"{name}: {path} holds no image of a person; unpack or generate the data set again"
             )
-        found += with_masks(kept, home, folder)
-    return tuple(found)
+        found += with_masks(tuple(kept), home, folder)
+    return _Side(tuple(found), tuple(junk), tuple(unfit))
 
 
 def _images(folder: Path, *, nested: bool = False) -> list[Path]:
-    return sorted(_walk(folder, nested=nested), key=str)
+    return sorted(_walk(folder, depth=int(nested)), key=str)
 
 
-def _walk(folder: Path, *, nested: bool) -> Iterator[Path]:
+def _walk(folder: Path, *, depth: int) -> Iterator[Path]:
+    """Pictures in a folder, and in folders so many levels below it."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if path.is_dir():
+            if depth:
+                yield from _walk(path, depth=depth - 1)
+        elif path.suffix.lower() in SUFFIXES:
             yield path
-        elif nested and path.is_dir():
-            yield from _walk(path, nested=False)
 
 
 def _record(path: Path, split: str, naming: Naming) -> ImageRecord | None:
@@ -311,9 +384,7 @@ def _record(path: Path, split: str, naming: Naming) -> ImageRecord | None:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if pid == DISTRACTOR and split != "gallery":
-        raise ValueError(
-            f"{path}: pid 0 marks a distractor, which only the gallery may hold; move or remove it"
-        )
+        raise ValueError(f"{path}: pid 0 marks a distractor, which only the gallery may hold")
     if camid is None:
         camid = GALLERY_CAMERA if split == "gallery" else QUERY_CAMERA
     return None if pid == JUNK else ImageRecord(path, pid, camid)
@@ -390,26 +461,17 @@ def _from_csv(path: Path) -> Split:
     path = path / "index.csv" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"csv: no file {path}; write one with the columns {','.join(COLUMNS)}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header, rows = tuple(reader.fieldnames or ()), list(reader)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 ({error.reason}); save it in that encoding") from None
-    if not set(COLUMNS) <= set(header):
-        missing = ", ".join(name for name in COLUMNS if name not in header)
-        raise ValueError(f"{path}: lacks the column {missing}; it has {', '.join(header) or 'none'}")
-    rows = [{name: (row[name] or "").strip() for name in COLUMNS} for row in rows]
-    for number, row in enumerate(rows, start=2):
-        _check_row(row, f"{path}, line {number}")
+    rows = [_row(row, f"{path}, line {number}") for number, row in _lines(path)]
     with_camera = {bool(row["camid"]) for row in rows}
     if with_camera == {True, False}:
         raise ValueError(f"{path}: some lines have a camid and some none; fill or clear the whole column")
     people = _numbers({row["pid"] for row in rows} - {str(JUNK), str(DISTRACTOR)})
     cameras = _numbers({row["camid"] for row in rows})
-    splits = {split: [] for split in SPLITS}
+    splits, junk = {split: [] for split in SPLITS}, []
     for row in rows:
         if row["pid"] == str(JUNK):
+            if row["split"] == "gallery":
+                junk.append(len(splits["gallery"]) + len(junk))
             continue
         pid = people.get(row["pid"], DISTRACTOR)
         if pid == DISTRACTOR and row["split"] != "gallery":
@@ -422,15 +484,50 @@ def _from_csv(path: Path) -> Split:
         splits[row["split"]].append(ImageRecord(file, pid, camid))
     splits = {split: tuple(records) for split, records in splits.items()}
     _require(splits, source=path)
-    return Split("csv", path.parent, **splits, protocol=_protocol(True in with_camera))
+    return Split("csv", path.parent, **splits, protocol=_protocol(True in with_camera), junk=tuple(junk))
 
 
-def _check_row(row: dict[str, str], place: str) -> None:
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a csv, with the lines that they start on.
+
+    Raises:
+        ValueError: another encoding, a column missing, a quote that is not closed on its line.
+    """
+    number = 1
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = tuple(reader.fieldnames or ())
+            if not set(COLUMNS) <= set(header):
+                missing = ", ".join(name for name in COLUMNS if name not in header)
+                raise ValueError(f"{path}: lacks the column {missing}; it has {', '.join(header) or 'none'}")
+            number = reader.line_num + 1
+            for row in reader:
+                if any("\n" in (row[name] or "") for name in COLUMNS):
+                    raise csv.Error("a value goes on over several lines")
+                yield number, row
+                number = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 ({error.reason}); save it in that encoding") from None
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {number}: a quote is not closed ({error}); close or remove it"
+        ) from None
+
+
+def _row(row: dict[str, str], place: str) -> dict[str, str]:
+    """The values of a row as they are meant: whole numbers of a column of floats, gaps as pandas writes them."""
+    values = {name: (row[name] or "").strip() for name in COLUMNS}
+    values = {name: "" if value.lower() in MISSING else value for name, value in values.items()}
+    for name in ("pid", "camid"):
+        if whole := re.fullmatch(r"(-?[0-9]+)\.0*", values[name]):
+            values[name] = whole[1]
     for name in ("path", "pid", "split"):
-        if not row[name]:
+        if not values[name]:
             raise ValueError(f"{place}: {name} is empty")
-    if row["split"] not in SPLITS:
-        raise ValueError(f"{place}: split {row['split']!r}; expected one of {', '.join(SPLITS)}")
+    if values["split"] not in SPLITS:
+        raise ValueError(f"{place}: split {values['split']!r}; expected one of {', '.join(SPLITS)}")
+    return values
 
 
 def _numbers(words: set[str]) -> dict[str, int]:
@@ -447,11 +544,21 @@ def _from_folder(root: Path) -> Split:
     if not root.is_dir():
         raise FileNotFoundError(f"folder: {root} does not exist; pass a folder with one folder per person")
     people = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    images = {person: _images(person) for person in people}
+    images = {person: sorted(_walk(person, depth=DEEP), key=str) for person in people}
     images = {person: found for person, found in images.items() if found}
     if not images:
         raise ValueError(
             f"folder: {root} has no folder with images ({', '.join(SUFFIXES)}); make one folder per person"
+        )
+    if parts := sorted(person.name for person in images if _plain(person.name) in SIDES):
+        raise ValueError(
+            f"folder: {root} holds {', '.join(parts)}, which are parts of a data set and no persons; pass one of "
+            "them, or list the files in a csv"
+        )
+    if len(images) == 1:
+        raise ValueError(
+            f"folder: {root} has pictures of one person only, {next(iter(images)).name}: nothing to tell apart; "
+            "pass the folder that holds one folder per person"
         )
     numbers = _numbers({person.name for person in images})
     query, gallery = [], []

@@ -29,7 +29,8 @@ class Split:
     """A data set: images to train on, queries, and the gallery they are searched in.
 
     Junk images (pid -1) are dropped on load; distractors (pid 0) stay in the gallery. ``protocol`` says which
-    gallery images count for a query.
+    gallery images count for a query. ``junk`` are the places that dropped images had among the gallery's files,
+    which features of all files have rows for; ``unfit`` says of files in the folders that are no image of the set.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Split:
     query: tuple[ImageRecord, ...]
     gallery: tuple[ImageRecord, ...]
     protocol: Protocol = Protocol.MARKET
+    junk: tuple[int, ...] = ()
+    unfit: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[int, int]:

@@ -209,7 +209,8 @@ def _build(records: Sequence[ImageRecord], size: tuple[int, int], files: dict[Pa
         folder = next(iter(files)).parent
         raise OSError(
             error.errno,
-            f"cannot write the image cache ({error.strerror}); free disk space or choose another folder",
+            f"cannot write the image cache ({error.strerror}); free disk space or choose another folder "
+            "(XDG_CACHE_HOME, or COMPANION_CACHE in the study)",
             str(folder),
         ) from error
 

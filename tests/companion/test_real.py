@@ -1,7 +1,9 @@
 """Generated trees in the real layouts, all the way: index, feeding, a training step, evaluation, a record."""
 
 import json
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from companion.papers import PAPERS
 from companion.presets import preset
 from companion.real import TRANSFER
 from companion.study import Study
-from companion.trained import initial
+from companion.trained import Trained, initial
 from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.loading import Loader, load_stack
@@ -291,6 +293,20 @@ def test_a_broken_test_image_is_found_before_training(scratch, monkeypatch):
     run = PAPERS["pan"].run("pan", preset_name="real", dataset="market1501")
     with pytest.raises(ValueError, match=f"{broken.name} is unreadable or truncated"):
         runner.train(run, progress=False)
+
+
+def test_features_are_kept_by_the_pixels_that_they_are_of(scratch):
+    """Another copy of a set has the same names, sizes and times."""
+    home = plant("market1501", scratch / "data", suffix=".bmp")
+    run = PAPERS["pan"].run("pan", preset_name="real", dataset="market1501")
+    image = min((home / "query").iterdir())
+    found = []
+    for number in (1, 2, 1):
+        paint(image, number)
+        os.utime(image, ns=(10**18, 10**18))
+        kept = SimpleNamespace(run=run, inputs=Inputs.of(run))
+        found.append(Trained._features_path(kept, "market1501"))
+    assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.usefixtures("small_networks")

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from safetensors.torch import load_file, save_file
 
 from companion import fingerprint, inputs, places, records, runner
 from companion.inputs import Inputs
 from companion.papers import PAPERS
+from companion.study import Study
 from companion.sweep import sweep
 from companion.trained import Origin, Trained, figure_maps, initial
 from reidlib import training
@@ -205,3 +207,19 @@ def test_measures_and_maps_are_those_that_the_committed_records_hold(slug):
         arrays |= {f"{name}/{key}" for key in found.values} | {f"{name}/pid"}
     arrays |= {f"{n}/{s}/{v}" for n in run.data.test_sets for s in run.scorings for v in ("rank", "ap")}
     assert arrays == kept.arrays.keys()
+
+
+@pytest.mark.parametrize("flag", ["false", "True", 0, None])
+def test_text_is_no_flag(flag):
+    """Whatever it says, it would be true."""
+    for train, what in ((runner.train, BRIEF), (runner.trained, Inputs.of(BRIEF))):
+        with pytest.raises((ValueError, TypeCheckError), match="FRESH is|fresh"):
+            train(what, fresh=flag)
+    with pytest.raises(ValueError, match="FRESH is .*expected True or False"):
+        runner._check_flag(flag)
+
+
+@pytest.mark.parametrize("seeds", ["3", 2.0, "abc", 0, True])
+def test_numbers_of_worlds_are_whole(seeds):
+    with pytest.raises((ValueError, TypeCheckError), match="SEEDS|seeds"):
+        Study(PAPER, "cpu", seeds)

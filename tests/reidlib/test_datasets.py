@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import LAYOUTS, REAL, SMALL, plant, touch
 
-from reidlib.data.datasets import DATASETS, load, parse
+from reidlib.data.datasets import DATASETS, load, parse, survey
 from reidlib.data.loading import load_stack
 from reidlib.protocol import Protocol
 
@@ -236,6 +236,108 @@ def test_a_folder_per_person(tmp_path):
         load("folder", tmp_path / "bert")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load("folder", tmp_path / "no")
+
+
+def test_pictures_of_a_person_may_lie_deeper_and_in_any_format(tmp_path):
+    touch(tmp_path / "anna" / "cam2" / "june", "1.jpg", "2.WEBP", "3.jfif")
+    touch(tmp_path / "bert", "1.png")
+    touch(tmp_path / "bert" / "cam1", "0.gif")
+    split = load("folder", tmp_path)
+    assert [(r.path.name, r.pid) for r in split.query + split.gallery] == [
+        ("1.jpg", 1), ("1.png", 2), ("2.WEBP", 1), ("3.jfif", 1), ("0.gif", 2)
+    ]  # fmt: skip
+
+
+def test_parts_of_a_data_set_are_no_persons(tmp_path):
+    for side in ("query", "bounding_box_test"):
+        touch(tmp_path / "set" / side / "0001", "1.jpg", "2.jpg")
+    with pytest.raises(ValueError, match="bounding_box_test, query, which are parts of a data set"):
+        load("folder", tmp_path / "set")
+    with pytest.raises(ValueError, match="one person only, set: nothing to tell apart"):
+        load("folder", tmp_path)
+
+
+NUMBERS = (
+    ("1", "2", "-1", "3", "4", ""),
+    ("1.0", "2.0", "-1.0", "3.0", "4.0", "nan"),
+    ("1.00", "2.", "-1.", "3", "4.000", "<NA>"),
+)
+
+
+@pytest.mark.parametrize("words", NUMBERS)
+def test_tables_as_pandas_writes_them(tmp_path, words):
+    """Junk, persons and cameras in a column of floats, gaps in any spelling: no other set than in whole numbers."""
+    one, two, junk, first, second, gap = words
+    rows = f"a.jpg,{one},{{0}},query\nb.jpg,{junk},{{1}},gallery\nc.jpg,{one},{{1}},gallery\n"
+    rows += f"d.PNG,{two},{{1}},gallery\n"
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.PNG")
+    file = tmp_path / "index.csv"
+    file.write_text("path,pid,camid,split\n" + rows.format(first, second))
+    split = load("csv", file)
+    assert [(r.pid, r.camid) for r in split.query + split.gallery] == [(1, 3), (1, 4), (2, 4)]
+    assert split.protocol is Protocol.MARKET
+    assert split.junk == (0,)
+    for spelling in (gap, "NaN", "None", "NULL", "N/A", "NaT"):
+        file.write_text("path,pid,camid,split\n" + rows.format(spelling, spelling))
+        assert load("csv", file).protocol is Protocol.NO_CAMERA
+    file.write_text("path,pid,camid,split\n" + rows.replace(f",{two},", ",nan,").format("", ""))
+    with pytest.raises(ValueError, match="line 5: pid is empty"):
+        load("csv", file)
+
+
+@pytest.mark.parametrize("lines", [3, 9000])
+def test_a_stray_quote_swallows_no_lines(tmp_path, lines):
+    table_of(
+        tmp_path,
+        "path,pid,camid,split\ncrops/a.jpg,1,1,query\n"
+        'crops/b.jpg,"1,2,gallery\n' + "crops/c.jpg,2,1,gallery\n" * lines,
+    )
+    with pytest.raises(ValueError, match=r"index\.csv, line 3: a quote is not closed"):
+        load("csv", tmp_path)
+    table_of(
+        tmp_path,
+        'path,pid,camid,split\ncrops/a.jpg,1,1,query\ncrops/b.jpg,"1,2,gallery\ncrops/c.jpg,2",1,gallery\n',
+    )
+    with pytest.raises(ValueError, match="line 3: a quote is not closed"):
+        load("csv", tmp_path)
+
+
+def test_places_of_junk_are_told(tree):
+    assert load("market1501", tree).junk == (0,)
+
+
+def test_only_what_is_asked_for_must_be_there(tree):
+    for image in (tree / "market1501" / "bounding_box_train").iterdir():
+        image.unlink()
+    split = load("market1501", tree, sides=("query", "gallery"))
+    assert split.train == ()
+    assert len(split.gallery) == 2
+    with pytest.raises(FileNotFoundError, match="bounding_box_train"):
+        load("market1501", tree)
+
+
+def test_all_badly_named_files_are_told_at_once(tree):
+    touch(tree / "market1501" / "query", *(f"0001_c1s1_001051_00 ({n}).jpg" for n in range(1, 8)))
+    with pytest.raises(ValueError, match=r"00 \(5\)\.jpg' is not like.*, and 2 more; rename or remove"):
+        load("market1501", tree)
+    assert len(survey("market1501", tree).query) == 1
+
+
+@pytest.mark.parametrize(
+    ("home", "hint"), [("Market", "rename it to Market-1501-v15.09.15"), ("sets/mine", "sets/mine has these")]
+)
+def test_the_right_folders_under_another_name(tree, home, hint):
+    (tree / home).parent.mkdir(exist_ok=True)
+    (tree / "market1501").rename(tree / home)
+    with pytest.raises(FileNotFoundError, match=hint):
+        load("market1501", tree)
+
+
+def test_another_toolkits_copy_is_recognised(tmp_path):
+    for side in ("query", "gallery"):
+        touch(tmp_path / "Market" / "pytorch" / side / "0001", "0001_c1s1_000100_00.jpg")
+    with pytest.raises(FileNotFoundError, match="pytorch is another toolkit's copy"):
+        load("market1501", tmp_path)
 
 
 def test_an_archive_beside_is_mentioned(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 from tolerance import EXACT, rounding
 
-from reidlib.distances import euclidean, part_euclidean, safe_sqrt, visible_part_distance
+from reidlib.distances import apart, euclidean, part_euclidean, safe_sqrt, visible_part_distance
 
 pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("double")]
 
@@ -152,6 +152,25 @@ def test_euclidean_equals_a_naive_loop(dtype):
     zero = expected == 0
     assert (found[zero] <= math.sqrt(error)).all()  # the root of a rounded zero
     torch.testing.assert_close(found[~zero], expected[~zero], atol=error, rtol=0)
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_foreign_vectors_keep_their_distances(unit):
+    """Far from the origin, huge, tiny, and one of zeros."""
+    generator = torch.Generator().manual_seed(3)
+    query, gallery = (torch.randn(n, 6, generator=generator) for n in (3, 5))
+    query[0] = 0
+    for scale, offset in ((1, 0), (1, 1e6), (1e38, 0), (1e-40, 0)):
+        a, b = query * scale + offset, gallery * scale + offset
+        found = euclidean(*apart(a, b, unit=unit)) / (1 if unit else scale)
+        left, right = (
+            x / x.norm(dim=-1, keepdim=True).clamp_min(1e-300) if unit else x / scale for x in (a, b)
+        )
+        expected = (left[:, None] - right[None]).norm(dim=-1)
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+    for wrong in (1e300, 1e-300):
+        with pytest.raises(ValueError, match="gallery: the square of row 1 is beyond double precision"):
+            apart(query, torch.cat([gallery[:1], gallery[1:] * wrong]), unit=unit)
 
 
 def test_zero_distance_has_zero_gradient():

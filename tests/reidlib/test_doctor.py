@@ -121,6 +121,18 @@ def test_truncation_is_seen_in_every_format(tmp_path, suffix, keep):
     assert path.name in failed(examine("partial-ilids", tmp_path))["broken images"]
 
 
+def test_all_misnamed_files_are_told_and_everything_else_is_checked(tmp_path):
+    home = plant("market1501", tmp_path)
+    first = min((home / "bounding_box_test").iterdir())
+    for number in range(1, 6):
+        (home / "bounding_box_test" / f"{first.stem} ({number}).jpg").write_bytes(first.read_bytes())
+    diagnosis = examine("market1501", tmp_path)
+    remedy = failed(diagnosis)["unfit files"]
+    assert all(f"{first.stem} ({number}).jpg" in remedy for number in range(1, 6))
+    assert "rename or remove" in remedy
+    assert {"broken images", "queries without a match", "index"} <= {check.what for check in diagnosis.checks}
+
+
 def test_camera_rule_decides_what_matches(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
     lines = "path,pid,camid,split\na.jpg,1,{0},query\nb.jpg,1,{0},gallery\nc.jpg,2,{0},gallery\n"
@@ -128,6 +140,7 @@ def test_camera_rule_decides_what_matches(tmp_path):
     bad = failed(examine("csv", tmp_path))
     assert list(bad) == ["queries without a match"]
     assert "a.jpg under another camera" in bad["queries without a match"]
+    assert "leave the column camid empty" in bad["queries without a match"]
     (tmp_path / "index.csv").write_text(lines.format(""))
     assert examine("csv", tmp_path).healthy
 

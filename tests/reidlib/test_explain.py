@@ -20,6 +20,44 @@ def test_stretched_maps_use_their_own_range():
     assert close(found, [[[0, 1]], [[0, 0]]])
 
 
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.unused = (torch.nn.Conv2d(3, 2, 1) for _ in range(2))
+        self.head = torch.nn.Linear(2, 2)
+
+    def forward(self, images):
+        return ReIDOutput({"global": self.head(self.layer(images).mean((2, 3)))})
+
+
+@pytest.mark.parametrize(
+    ("layer", "score", "error"),
+    [
+        ("unused", lambda o: o.embeddings["global"][:, 0], "layer Conv2d is not used in the forward pass"),
+        ("head", lambda o: o.embeddings["global"][:, 0], "layer Linear returns no maps"),
+        ("layer", lambda o: o.embeddings["global"], r"score gives \(1, 2\) for one image"),
+        ("layer", lambda o: 3.0, "score gives float for one image; expected a tensor"),
+        ("layer", lambda o: o.embeddings["global"].argmax(1), "expected a tensor with one number per image"),
+        ("layer", lambda o: o.embeddings["global"].detach()[:, 0], "score does not depend on layer Conv2d"),
+    ],
+)
+def test_what_grad_cam_cannot_explain_is_refused(layer, score, error):
+    model = Small().eval()
+    with pytest.raises(ValueError, match=error):
+        grad_cam(model, torch.rand(2, 3, 8, 4), layer=getattr(model, layer), score=score)
+
+
+def test_grad_cam_of_a_frozen_model_is_that_of_the_model():
+    torch.manual_seed(0)
+    model, images = Small().eval(), torch.rand(2, 3, 8, 4)
+    explain = partial(
+        grad_cam, model, images, layer=model.layer, score=lambda o: o.embeddings["global"][:, 0].abs()
+    )
+    expected = explain()
+    assert close(model.requires_grad_(False) and explain(), expected)
+    assert expected.any()
+
+
 def test_grad_cam_finds_what_the_score_reads():
     """Two channels, copies of the image's own; the score reads one of them, so its picture is the map."""
 

@@ -41,6 +41,16 @@ def test_what_is_left_out_is_counted_and_named(crops):
     assert len(lines) == 4
 
 
+def test_pictures_in_deeper_folders_are_used_and_told(crops):
+    (crops / "p3" / "cam1").mkdir(parents=True)
+    paint(crops / "p3" / "cam1" / "0.jpg", 77)
+    lines = said(crops)
+    assert lines[0] == "used: 3 queries of 3 people, searched in 7 gallery images"
+    assert lines[1] == "1 of them lie in folders below a person's: p3/cam1/0.jpg"
+    assert lines[2].endswith("asked for by nothing: p3")
+    assert len(lines) == 3
+
+
 def test_copies_are_found_by_content(crops):
     shutil.copy(crops / "p0" / "0.jpg", crops / "p0" / "9.jpg")  # a query in the gallery
     shutil.copy(crops / "p1" / "1.jpg", crops / "p2" / "8.jpg")  # one picture, two people

@@ -1,11 +1,14 @@
 """One's own images and features: from a folder to a table and a figure, and what is refused."""
 
+import os
+import warnings
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from test_released import checkpoint
-from trees import paint
+from trees import paint, plant
 
 from reidlib import search
 from reidlib.__main__ import main
@@ -241,9 +244,14 @@ def test_the_trapezoid_rule_stands_beside(crops, files, tmp_path, capsys):
         (np.zeros((8, 5), "U3"), "U3"),
         (np.full((8, 5), np.nan), r"row 0 \(1\.jpg\) is not finite"),
         (np.zeros((8, 6)), "5 columns and .* 6"),
-        (np.full((8, 5), 1e200), r"row 0 \(1\.jpg\) is not finite"),
+        (np.full((8, 5), 1e200), "row 0 is beyond double precision"),
+        (np.full((8, 5), 1e-200), "row 0 is beyond double precision"),
         (np.zeros((8, 0)), r"shape \(8, 0\)"),
-        (b"text", "cannot be read"),
+        (b"text", "this is no npy file; write the matrix with numpy.save"),
+        (b"MATLAB 5.0 MAT-file", "this is no npy file; write the matrix with numpy.save"),
+        (b"", "this is no npy file"),
+        (b"\x93NUMPY\x01", "cannot be read"),
+        (np.array([[None] * 5] * 8), "it holds objects"),
     ],
 )
 def test_wrong_features_name_the_file(crops, files, array, error):
@@ -251,8 +259,9 @@ def test_wrong_features_name_the_file(crops, files, array, error):
         files[1].write_bytes(array)
     else:
         np.save(files[1], array)
-    with pytest.raises(ValueError, match=rf"(?s){error}"):
+    with pytest.raises(ValueError, match=rf"(?s){error}") as caught:
         search.given(load("folder", crops), *files)
+    assert "pickle" not in str(caught.value)
 
 
 def test_several_arrays_in_a_file_are_refused(crops, files):
@@ -272,6 +281,88 @@ def test_several_arrays_in_a_file_are_refused(crops, files):
 def test_options_that_do_not_go_together_are_refused(crops, capsys, arguments, words):
     assert main(["rank", "folder", str(crops), *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_features_with_a_large_common_part_rank_as_without(crops, files, unit):
+    """Nearest neighbours are exact, squares in single precision are not."""
+    split, rng = load("folder", crops), np.random.default_rng(0)
+    centres = rng.normal(size=(4, 32))
+    vectors = [
+        centres[[record.pid - 1 for record in side]] + 0.9 * rng.normal(size=(len(side), 32))
+        for side in (split.query, split.gallery)
+    ]
+    naive = np.linalg.norm(vectors[0][:, None] - vectors[1][None], axis=-1)
+    for offset in (0, 1e4, 1e8):
+        moved = [side + offset for side in vectors]
+        for file, side in zip(files, moved):
+            np.save(file, side)
+        searched = search.given(split, *files, unit=unit)
+        found = searched.distance(searched.query, searched.gallery).numpy()
+        if unit:
+            units = [x / np.linalg.norm(x.astype(np.longdouble), axis=-1, keepdims=True) for x in moved]
+            naive = np.linalg.norm(units[0][:, None] - units[1][None], axis=-1).astype(float)
+        order = naive.argsort(1)
+        assert np.array_equal(found.argsort(1), order), offset
+    for file, side in zip(files, vectors):
+        np.save(file, (1e30 * side).astype(np.float32))
+    searched = search.given(split, *files, unit=unit)
+    assert searched.distance(searched.query, searched.gallery).isfinite().all()
+    for file, side in zip(files, vectors):
+        np.save(file, side.astype(np.float16))
+    assert 0 < search.given(split, *files, unit=unit).metrics().mAP <= 1
+
+
+def test_one_far_away_row_does_not_blur_the_others(crops, files):
+    split = load("folder", crops)
+    centres = np.eye(5)
+    np.save(files[0], centres[[r.pid - 1 for r in split.query]])
+    gallery = centres[[r.pid - 1 for r in split.gallery]]
+    gallery[-1] = 1e20
+    np.save(files[1], gallery)
+    assert search.given(split, *files, unit=False).metrics().mAP > 0.8
+
+
+def test_rows_of_junk_are_recognised(tmp_path, caplog):
+    home = plant("market1501", tmp_path)
+    for name in ("-1_c1s1_000001_00.jpg", "0002_c9s1_000001_00.jpg", "-1_c2s1_000001_00.jpg"):
+        paint(home / "bounding_box_test" / name, 0)
+    split = load("market1501", tmp_path)
+    names = sorted(path.name for path in (home / "bounding_box_test").iterdir())
+    rows = {r.path.name: np.eye(9)[r.pid] for r in split.gallery}
+    np.save(tmp_path / "g.npy", np.stack([rows.get(name, np.ones(9)) for name in names]))
+    np.save(tmp_path / "q.npy", np.stack([np.eye(9)[r.pid] for r in split.query]))
+    with caplog.at_level("INFO"):
+        searched = search.given(split, tmp_path / "q.npy", tmp_path / "g.npy")
+    assert searched.metrics().mAP == 1
+    assert "2 of junk are left out" in caplog.text
+
+
+def test_no_training_folder_is_needed_to_rank(tmp_path, monkeypatch, capsys):
+    home = plant("market1501", tmp_path)
+    for image in (home / "bounding_box_train").iterdir():
+        image.unlink()
+    (home / "bounding_box_train").rmdir()
+    split = load("market1501", tmp_path, sides=("query", "gallery"))
+    for name, side in (("q", split.query), ("g", split.gallery)):
+        np.save(tmp_path / f"{name}.npy", np.stack([np.eye(9)[r.pid] for r in side]))
+    features = ["--features", str(tmp_path / "q.npy"), str(tmp_path / "g.npy")]
+    monkeypatch.chdir(tmp_path)
+    assert main(["rank", "market1501", str(tmp_path), *features]) == 0
+    assert "100.0" in capsys.readouterr().out
+
+
+def test_people_whose_names_no_font_and_no_parser_knows(crops, files, tmp_path):
+    """Formulas, signs that the font lacks, bytes that are no UTF-8."""
+    for number, name in enumerate(("cost $x^2", "$broken{", "人物", os.fsdecode(b"caf\xe9"))):
+        (crops / f"person {number}").rename(crops / name)
+    split = load("folder", crops)
+    for name, side in zip(files, (split.query, split.gallery)):
+        np.save(name, np.eye(5)[[r.pid - 1 for r in side]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a sign that the font lacks
+        search.given(split, *files).figure().savefig(tmp_path / "ranking.png")
+    assert cv2.imread(str(tmp_path / "ranking.png")) is not None
 
 
 def test_a_truncated_crop_is_named(crops, backbone, capsys):
