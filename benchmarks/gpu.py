@@ -50,7 +50,7 @@ def measure(run: RunConfig, *, card: str, device: str, epochs: int) -> Measured:
     loader = Loader(stack((run.data.height, run.data.width)), config, 0, None if k is None else groups(k))
     rates = [_rate(run, kind(loader.stack, config, 0, loader.groups), device) for kind in (Loader, Constant)]
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-    cost = costs.count(run)
+    cost = costs.known(run) or costs.count(run)
     return Measured(
         row=f"{run.paper}/{run.name}",
         training=rates[0],

@@ -333,12 +333,15 @@ def _provenance(origin: Origin, *, started: datetime) -> dict:
 
 
 def commit() -> str:
-    """The checkout's commit, abbreviated."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=places.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """The checkout's commit, abbreviated; ``unknown`` for a copy that git knows nothing of."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=places.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
     return done.stdout.strip() or "unknown"

@@ -7,8 +7,10 @@ that CPU and GPU train on the same pictures and a resumed run needs no stored ra
 import hashlib
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +43,7 @@ from reidlib.files import replacing
 from reidlib.options import check_choices
 
 logger = logging.getLogger(__name__)
+_DECODERS, _READ_AHEAD = 8, 256  # threads, and how many images they may be ahead of the file
 _SHARE = 0.5  # of the free memory of a GPU that images may take
 
 
@@ -202,9 +205,14 @@ def _build(records: Sequence[ImageRecord], size: tuple[int, int], files: dict[Pa
             for handle, shape in zip(handles, files.values()):
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(handle, header)
-            for record in tqdm(records, desc="decoding", unit="img", disable=None):
-                for handle, array in zip(handles, decode(record, size=size)):
-                    handle.write(array.tobytes())
+            threads = stack.enter_context(ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)))
+            with tqdm(total=len(records), desc="decoding", unit="img", disable=None) as bar:
+                for first in range(0, len(records), _READ_AHEAD):
+                    some = records[first : first + _READ_AHEAD]
+                    for arrays in threads.map(partial(decode, size=size), some):
+                        for handle, array in zip(handles, arrays):
+                            handle.write(array.tobytes())
+                    bar.update(len(some))
     except OSError as error:
         folder = next(iter(files)).parent
         raise OSError(
