@@ -120,7 +120,10 @@ class Trained:
         return {}
 
     def _pairwise(self, scoring: Any) -> Callable[[Features, Features], Tensor]:
-        return partial(MODELS[self.run.model].distance, scoring=scoring)
+        distance = partial(MODELS[self.run.model].distance, scoring=scoring)
+        if not torch.cuda.is_available():
+            return distance
+        return lambda query, gallery: distance(query.to("cuda"), gallery.to("cuda")).cpu()
 
     def _features_path(self, name: str) -> Path:
         """Of real data, which may be other pictures tomorrow, the name tells index and content too."""

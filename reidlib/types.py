@@ -52,6 +52,14 @@ class Features:
             self.camid[index],
         )
 
+    def to(self, device: str) -> "Features":
+        """The same on another device; people and cameras stay where they are."""
+        embeddings, visibility = (
+            {name: tensor.to(device) for name, tensor in part.items()}
+            for part in (self.embeddings, self.visibility)
+        )
+        return Features(embeddings, visibility, self.pid, self.camid)
+
 
 Distance = Callable[[Features, Features], Float[Tensor, "Q G"]]
 """A distance between a block of queries and a gallery; smaller is closer."""
