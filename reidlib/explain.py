@@ -59,17 +59,19 @@ def grad_cam(
 def _check_score(
     model: nn.Module, images: Tensor, *, layer: nn.Module, score: Callable[[ReIDOutput], Tensor]
 ) -> None:
-    """Refuse on one image what Grad-CAM would end in a riddle about."""
+    """Refuse what Grad-CAM would end in a riddle about."""
     seen: list[object] = []
     hook = layer.register_forward_hook(lambda _, __, output: seen.append(output))
     try:
         with torch.enable_grad():
-            found = score(model(images[:1].detach().requires_grad_()))
+            found = score(model(images.detach().requires_grad_()))
     finally:
         hook.remove()
-    if not isinstance(found, Tensor) or found.shape != (1,) or not found.is_floating_point():
+    if not isinstance(found, Tensor) or found.shape != images.shape[:1] or not found.is_floating_point():
         told = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"score gives {told} for one image; expected a tensor with one number per image")
+        raise ValueError(
+            f"score gives {told} for {len(images)} images; expected a tensor with one number per image"
+        )
     if not seen:
         raise ValueError(f"layer {type(layer).__name__} is not used in the forward pass; pass one that is")
     if not isinstance(seen[-1], Tensor) or seen[-1].ndim != 4:

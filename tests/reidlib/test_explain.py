@@ -35,8 +35,8 @@ class Small(torch.nn.Module):
     [
         ("unused", lambda o: o.embeddings["global"][:, 0], "layer Conv2d is not used in the forward pass"),
         ("head", lambda o: o.embeddings["global"][:, 0], "layer Linear returns no maps"),
-        ("layer", lambda o: o.embeddings["global"], r"score gives \(1, 2\) for one image"),
-        ("layer", lambda o: 3.0, "score gives float for one image; expected a tensor"),
+        ("layer", lambda o: o.embeddings["global"], r"score gives \(2, 2\) for 2 images"),
+        ("layer", lambda o: 3.0, "score gives float for 2 images; expected a tensor"),
         ("layer", lambda o: o.embeddings["global"].argmax(1), "expected a tensor with one number per image"),
         ("layer", lambda o: o.embeddings["global"].detach()[:, 0], "score does not depend on layer Conv2d"),
     ],
