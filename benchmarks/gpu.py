@@ -35,8 +35,8 @@ class Measured:
     constant: float  # on one batch, again and again: what the input leaves to be gained
     extraction: float
     memory: float
-    estimated_training: float  # for the card that is named
-    estimated_memory: float
+    estimated_training: float | None  # for the card that is named; None for a row that nobody counted
+    estimated_memory: float | None
 
     @property
     def ratio(self) -> float:
@@ -50,15 +50,15 @@ def measure(run: RunConfig, *, card: str, device: str, epochs: int) -> Measured:
     loader = Loader(stack((run.data.height, run.data.width)), config, 0, None if k is None else groups(k))
     rates = [_rate(run, kind(loader.stack, config, 0, loader.groups), device) for kind in (Loader, Constant)]
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-    cost = costs.known(run) or costs.count(run)
+    cost = costs.known(run)
     return Measured(
         row=f"{run.paper}/{run.name}",
         training=rates[0],
         constant=rates[1],
         extraction=_extraction(run, loader, device),
         memory=(memory - loader.stack.images.nbytes) / 1e9 if memory else 0.0,
-        estimated_training=cost.images / CARDS[card].step(cost, precision=config.precision),
-        estimated_memory=cost.memory / 1e9,
+        estimated_training=cost.images / CARDS[card].step(cost, precision=config.precision) if cost else None,
+        estimated_memory=cost.memory / 1e9 if cost else None,
     )
 
 
@@ -102,10 +102,13 @@ def main() -> None:
             run = paper.run(slug, preset_name=preset)
             found.append(measure(run, card=options.card, device=device, epochs=options.epochs))
             told = found[-1]
+            rate, memory = (
+                "not counted" if value is None else f"{value:.{digits}f} estimated"
+                for value, digits in ((told.estimated_training, 0), (told.estimated_memory, 1))
+            )
             print(
-                f"{told.row:28} {told.training:7.0f} img/s ({told.ratio:.2f} of a constant batch, "
-                f"{told.estimated_training:.0f} estimated), extraction {told.extraction:.0f} img/s, "
-                f"{told.memory:.1f} GB ({told.estimated_memory:.1f} estimated)",
+                f"{told.row:28} {told.training:7.0f} img/s ({told.ratio:.2f} of a constant batch, {rate}), "
+                f"extraction {told.extraction:.0f} img/s, {told.memory:.1f} GB ({memory})",
                 flush=True,
             )
     if not options.dry_run:
