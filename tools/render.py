@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from companion import places
+from companion.papers import PAPERS
 from companion.presets import preset
 from reidlib.files import replacing
 from reidlib.options import at_least
@@ -79,7 +80,7 @@ def main() -> int:
         print("interrupted; the same command resumes", file=sys.stderr)
         return 130
     for name in names:
-        if name not in failed and options.preset in ("cpu", "gpu"):
+        if name in PAPERS and name not in failed and options.preset in ("cpu", "gpu"):
             print(f"{name}: {_agreement(name, options.preset)}")
     print(f"pages: {options.output}")
     for name in failed:
@@ -195,7 +196,7 @@ def start(name: str, options: argparse.Namespace) -> Job:
     log = target.with_suffix(".log")
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--log-output", "--no-progress-bar"]
     command += ["--cwd", str(NOTEBOOKS), str(source), str(target), "-p", "PRESET", options.preset]
-    command += ["-p", "FRESH", "True"] if options.fresh else []
+    command += ["-p", "FRESH", "True"] if options.fresh and name in PAPERS else []
     for parameter, value in options.parameters:
         command += ["-p", parameter, value]
     with log.open("w") as output:

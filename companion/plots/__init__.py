@@ -1,4 +1,4 @@
-"""Figures: ``sheets`` draws on pictures, ``charts`` draws numbers; contact sheets and rankings are the library's."""
+"""Figures: ``sheets`` draws on pictures, the others draw numbers; contact sheets and rankings are the library's."""
 
 from companion.plots.charts import (
     bars,
@@ -17,6 +17,7 @@ from companion.plots.charts import (
     verdict_strip,
     visibility_boxes,
 )
+from companion.plots.comparing import pairs, trade
 from companion.plots.sheets import attention, label_overlay
 from reidlib.sheets import failures, image_grid, ranking
 
@@ -33,12 +34,14 @@ __all__ = [
     "loss_history",
     "loss_panels",
     "paper_versus_ours",
+    "pairs",
     "part_bars",
     "printed_and_ours",
     "ranking",
     "shares",
     "signed_matrices",
     "spread",
+    "trade",
     "verdict_strip",
     "visibility_boxes",
 ]

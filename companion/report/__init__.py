@@ -1,6 +1,7 @@
 """Numbers, verdicts and pages for readers: ``tables`` and ``notebook`` for notebooks, ``pages`` writes files."""
 
 from companion.formats import percent, styled
+from companion.report import comparing
 from companion.report.notebook import (
     agreement,
     compute,
@@ -34,6 +35,7 @@ __all__ = [
     "agreement",
     "answer",
     "beside_printed",
+    "comparing",
     "compute",
     "contrast",
     "data_table",

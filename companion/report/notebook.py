@@ -4,7 +4,7 @@ import ast
 import inspect
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -51,7 +51,7 @@ def open_study(
             the code of another checkout.
     """
     places.check_code(Path.cwd())
-    _refuse_unknown_parameters()
+    refuse_unknown_parameters()
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"DEVICE {device!r} is unknown; expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
@@ -64,7 +64,7 @@ def open_study(
     return study
 
 
-def _refuse_unknown_parameters() -> None:
+def refuse_unknown_parameters() -> None:
     """Papermill passes any name on with a warning; a misspelt one would change nothing.
 
     Raises:
@@ -97,12 +97,22 @@ def compute(study: Study, what: str) -> None:
     Raises:
         ValueError: another word; preset gpu without a GPU, unless ``what`` asks for it; a run failed.
     """
-    if what not in COMPUTE:
-        raise ValueError(f"COMPUTE {what!r} is unknown; expected one of {', '.join(COMPUTE)}")
     worlds = range(1, (study.seeds or 1) + 1)
     wanted = [study.run(name, seed=seed) for seed in worlds for name in study.trainings()]
-    plan, full = Plan.of(wanted), study.preset_name == "gpu"
-    print(f"{study.preset_name}, {len(worlds)} world{'s' * (len(worlds) > 1)}: {plan.cost()}")
+    carry_out_rows(wanted, what, least=[study.run(study.paper.main)])
+
+
+def carry_out_rows(wanted: Sequence[RunConfig], what: str, *, least: Sequence[RunConfig]) -> None:
+    """Say which records of some runs are lacking and what they will cost, and compute them; see ``compute``.
+
+    Args:
+        least: computed in any case.
+    """
+    if what not in COMPUTE:
+        raise ValueError(f"COMPUTE {what!r} is unknown; expected one of {', '.join(COMPUTE)}")
+    preset_name, worlds = wanted[0].preset, len({run.seed for run in wanted})
+    plan, full = Plan.of(wanted), preset_name == "gpu"
+    print(f"{preset_name}, {worlds} world{'s' * (worlds > 1)}: {plan.cost()}")
     if what == "auto":
         if full and plan.runs and not torch.cuda.is_available():
             raise ValueError(
@@ -113,7 +123,7 @@ def compute(study: Study, what: str) -> None:
     if what == "all":
         plan = Plan(tuple(wanted))
     elif what == "nothing":
-        plan = Plan.of([study.run(study.paper.main)])
+        plan = Plan.of(least)
     outcomes = carry_out(plan, fresh=what == "all", progress=True)
     if outcomes["failed"]:
         raise ValueError(f"{outcomes['failed']} runs failed, as said above; the others are recorded")
