@@ -41,6 +41,7 @@ def write_tables(*, check: bool = False) -> list[Path]:
     }
     for slug, study in studies.items():
         wanted[places.RESULTS / "tables" / f"{slug}.md"] = paper_page(study, verdicts[slug])
+    wanted[places.RESULTS / "tables" / "gpu.md"] = gpu_page()
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in () if check else changed:
         with replacing(path) as handle:
@@ -121,6 +122,35 @@ def _headline(study: Study) -> list[str]:
     steps = {study.run(run).train.iterations for run, _ in study.paper.headline}
     label = f"{data_label(study)}, {' or '.join(map(str, sorted(steps)))} training steps"
     return ["## Main models", "", f"Accuracy in percent ({label}):", "", markdown(pd.DataFrame(rows))]
+
+
+def gpu_page() -> str:
+    """What is recorded at preset gpu: the papers' own networks at their image sizes."""
+    lines = []
+    for paper in PAPERS.values():
+        study = Study(paper, "gpu")
+        for name in study.trainings():
+            if found := study.records(name):
+                lines.append(_gpu_line(study, name, seconds=[r.provenance["seconds"] for r in found]))
+    head = (
+        "# Preset gpu\n\n"
+        "The papers' own networks (ResNet-50, 2,048 channels) at their image sizes, **synthetic data**; "
+        "percent, means over worlds ± half of their 95 % interval, none with one world. Every network starts from "
+        "weights pretrained on other generated people. No claim is decided from these records before every row of a "
+        "paper has one."
+    )
+    rest = f"{len(lines)} rows are recorded; `python -m companion run --paper all --preset gpu` goes on."
+    return f"{head}\n\n{rest}\n" + (f"\n{markdown(pd.DataFrame(lines))}\n" if lines else "")
+
+
+def _gpu_line(study: Study, name: str, *, seconds: list[float]) -> dict[str, str | int]:
+    line = {"paper": study.paper.title, "row": study.paper.title_of(name)}
+    for test_set in study.run(name).data.shown:
+        for metric in METRICS:
+            value = study.scored(name, test_set=test_set, metric=metric)
+            line[f"{test_set} {metric}"] = percent(value.mean, half=value.half) if value else "–"
+    line |= {"worlds": len(seconds), "seconds of training": f"{sum(seconds) / len(seconds):.0f}"}
+    return line | {"not comparable": "; ".join(study.unconverged(name))}
 
 
 # -- the front page -----------------------------------------------------------------------------------
