@@ -11,6 +11,7 @@ from pandas.io.formats.style import Styler
 from companion import places, plots, runner, views
 from companion.comparison import ENTRANTS, GALLERY, Comparison
 from companion.formats import number, percent, styled
+from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.presets import preset as preset_of
 from companion.report.notebook import carry_out_rows, refuse_unknown_parameters
@@ -187,6 +188,13 @@ def starts(comparison: Comparison) -> tuple[Figure, str]:
     frame = pd.concat([views.starts(study).assign(paper=study.paper.title) for study in studies])
     frame["row"] = [r.row if r.row == r.paper else f"{r.paper}: {r.row}" for r in frame.itertuples()]
     return plots.dots(frame, xlabel="mAP, %"), start_answer(frame)
+
+
+def known_truth(comparison: Comparison) -> str:
+    """What only a benchmark with known truth can say of the papers' mechanisms; a list in markdown."""
+    studies = {slug: Study(paper, comparison.preset_name, comparison.seeds) for slug, paper in PAPERS.items()}
+    sentences = headlines(studies)
+    return "\n".join(f"- {s}" for s in sentences) or "Not enough worlds are recorded yet for an interval."
 
 
 def pick(comparison: Comparison, frame: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from companion import claims, places
 from companion.again import again
 from companion.claims import Status, Verdict
 from companion.formats import markdown, percent
+from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.plots.charts import VERDICTS
 from companion.report.tables import (
@@ -167,6 +168,7 @@ def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str,
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
     found = [finding(study, verdicts[slug]) for slug, study in studies.items()]
     found.append(network_luck(studies.values()))
+    found += [f"- {sentence}" for sentence in headlines(studies)]
     return "\n".join([head + BEGIN, "", *found, "", END + tail])
 
 

@@ -1,0 +1,120 @@
+"""What only a benchmark with known truth can say, in sentences computed from the records of several papers."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from companion.formats import number, percent
+from companion.intervals import Interval, moderated
+from companion.study import Study, Value
+
+Side = tuple[str, str]
+"""A row and a test-time variant."""
+
+TRUTH, OWN, NONE = ("k8", "truth"), ("k8", "default"), ("k8", "no-visibility")
+PARSERS = {
+    "exact labels": ("k8", "fixed-attention"),
+    "a quarter of a bad parser's errors": ("good-parser", "good-parser-fixed"),
+    "half of them": ("middling-parser", "middling-parser-fixed"),
+    "all of them": ("bad-parser", "bad-parser-fixed"),
+}
+QUALITY = ("qpm", "part"), ("qpm", "part-without-quality")
+TEMPLATES = ("gd", "default"), ("gd", "one-template")
+MASKS = ("pan", "parts"), ("pan", "global")
+
+
+def headlines(studies: Mapping[str, Study]) -> list[str]:
+    """A sentence for each question whose rows are recorded in two worlds at least; mAP on occluded queries.
+
+    Args:
+        studies: slug of a paper -> its records.
+    """
+    asked: dict[str, list[tuple[str, Side, Side]]] = {
+        "visibility": [("bpbreid", TRUTH, NONE), ("bpbreid", OWN, NONE)],
+        "parser": [("bpbreid", (a, "default"), (b, "default")) for a, b in PARSERS.values()],
+        "quality": [("qpm", *QUALITY)],
+        "templates": [("dpti", *TEMPLATES)],
+        "masks": [("pan", *MASKS)],
+    }
+    pairs = [pair for found in asked.values() for pair in found]
+    values = [_paired(studies[slug], plus, minus) for slug, plus, minus in pairs]
+    intervals = iter(moderated(values))
+    told: dict[str, Callable[..., str]] = {
+        "visibility": _visibility,
+        "parser": _parser,
+        "quality": _quality,
+        "templates": _templates,
+        "masks": _masks,
+    }
+    sentences = []
+    for name, questions in asked.items():
+        known = [next(intervals) for _ in questions]
+        if all(interval.freedom for interval in known):
+            worlds = min(interval.worlds for interval in known)
+            sentences.append(f"{told[name](studies, *known)} ({worlds} worlds.)")
+    return sentences
+
+
+def _paired(study: Study, plus: Side, minus: Side) -> np.ndarray:
+    """One row less another in mAP on occluded queries, in every world that has both."""
+    occluded = study.run(study.paper.main).data.occluded
+    sides = [
+        {record.seed: record.value(occluded, scoring, "mAP") for record in study.records(row)}
+        for row, scoring in (plus, minus)
+    ]
+    found = [sides[0][world] - sides[1][world] for world in sorted(sides[0].keys() & sides[1].keys())]
+    return np.array([value for value in found if not np.isnan(value)])
+
+
+def _points(interval: Interval) -> str:
+    low, high = (percent(edge, signed=True) for edge in (interval.low, interval.high))
+    return f"{percent(interval.estimate, signed=True)} [{low}, {high}]"
+
+
+def _measure(study: Study, row: str, *keys: str) -> str:
+    """A measure against ground truth, over worlds."""
+    values = []
+    for found in study.measured(row):
+        for key in keys:
+            found = found.get(key, {}) if isinstance(found, dict) else found
+        values.append(float(found) if isinstance(found, int | float) else np.nan)
+    value = Value.of(values)
+    return number(value.mean, half=value.half)
+
+
+def _visibility(_: Mapping[str, Study], truth: Interval, own: Interval) -> str:
+    return (
+        f"**What true visibility would give**: BPBreID's parts weighed by the visibility that the generator knows gain "
+        f"{_points(truth)} points of mAP over all parts alike, by its own scores {_points(own)}."
+    )
+
+
+def _parser(_: Mapping[str, Study], *found: Interval) -> str:
+    told = ", ".join(f"{_points(interval)} with {words}" for words, interval in zip(PARSERS, found))
+    return (
+        f"**When learned attention pays**: learned less fixed attention, by the part labels of both: {told}."
+    )
+
+
+def _quality(studies: Mapping[str, Study], gain: Interval) -> str:
+    follows = [_measure(studies["qpm"], "qpm", kind, "spearman") for kind in ("object", "person")]
+    return (
+        f"**Whether quality follows the truth**: QPM's scores correlate by {follows[0]} with the visible fraction of a "
+        f"stripe behind things and by {follows[1]} behind people; ranking stripes by them gains {_points(gain)} points."
+    )
+
+
+def _templates(studies: Mapping[str, Study], gain: Interval) -> str:
+    alike = _measure(studies["dpti"], "gd", "templates", "most_alike")
+    return (
+        f"**Whether templates differ**: each of DPTI's dynamic templates correlates by {alike} with its likest; all "
+        f"eight gain {_points(gain)} points over one of them."
+    )
+
+
+def _masks(studies: Mapping[str, Study], gain: Interval) -> str:
+    alike = _measure(studies["pan"], "pan", "most_alike")
+    return (
+        f"**What masks see**: each of PAN's masks correlates by {alike} with its likest; its masked parts alone less its "
+        f"global feature alone, with the same weights: {_points(gain)} points."
+    )
