@@ -115,6 +115,6 @@ def _templates(studies: Mapping[str, Study], gain: Interval) -> str:
 def _masks(studies: Mapping[str, Study], gain: Interval) -> str:
     alike = _measure(studies["pan"], "pan", "most_alike")
     return (
-        f"**What masks see**: each of PAN's masks correlates by {alike} with its likest; its masked parts alone less its "
+        f"**What masks see**: each of PAN's masks correlates by {alike} with its likest; its parts alone less its "
         f"global feature alone, with the same weights: {_points(gain)} points."
     )
