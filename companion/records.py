@@ -98,12 +98,15 @@ def write(record: RunRecord, target: Path) -> None:
     body = asdict(replace(record, arrays={})) | {"arrays": sorted(record.arrays)}
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in body.items())
     try:
-        # both files are complete before either takes its name, so that a kill cannot leave a mixed pair
         with replacing(target) as text:
             text.write(f"{{\n{lines}\n}}\n".encode())
+            text.flush()  # a full disk tells here
             if record.arrays:
                 with replacing(target.with_suffix(".npz")) as binary:
                     np.savez_compressed(binary, **record.arrays)
+                    binary.flush()
+                    # both are complete; the old record goes before its arrays do, or a kill would leave a mixed pair
+                    target.unlink(missing_ok=True)
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "mend that place"
         raise OSError(
