@@ -29,6 +29,10 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         with temporary.open("wb") as handle:
             yield handle  # closed before it is renamed: a full disk may tell only then
         temporary.replace(target)
+    except OSError as error:
+        if error.filename is None:  # of a full disk, what was being written
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -77,9 +78,14 @@ def settle(folder: Path) -> None:
     places.WEIGHTS = places.DATA / "weights"
 
 
-def short(row: str = "k8", *, iterations: int = 6, world: int = 1):
-    run = paper("bpbreid").run(row, preset_name="smoke").world(world)
-    return replace(run, train=replace(run.train, iterations=iterations), scorings=("default",))
+TINY = benchmark.Profile("tiny", 4, 4, 4, 2, 4, 4, 2, 2, (128, 64), 1.0)
+BRIEF = TrainConfig(iterations=6, identities=4, images=2)  # in three epochs
+
+
+def short():
+    run = paper("bpbreid").run("k8", preset_name="smoke")
+    data = replace(run.data, profile="tiny", test_sets=run.data.test_sets[:2])
+    return replace(run, data=data, train=BRIEF, scorings=("default",))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -103,16 +109,12 @@ def made(folder: Path) -> dict:
     }
 
 
-def draw(folder: Path) -> None:
-    benchmark.generate(folder / "synthetic", profile="smoke", seed=2, workers=1)
-
-
-def draw_by_two(folder: Path) -> None:
-    benchmark.generate(folder / "synthetic", profile="smoke", seed=2, workers=2)
+def draw(folder: Path, *, workers: int = 1) -> None:
+    benchmark.generate(folder / "synthetic", profile="tiny", workers=workers)
 
 
 def whole_or_absent(folder: Path) -> None:
-    made = folder / "synthetic" / "smoke-2"
+    made = folder / "synthetic" / "tiny-1"
     assert not made.exists() or (made / "manifest.json").exists(), "a benchmark without a manifest"
 
 
@@ -133,8 +135,7 @@ def make_start(folder: Path) -> None:
 
 def stand_in():
     run = start.pretraining("small-thin", "cpu")
-    data = replace(run.data, profile="smoke", seed=1)
-    return replace(run, preset="smoke", data=data, train=TrainConfig(iterations=6, identities=8))
+    return replace(run, preset="smoke", data=replace(run.data, profile="tiny", seed=1), train=BRIEF)
 
 
 def numbered(number: int) -> RunRecord:
@@ -199,7 +200,7 @@ def notebook(folder: Path) -> None:
 STAGES = {
     "data generation": Stage(draw, lambda folder: tree(folder / "synthetic"), whole_or_absent),
     "data generation, two workers": Stage(
-        draw_by_two, lambda folder: tree(folder / "synthetic"), whole_or_absent, group=True
+        partial(draw, workers=2), lambda folder: tree(folder / "synthetic"), whole_or_absent, group=True
     ),
     "image cache": Stage(decode, lambda folder: tree(folder / "images")),
     "training": Stage(train, made),
@@ -225,7 +226,9 @@ def child(stage: Stage, folder: Path, *, last: int | None = None, count: Path | 
     seen = [0]
 
     def hook(event: str, arguments: tuple) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        writes = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
         if writes or event in CHANGES:
             seen[0] += 1
             if seen[0] == last:
@@ -269,11 +272,12 @@ def family(pid: int) -> list[int]:
 
 
 def strike(pid: int, stage: Stage, chance: random.Random) -> str:
-    """Kill a child, or some of its processes where it has any; what was killed."""
+    """Kill a child, or some of its processes where it has any; which."""
     members = family(pid) if stage.group else [pid]
     others = [member for member in members if member != pid]
-    who = chance.choice(("all", "first", "another")) if others else "first"
-    for victim in {"all": members, "first": [pid], "another": [chance.choice(others or [pid])]}[who]:
+    who = chance.choice(("all processes", "the first", "another")) if others else "the first"
+    struck = {"all processes": members, "the first": [pid], "another": [chance.choice(others or [pid])]}
+    for victim in struck[who]:
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
@@ -306,14 +310,13 @@ def torment(name: str, *, kills: int, limit: float, chance: random.Random, home:
             pid = child(stage, folder, last=last)
             code = ended(pid, timeout=chance.uniform(0, seconds) if by_time else 3600)
             if code is None:
-                tally[f"killed {strike(pid, stage, chance)}"] += 1
-                code = ended(pid, timeout=3600)
-                tally["kills"], tally["at a time"] = tally["kills"] + 1, tally["at a time"] + 1
+                how = f"at a time, {strike(pid, stage, chance)}"
+                ended(pid, timeout=3600)
             elif code == -signal.SIGKILL:
-                tally["kills"], tally["before a file operation"] = (
-                    tally["kills"] + 1,
-                    tally["before a file operation"] + 1,
-                )
+                how = "before a file operation"
+            else:  # it had ended
+                continue
+            tally["kills"], tally[how] = tally["kills"] + 1, tally[how] + 1
             try:
                 stage.check(folder)
             except AssertionError as error:
@@ -324,12 +327,17 @@ def torment(name: str, *, kills: int, limit: float, chance: random.Random, home:
         if code:
             faults.append(f"trial {tally['completed'] - 1}: the same command ended with {code}")
         elif found != expected:
-            names = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+            names = sorted(
+                key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)
+            )
             faults.append(f"trial {tally['completed'] - 1}: other than unbroken: {', '.join(names[:5])}")
         leftovers += sum(1 for _ in folder.rglob("*.tmp"))
         if not (code or found != expected):
             shutil.rmtree(folder)
-        print(f"{name}: {tally['kills']} kills, {tally['completed']} completed, {len(faults)} faults", flush=True)
+        print(
+            f"{name}: {tally['kills']} kills, {tally['completed']} completed, {len(faults)} faults",
+            flush=True,
+        )
     return dict(sorted(tally.items())) | {
         "seconds unbroken": round(seconds, 2),
         "temporary files left": leftovers,
@@ -353,10 +361,9 @@ def main() -> int:
     logging.disable(logging.INFO)
     cv2.setNumThreads(1)
     home = Path(tempfile.mkdtemp(prefix="kills-"))
-    places.SYNTHETIC = home / "drawn"
-    for run in (short(), stand_in()):
-        behaviour(run)  # remembered by every child
-        Inputs.of(run)
+    places.SYNTHETIC, benchmark.PROFILES["tiny"] = home / "drawn", TINY
+    train(home / "warm")  # what is imported late, and fingerprints, every child finds there
+    behaviour(stand_in())
     tallies = {}
     for name in options.stages or STAGES:
         chance = random.Random(f"{options.seed} {name}")
