@@ -55,6 +55,9 @@ def train(
     """
     _check_flag(fresh)
     if not fresh and (record := complete(run)):
+        if not run.shown and weights_path(run).exists():  # a kill came after the record
+            with _lock(run):
+                forget(run)
         return record
     start.require([run])
     with _lock(run):

@@ -542,7 +542,9 @@ def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises whatever its reader stumbles over
-        raise ValueError(f"checkpoint {path} cannot be read ({error}); delete it to start afresh") from error
+        # its own words go over lines and advise to run what the file holds
+        kind = type(error).__name__
+        raise ValueError(f"checkpoint {path} cannot be read ({kind}); delete it to start afresh") from error
 
 
 def _optimiser(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:
