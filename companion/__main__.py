@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,8 @@ EVERY = "all"
 
 REAL = tuple(name for name in DATASETS if not name.startswith("synth"))
 """The data sets of photographs."""
+
+KILLED = "error: a process was killed, most likely for want of memory; resume with fewer --jobs"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,6 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
         return commands[options.command](options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        print(KILLED, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)

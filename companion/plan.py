@@ -137,12 +137,12 @@ def carry_out(
 
 def _progress(total: int) -> Callable[[RunConfig, str, float], None]:
     """Tells of every finished run, and how long the others will take."""
-    begin, done = time.time(), []
+    begin, done = time.monotonic(), []
 
     def tell(run: RunConfig, outcome: str, seconds: float) -> None:
         done.append(run)
         if outcome != "not started":
-            left = (time.time() - begin) / len(done) * (total - len(done))
+            left = (time.monotonic() - begin) / len(done) * (total - len(done))
             rest = f"; about {spell(left)} left" if len(done) < total else ""
             print(f"[{len(done)}/{total}] {run.stem} {outcome} in {seconds:.0f} s{rest}", flush=True)
 

@@ -25,7 +25,7 @@ def make(run: RunConfig, *, fresh: bool = False, progress: bool = True) -> RunRe
     target = start.path(start.name(run))
     known = runner.complete(run)
     if known and target.exists() and not fresh:
-        return known
+        return runner.train(run)
     trained = runner.trained(Inputs.of(run), fresh=fresh, progress=progress)
     _write(trained.model.backbone, start.name(run))
     return runner.train(run)

@@ -7,8 +7,10 @@ leaves half a record; its config's hash is part of the file name and is checked 
 import errno
 import json
 import logging
-from dataclasses import asdict, dataclass, field, replace
+import zlib
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, get_args, get_origin
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,6 +21,9 @@ from companion.run import LIVE, RunConfig, differences
 from reidlib.files import replacing
 
 SCHEMA = 2
+
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, BadZipFile, zlib.error)
+"""What reading json, zip and arrays may end in; a depth that nobody writes is a RuntimeError."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,12 +103,15 @@ def write(record: RunRecord, target: Path) -> None:
     body = asdict(replace(record, arrays={})) | {"arrays": sorted(record.arrays)}
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in body.items())
     try:
-        # both files are complete before either takes its name, so that a kill cannot leave a mixed pair
         with replacing(target) as text:
             text.write(f"{{\n{lines}\n}}\n".encode())
+            text.flush()  # a full disk tells here
             if record.arrays:
                 with replacing(target.with_suffix(".npz")) as binary:
                     np.savez_compressed(binary, **record.arrays)
+                    binary.flush()
+                    # both are complete; the old record goes before its arrays do, or a kill would leave a mixed pair
+                    target.unlink(missing_ok=True)
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "mend that place"
         raise OSError(
@@ -119,20 +127,34 @@ def read(source: Path) -> RunRecord:
     """
     try:
         body = json.loads(source.read_text())
+        if not isinstance(body, dict):
+            raise ValueError(f"it holds {type(body).__name__}, no object")
         names = body.pop("arrays", [])
         if body.get("schema") != SCHEMA:
             raise RecordError(
                 f"record {source.name} has schema {body.get('schema')}, this code reads {SCHEMA}; recompute it"
             )
         record = RunRecord(**body)
+        if wrong := [f.name for f in fields(record) if not _is(getattr(record, f.name), f.type)]:
+            raise ValueError(f"{', '.join(wrong)}: values of another kind")
         if names:
             with np.load(source.with_suffix(".npz")) as arrays:
                 record.arrays.update({name: arrays[name] for name in names})
     except RecordError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise RecordError(f"record {source.name} is corrupt ({error}); it will be recomputed") from error
     return record
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether what json read is of a type such as ``dict[str, list[float]]``; whole numbers are numbers, too."""
+    outer, inner = get_origin(kind) or kind, get_args(kind)
+    if outer is float:
+        outer = (int, float)
+    if not isinstance(value, outer) or not inner:
+        return isinstance(value, outer)
+    return all(_is(item, inner[-1]) for item in (value.values() if outer is dict else value))
 
 
 def find(run: RunConfig) -> RunRecord | None:

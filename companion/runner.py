@@ -1,10 +1,12 @@
 """From a run config to its record, straight: inputs, training, scoring, record, each once."""
 
+import io
 import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +15,7 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from companion import places, records, start, truth
@@ -53,6 +55,9 @@ def train(
     """
     _check_flag(fresh)
     if not fresh and (record := complete(run)):
+        if not run.shown and weights_path(run).exists():  # a kill came after the record
+            with _lock(run):
+                forget(run)
         return record
     start.require([run])
     with _lock(run):
@@ -112,7 +117,9 @@ def complete(run: RunConfig) -> RunRecord | None:
     One that lacks some is filled from cached weights and features, by retraining where there are none.
     """
     record = records.find(run)
-    if record and all(set(run.scorings) <= table.keys() for table in record.metrics.values()):
+    if record and all(
+        set(run.scorings) <= record.metrics.get(name, {}).keys() for name in run.data.test_sets
+    ):
         _refuse_other_data(record, run)
         return record
     return None
@@ -165,10 +172,27 @@ def _origin_path(run: RunConfig) -> Path:
     return weights_path(run).with_suffix(".training.pt")
 
 
-def _lock(run: RunConfig) -> FileLock:
+@contextmanager
+def _lock(run: RunConfig) -> Iterator[None]:
     """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""
-    places.CACHE.mkdir(parents=True, exist_ok=True)
-    return FileLock(places.CACHE / f"{run.training.rpartition('-')[2]}.lock", is_singleton=True)
+    path = places.CACHE / f"{run.training.rpartition('-')[2]}.lock"
+    lock = FileLock(path, is_singleton=True)
+    try:
+        places.CACHE.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("waiting for another process, which computes %s", run.stem)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"cannot lock {path} ({why}); name a folder on a local disk that you may write by COMPANION_CACHE"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 # -- training -----------------------------------------------------------------------------------------
@@ -245,8 +269,10 @@ def _learned(data: Mapping[str, str], inputs: Inputs) -> Mapping[str, str | None
 
 def _keep(trained: Trained) -> None:
     """Write weights, and before them how they came about."""
+    packed = io.BytesIO()
+    torch.save(asdict(trained.origin), packed)
     with replacing(_origin_path(trained.run)) as handle:
-        torch.save(asdict(trained.origin), handle)
+        handle.write(packed.getbuffer())
     inputs, data = trained.inputs, trained.inputs.data
     drawn = "" if data.real else f", profile {data.profile}, seed {data.seed}"
     save_model(

@@ -49,16 +49,16 @@ def sweep(
 def _job(
     run: RunConfig, deadline: float | None, fresh: bool, devices: int, progress: bool
 ) -> tuple[RunConfig, str, float]:
-    started = time.time()
+    started = time.monotonic()
     try:
-        if deadline is not None and started > deadline:
+        if deadline is not None and time.time() > deadline:
             return run, "not started", 0.0
         with one_thread():
             runner.train(run, deadline=deadline, fresh=fresh, progress=progress, devices=devices)
     except Interrupted:
-        return run, "interrupted", time.time() - started
+        return run, "interrupted", time.monotonic() - started
     except (ValueError, OSError, RuntimeError) as error:
         # one broken run must not keep the others from running
         logger.error("%s failed: %s", run.stem, error)
-        return run, "failed", time.time() - started
-    return run, "done", time.time() - started
+        return run, "failed", time.monotonic() - started
+    return run, "done", time.monotonic() - started

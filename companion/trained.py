@@ -164,10 +164,10 @@ def _read_features(target: Path) -> tuple[Features, Features] | None:
         return None
     try:
         tensors = load_file(target)
-    except SafetensorError as error:
+        return _unflatten(tensors, "query"), _unflatten(tensors, "gallery")
+    except (SafetensorError, KeyError) as error:  # KeyError: of a version that named them otherwise
         logger.warning("features %s are damaged (%s); extracting again", target, error)
         return None
-    return _unflatten(tensors, "query"), _unflatten(tensors, "gallery")
 
 
 def _flatten(features: Features) -> dict[str, Tensor]:

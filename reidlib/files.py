@@ -1,10 +1,14 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
-import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
+
+_LEFT = 86400.0  # seconds after which nobody is taken to be writing a temporary file any more
 
 
 @contextmanager
@@ -14,13 +18,30 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     Args:
         target: the file's final name; its folder is made if need be.
 
-    After an error the old file, or none, is there. A process killed in between leaves a ``.tmp`` beside it.
+    After an error the old file, or none, is there. A process killed in between leaves a ``.tmp`` beside it, which
+    whoever writes the target a day later removes.
     """
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    # no process number: machines that share a folder count theirs alike
+    temporary = target.with_name(f"{target.name}.{uuid4().hex[:8]}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(target)
     try:
         with temporary.open("wb") as handle:
             yield handle  # closed before it is renamed: a full disk may tell only then
         temporary.replace(target)
+    except OSError as error:
+        if error.filename is None:  # of a full disk, what was being written
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left(target: Path) -> None:
+    """Remove what killed processes left of a target, which may be gigabytes."""
+    for path in target.parent.glob(f"{escape(target.name)}.*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > _LEFT:
+                path.unlink()
+        except OSError:  # another process was faster, or the file is not ours
+            continue

@@ -62,6 +62,9 @@ def k_reciprocal(
             f"k1 = {k1}, k2 = {k2}, weight = {weight}; expected k1 >= 1, 1 <= k2 <= k1 + 1, 0 <= weight <= 1"
         )
     check_count("block", block)
+    for name, features in (("query", query), ("gallery", gallery)):
+        if len(features) == 0:
+            raise ValueError(f"{name} is empty; expected at least one image: check the data set's folder")
     everyone = _joined(query, gallery)
     near, original = _nearest_of_everyone(
         everyone, len(query), distance=distance, count=WIDE * (k1 + 1), block=block
@@ -121,6 +124,8 @@ def _nearest_of_everyone(
     )
     for start in range(0, images, block):
         rows = full_precision(distance(everyone[start : start + block], everyone).detach())
+        if (shape := tuple(rows.shape)) != (expected := (min(block, images - start), images)):
+            raise ValueError(f"distance returned shape {shape}; expected one row per image, {expected}")
         smallest, largest = rows.aminmax(dim=1)
         if not (smallest.isfinite() & largest.isfinite()).all():
             raise ValueError("distance is not finite for some pair of images; k-reciprocal needs numbers")

@@ -5,16 +5,18 @@ Devices, precision and back-propagation go through Lightning Fabric. Schedules o
 its supplementary material; released code and text differ in the warm-up).
 """
 
+import io
 import logging
 import math
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -432,6 +434,7 @@ class _Job:
     ) -> None:
         self.config, self.seed, self.fabric = config, seed, fabric
         several = fabric.world_size > 1
+        self.given = loader
         self.loader = replace(loader.to(fabric.device), share=(fabric.global_rank, fabric.world_size))
         self.model = model = _synchronised(model, fabric.device) if several else model
         model.to(fabric.device, memory_format=self.layout).train()
@@ -500,8 +503,10 @@ class _Job:
             "optimiser": self.optimiser.state_dict(),
             "history": asdict(self.history),
         }
+        packed = io.BytesIO()  # written to a file that cannot grow, torch's own archive ends in an assertion
+        torch.save(state, packed)
         with replacing(path) as handle:
-            torch.save(state, handle)
+            handle.write(packed.getbuffer())
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint, if there is one."""
@@ -517,17 +522,29 @@ class _Job:
         self.history = History(**state["history"])
         logger.info("resuming %s at step %d of %d", path, self.history.steps, self.steps)
 
-    @property
+    @cached_property
     def recipe(self) -> str:
-        loader = (len(self.loader.stack), self.loader.stack.size, self.loader.seed, self.loader.config)
-        return f"{self.config} seed={self.seed} loader={loader}"
+        """All that a checkpoint must have in common with a training that goes on from it."""
+        stack, groups = self.given.stack, self.given.groups
+        data = (stack.images, stack.label, *(() if groups is None else (stack.masks, groups.lookup)))
+        loader = (len(stack), stack.size, self.given.seed, self.given.config)
+        return f"{self.config} seed={self.seed} loader={loader} content={_checksum(data):08x}"
+
+
+def _checksum(tensors: Iterable[Tensor]) -> int:
+    total = 0
+    for tensor in tensors:
+        total = zlib.crc32(tensor.cpu().contiguous().numpy(), total)
+    return total
 
 
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises whatever its reader stumbles over
-        raise ValueError(f"checkpoint {path} cannot be read ({error}); delete it to start afresh") from error
+        # its own words go over lines and advise to run what the file holds
+        kind = type(error).__name__
+        raise ValueError(f"checkpoint {path} cannot be read ({kind}); delete it to start afresh") from error
 
 
 def _optimiser(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:

@@ -3,9 +3,12 @@
 import argparse
 import logging
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from synthreid.benchmark import DEFAULT_SEED, PROFILES, SETS, content_hash, generate, ground_truth
+
+KILLED = "error: a process was killed, most likely for want of memory; call again with fewer --workers"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
         folder = generate(options.root, profile=options.profile, seed=options.seed, workers=options.workers)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        print(KILLED, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing is left behind, the same command starts again", file=sys.stderr)

@@ -521,7 +521,13 @@ def _complete(folder: Path, parameters: dict) -> bool:
     manifest = folder / "manifest.json"
     if not manifest.exists():
         return False
-    found = json.loads(manifest.read_text())["parameters"]
+    try:
+        found = json.loads(manifest.read_text())["parameters"]
+        found["profile"], found["difficulty"] = dict(found["profile"]), dict(found["difficulty"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"root: {manifest} is damaged ({type(error).__name__}); delete that folder, it is made again"
+        ) from None
     if found == parameters:
         return True
     changed = [
@@ -584,9 +590,11 @@ def generate(
     size, root = PROFILES[profile], Path(root)
     folder, draft = root / f"{profile}-{seed}", root / f".{profile}-{seed}.unfinished"
     parameters = _parameters(size, seed, difficulty)
+    if _complete(folder, parameters):  # on a disk that cannot be written, too
+        return folder
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{profile}-{seed}.lock"):
-        if _complete(folder, parameters):
+        if _complete(folder, parameters):  # another process made it meanwhile
             return folder
         _clear(draft)
         _clear(folder)

@@ -440,11 +440,14 @@ def _from_split_file(name: str, home: Path, file: Path) -> Split:
             split: [(PureWindowsPath(p).parts[-2:], int(i) + 1, int(c)) for p, i, c in table[split]]
             for split in SPLITS
         }
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{file}: expected a list of one object with train, query and gallery as [path, pid, camid] "
             f"({type(error).__name__}: {error}); write it again"
         ) from None
+    numbers = [number for rows in triples.values() for _, pid, camid in rows for number in (pid - 1, camid)]
+    if wrong := [number for number in numbers if not 0 <= number < 2**31 - 1]:
+        raise ValueError(f"{file}: {wrong[0]} is no number of a person or camera; expected 0 or more")
     splits = {
         split: tuple(ImageRecord(home.joinpath(*parts), pid, camid) for parts, pid, camid in rows)
         for split, rows in triples.items()

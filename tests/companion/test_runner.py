@@ -1,16 +1,22 @@
 """From config to record on the smoke preset: cached, resumable, repeatable."""
 
-from dataclasses import replace
+import os
+import resource
+import threading
+import time
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from jaxtyping import TypeCheckError
 from safetensors.torch import load_file, save_file
 
 from companion import fingerprint, inputs, places, records, runner
 from companion.inputs import Inputs
 from companion.papers import PAPERS
+from companion.run import RunConfig
 from companion.study import Study
 from companion.sweep import sweep
 from companion.trained import Origin, Trained, figure_maps, initial
@@ -223,3 +229,185 @@ def test_text_is_no_flag(flag):
 def test_numbers_of_worlds_are_whole(seeds):
     with pytest.raises((ValueError, TypeCheckError), match="SEEDS|seeds"):
         Study(PAPER, "cpu", seeds)
+
+
+SHORT = replace(BRIEF, data=replace(BRIEF.data, test_sets=BRIEF.data.test_sets[:2]))
+
+
+def timeless(record):
+    """A record without the times that it took."""
+    kept = {k: v for k, v in record.provenance.items() if k not in ("started", "seconds", "throughput")}
+    return asdict(replace(record, provenance=kept, arrays={}))
+
+
+@pytest.mark.parametrize("slug", PAPERS)
+def test_the_same_seed_gives_the_same_record_twice(slug):
+    """But for times; weights and features are made anew."""
+    run = PAPERS[slug].run(PAPERS[slug].main, preset_name="smoke")
+    data = replace(run.data, test_sets=run.data.test_sets[:2])
+    run = replace(run, data=data, train=replace(run.train, iterations=2), scorings=("default",))
+    first = runner.train(run, progress=False)
+    runner.forget(run)
+    records.remove(run)
+    second = runner.train(run, progress=False)
+    assert timeless(first) == timeless(second)
+    assert first.arrays.keys() == second.arrays.keys()
+    for name, array in first.arrays.items():
+        np.testing.assert_array_equal(array, second.arrays[name])
+
+
+def test_two_threads_change_losses_by_rounding_only():
+    """Sums are taken in another order: what differs between machines, too. Records are made with one thread."""
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            model = initial(SHORT, identities=Inputs.of(SHORT).identities)
+            loader = Inputs.of(SHORT).loader()
+            found.append(training.fit(model, loader, config=SHORT.train, seed=SHORT.draw, device="cpu").total)
+        finally:
+            torch.set_num_threads(before)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_a_record_that_lacks_a_test_set_is_no_complete_one():
+    record = runner.train(SHORT, progress=False)
+    for metrics in ({}, {SHORT.data.holistic: record.metrics[SHORT.data.holistic]}):
+        records.write(replace(record, metrics=metrics), records.path(SHORT))
+        assert runner.complete(SHORT) is None
+    assert runner.train(SHORT, progress=False).metrics == record.metrics
+
+
+def test_two_processes_compute_a_run_once(scratch, monkeypatch, caplog):
+    """The second waits, says so, and reads what the first wrote."""
+    record = runner.train(SHORT, progress=False)
+    (lock,) = (scratch / "cache").glob("*.lock")
+    records.remove(SHORT)
+    monkeypatch.setattr(runner, "fit", forbid)
+    found = []
+    with FileLock(lock):  # as another process holds it
+        waits = threading.Thread(target=lambda: found.append(runner.train(SHORT, progress=False)))
+        waits.start()
+        while "waiting for another process, which computes smoke-k8" not in caplog.text:
+            time.sleep(0.01)
+            assert waits.is_alive()
+        records.write(record, records.path(SHORT))
+    waits.join(timeout=60)
+    assert found == [record]
+
+
+def test_a_disk_without_locks_or_that_cannot_be_written_is_one_clear_error(scratch, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(95, "Operation not supported")
+
+    (scratch / "cache").write_text("no folder")
+    with pytest.raises(OSError, match=r"cannot lock .*\(.*\); name a folder .* by COMPANION_CACHE"):
+        runner.train(SHORT, progress=False)
+    (scratch / "cache").unlink()
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=r"cannot lock .*\(Operation not supported\); name a folder"):
+        runner.train(SHORT, progress=False)
+
+
+def test_a_disk_that_is_full_at_any_stage_is_one_clear_error_and_the_same_command_goes_on(scratch):
+    """Caches of images, checkpoint, weights, features, record: each is the first that does not fit."""
+    Inputs.of(SHORT)  # drawn before
+    whole = runner.train(SHORT, progress=False)
+    sizes = sorted({path.stat().st_size for path in scratch.rglob("*") if path.is_file()})
+    limits = [size - 1 for size in sizes if size > 1000]
+    runner.forget(SHORT)
+    records.remove(SHORT)
+    failed, before = [], resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in limits:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            runner.train(SHORT, progress=False)
+        except OSError as error:
+            failed.append(str(error))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(failed) > 2
+    assert all("File too large" in text and str(scratch) in text for text in failed)
+    assert not list(scratch.rglob("*.tmp"))
+    assert timeless(runner.train(SHORT, progress=False)) == timeless(whole)
+
+
+def test_features_of_a_version_that_named_them_otherwise_are_made_again(scratch, caplog):
+    whole = runner.train(SHORT, progress=False)
+    for path in (scratch / "cache" / "features").rglob("*.safetensors"):
+        save_file({f"old/{name}": tensor for name, tensor in load_file(path).items()}, path)
+    records.remove(SHORT)
+    assert runner.train(SHORT, progress=False).metrics == whole.metrics
+    assert "extracting again" in caplog.text
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / "made"),)
+
+
+def test_caches_are_read_without_running_what_they_hold(scratch, caplog):
+    whole = runner.train(SHORT, progress=False)
+    records.remove(SHORT)
+    torch.save({"history": Evil(scratch)}, runner._origin_path(SHORT))
+    assert runner.train(SHORT, progress=False).metrics == whole.metrics
+    assert "damaged" in caplog.text
+    runner.forget(SHORT)
+    records.remove(SHORT)
+    checkpoint = runner._checkpoint_path(SHORT)
+    torch.save({"recipe": Evil(scratch)}, checkpoint)
+    with pytest.raises(ValueError, match="cannot be read.*delete it to start afresh"):
+        runner.train(SHORT, progress=False)
+    checkpoint.unlink()
+    (image, *_) = (scratch / "cache" / "images").glob("*-images.npy")
+    np.save(image, np.array([Evil(scratch)], dtype=object), allow_pickle=True)
+    assert runner.train(SHORT, progress=False).metrics == whole.metrics
+    assert not (scratch / "made").exists()
+
+
+def test_a_training_goes_on_only_with_the_data_that_it_began_with(scratch, monkeypatch):
+    run = replace(SHORT, train=replace(SHORT.train, iterations=6))
+    save = training._Job.save
+
+    def stopped(job, path):
+        save(job, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Job, "save", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            runner.train(run, progress=False)
+    stack = Inputs.of(run).training
+    other = replace(stack, images=stack.images.flip(0))
+    monkeypatch.setattr(Inputs, "training", other)
+    with pytest.raises(
+        ValueError, match="belongs to another recipe, seed or data; delete it to start afresh"
+    ):
+        runner.train(run, progress=False)
+    assert not records.path(run).exists()
+
+
+def test_what_a_kill_after_the_record_left_is_dropped(monkeypatch):
+    """Of a world that no figure shows, weights are not kept."""
+    monkeypatch.setattr(RunConfig, "shown", property(lambda run: False))
+    record = runner.train(SHORT, progress=False)
+    assert not runner.weights_path(SHORT).exists()
+    runner.weights_path(SHORT).write_bytes(b"left")
+    assert runner.train(SHORT, progress=False) == record
+    assert not runner.weights_path(SHORT).exists()
+
+
+@pytest.mark.parametrize("back", [3600.0, 1e9])
+def test_a_clock_that_is_set_back_harms_nothing(monkeypatch, back):
+    """Durations are counted by another clock, and no file is judged by its time."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - back)
+    told = []
+    assert sweep([SHORT], report=lambda *values: told.append(values[2]))["done"] == 1
+    assert 0 <= told[0] < 600
+    assert 0 < records.find(SHORT).provenance["seconds"] < 600

@@ -1,9 +1,10 @@
 """The index of a data set on disk, and what is said when the disk is wrong."""
 
 import json
+import shutil
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import LAYOUTS, REAL, SMALL, plant, touch
 
@@ -384,3 +385,95 @@ def test_junk_of_a_csv_is_dropped_in_every_split(tmp_path):
         "path,pid,camid,split\na.jpg,x,,query\nb.jpg,x,,gallery\nb.jpg,-1,,query\n"
     )
     assert len(load("csv", tmp_path).query) == 1
+
+
+ODD = ["ünï cödé", "a b", "\udcff", "\u202egpj", "x" * 200, "line\nbreak", "-rf", "%s{}", "'"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_names_of_folders_are_read_and_of_images_named(tmp_path, odd):
+    """Spaces, letters of any script, bytes that are no text."""
+    touch(tmp_path, "x.jpg")
+
+    def put(*places):  # by the system: OpenCV writes to no name that is no text
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "x.jpg", place)
+
+    for person in ("anna", odd):
+        put(*(tmp_path / "people" / odd / person / name for name in (f"{odd}1.jpg", "2.jpg")))
+    split = load("folder", tmp_path / "people" / odd)
+    assert [record.pid for record in split.query] == [1, 2]
+    assert len(load_stack(split.gallery, size=(8, 4), cache=tmp_path / odd)) == 2
+    assert len(split.fingerprint) == 16
+    home = tmp_path / odd / "market1501"
+    for side in ("bounding_box_train", "query", "bounding_box_test"):
+        put(home / side / "0001_c1s1_000451_03.jpg")
+    put(home / "query" / f"{odd}.jpg")
+    with pytest.raises(ValueError, match="is not like 0002_c1s1_000451_03.jpg; rename or remove") as error:
+        load("market1501", tmp_path / odd)
+    assert repr(f"{odd}.jpg") in str(error.value)
+    assert "\n" not in str(error.value).replace(str(tmp_path / odd), "")
+
+
+def test_links_are_followed_once_and_broken_files_are_named(tmp_path):
+    """Images may lie on another disk; a link to a folder above does not lead round in circles."""
+    touch(tmp_path / "disk", "1.jpg", "2.jpg")
+    for person in ("anna", "bert"):
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for name in ("1.jpg", "2.jpg"):
+            (tmp_path / "people" / person / name).symlink_to(tmp_path / "disk" / name)
+    (tmp_path / "people" / "anna" / "round").symlink_to(tmp_path / "people" / "anna")
+    split = load("folder", tmp_path / "people")
+    assert {record.pid for record in split.gallery} == {1, 2}
+    assert len(split.gallery) < 50
+    (tmp_path / "disk" / "2.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2\.jpg is unreadable or truncated.*restore or remove it"):
+        load_stack(split.gallery, size=(8, 4), cache=tmp_path / "cache")
+    (tmp_path / "disk" / "2.jpg").unlink()
+    with pytest.raises(ValueError, match=r"2\.jpg cannot be read"):
+        load_stack(split.gallery, size=(8, 4), cache=tmp_path / "cache")
+
+
+CELLS = ("", "a.jpg", "1", "-1", "0", "nan", "1e400", '"', "query", "gallery", "\0", "9" * 30)
+LINES = st.lists(st.lists(st.sampled_from(CELLS), max_size=6).map(",".join), max_size=4)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=(LINES.map("\n".join) | st.text(max_size=40)).map(str.encode) | st.binary(max_size=40),
+    headed=st.booleans(),
+)
+def test_a_csv_of_anything_is_read_or_refused_in_one_line(tmp_path, text, headed):
+    (tmp_path / "index.csv").write_bytes(b"path,pid,camid,split\n" * headed + text)
+    touch(tmp_path, "a.jpg")
+    try:
+        split = load("csv", tmp_path)
+    except (ValueError, FileNotFoundError) as error:
+        assert "index.csv" in str(error)  # noqa: PT017
+    else:
+        assert split.query
+        assert all(0 <= record.pid < 2**31 for record in split.query + split.gallery)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "[{}]", "[[]]", "{}", "3", "\ud800"]
+    + [
+        json.dumps([{side: [row] for side in ("train", "query", "gallery")}])
+        for row in (
+            ["a/b.jpg", 1e999, 1],
+            ["a/b.jpg", -5, 1],
+            ["a/b.jpg", 10**30, 1],
+            ["a/b.jpg", 1, -1],
+            [5, 1, 1],
+        )
+    ],
+)
+def test_a_split_file_of_anything_is_one_clear_error(tmp_path, text):
+    (tmp_path / "cuhk03-np").mkdir()
+    (tmp_path / "cuhk03-np" / "splits_new_detected.json").write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(
+        ValueError, match=r"splits_new_detected\.json: (expected a list of one object|\S+ is no number)"
+    ):
+        load("cuhk03", tmp_path)

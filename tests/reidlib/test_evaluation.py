@@ -1,4 +1,5 @@
 import math
+import re
 
 import hypothesis.strategies as st
 import numpy as np
@@ -270,3 +271,39 @@ def test_single_shot_of_one_image_each_is_cmc():
     assert np.isnan(found[2]).all()
     for row in (0, 1):
         assert found[row].tolist() == [float(rank[row] <= k) for k in RANKS]
+
+
+HOSTILE = st.sampled_from([math.nan, -math.inf, math.inf, 0.0, -0.0, -1.0, 3e38, 1e-45])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_comes_is_scored_or_refused(data):
+    """Nobody, one person, one camera, junk, distances that are no numbers: finite scores or one clear line."""
+    queries, images = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 6))
+    people, cameras = (
+        st.integers(-1, data.draw(st.integers(-1, 2))),
+        st.integers(0, data.draw(st.integers(0, 1))),
+    )
+    whole = lambda elements, count: data.draw(arrays(np.int64, count, elements=elements))  # noqa: E731
+    query = features(whole(people, queries), whole(cameras, queries))
+    gallery = features(whole(people, images), whole(cameras, images))
+    dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    with np.errstate(over="ignore"):
+        matrix = torch.from_numpy(
+            data.draw(arrays(np.float64, (queries, images), elements=HOSTILE)).astype(dtype)
+        )
+    protocol = data.draw(st.sampled_from(Protocol))
+    refusals = r"is empty|holds junk|matches any|distance is (nan|-inf) for query"
+    broken = bool((matrix.isnan() | (matrix == -math.inf)).any())
+    for score in (evaluate, single_shot):
+        try:
+            found = score(query, gallery, distance=lookup(matrix), protocol=protocol)
+        except ValueError as error:
+            assert re.search(refusals, str(error))  # noqa: PT017
+            continue
+        assert not broken
+        valid = found.valid if score is evaluate else ~np.isnan(found[:, 0])
+        assert valid.any()
+        values = [found.ap, found.inp] if score is evaluate else [found]
+        assert all(((value[valid] >= 0) & (value[valid] <= 1 + 1e-12)).all() for value in values)

@@ -3,6 +3,8 @@
 import logging
 import os
 import resource
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -290,3 +292,47 @@ def test_loader_refuses_a_bank_that_does_not_fit(stack):
         Loader(unlabelled, CONFIG, 0)
     with pytest.raises(ValueError, match="0 x 4"):
         BatchConfig(identities=0)
+
+
+def bomb(kind):
+    """A few bytes that say that they are an image of ten billion pixels."""
+    side = 100_000
+    if kind == "png":
+        head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+        return (
+            b"\x89PNG\r\n\x1a\n"
+            + struct.pack(">I", 13)
+            + head
+            + struct.pack(">I", zlib.crc32(head))
+            + bytes(12)
+        )
+    if kind == "bmp":
+        return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x80\0\0" + bytes(6) + b"," + struct.pack(
+        "<HHHHB", 0, 0, 65_535, 65_535, 0
+    ) + b"\x02\x02\x4c\x01\0;"  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "gif"])
+def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path, kind):
+    path, before = tmp_path / f"bomb.{kind}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    path.write_bytes(bomb(kind))
+    with pytest.raises(
+        ValueError, match=rf"bomb\.{kind} is unreadable or truncated .*; restore or remove it"
+    ):
+        read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+
+
+def test_fields_that_claim_more_than_they_hold_or_hold_objects_are_refused(tmp_path):
+    path = tmp_path / "fields.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (36, 10**5, 10**5)}
+        )
+        file.write(bytes(100))
+    with pytest.raises(ValueError, match=r"fields\.npy cannot be read"):
+        read_mask(path, size=SIZE)
+    np.save(path, np.array([path], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"fields\.npy cannot be read"):
+        read_mask(path, size=SIZE)

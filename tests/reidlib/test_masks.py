@@ -299,3 +299,25 @@ def test_drawn_fields_lie_where_the_keypoints_are():
         assert abs(row * 8 + 4 - points[channel, 1]) <= 4
         assert column in (3, 4)
     assert draw_fields(points, np.zeros(17), size=(128, 64)).max() == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), k=st.sampled_from([1, 2, 5, 8, 11]))
+def test_any_labels_and_fields_become_probabilities(data, k):
+    """One label throughout, none at all, confidences of nothing or of everything."""
+    try:
+        known = groups(k)
+    except ValueError as error:
+        assert f"k = {k}: no grouping" in str(error)  # noqa: PT017
+        return
+    seed = data.draw(st.integers(0, 99))
+    generator = torch.Generator().manual_seed(seed)
+    low = data.draw(st.integers(0, 11))
+    labels = torch.randint(low, data.draw(st.integers(low, 11)) + 1, (2, 8, 4), generator=generator).byte()
+    bytes_ = st.sampled_from([0, 1, 127, 128, 255])
+    fields = torch.full((2, 36, 3, 2), data.draw(bytes_), dtype=torch.uint8)
+    fields[:, data.draw(st.integers(0, 35))] = data.draw(bytes_)
+    for targets in (part_targets(labels, known), field_targets(fields, known)):
+        assert targets.shape[1] == k + 1
+        assert targets.isfinite().all()
+        torch.testing.assert_close(targets.sum(1), torch.ones_like(targets[:, 0]))

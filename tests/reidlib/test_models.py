@@ -9,6 +9,7 @@ from tolerance import EXACT, rounding
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reidlib.models import MODELS
+from reidlib.training import objective
 from reidlib.types import Features, ReIDOutput
 
 pytestmark = pytest.mark.numeric
@@ -161,3 +162,30 @@ def test_pcb_sums_over_its_stripes():
     logits = output.logits["parts"]
     expected = sum(torch.nn.functional.cross_entropy(logits[:, k], labels) for k in range(6))
     torch.testing.assert_close(model.loss(output, labels)["id_parts"], expected, atol=EXACT, rtol=0)
+
+
+@pytest.mark.parametrize("slug", MODELS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", ["identical images", "black images", "one identity", "huge", "zero weights"])
+def test_losses_and_gradients_are_numbers_where_embeddings_are_extreme(slug, dtype, case):
+    """With the forward pass in half precision, as ``fit`` has it."""
+    images, masks, labels = batch()
+    model = build(slug)
+    if case == "identical images":
+        images, masks = images[:1].expand_as(images).clone(), masks[:1].expand_as(masks).clone()
+    elif case == "black images":
+        images, masks = torch.zeros_like(images), torch.zeros_like(masks)
+    elif case == "one identity":
+        labels = torch.zeros_like(labels)
+    elif case == "huge":
+        images = images * 100
+    else:  # all embeddings are zero vectors
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+    with torch.autocast("cpu", dtype=dtype):
+        terms = objective(model)(images, labels, masks)
+    assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values()), terms
+    sum(terms.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name

@@ -173,7 +173,30 @@ def test_what_cannot_be_reranked_is_refused():
             k_reciprocal(line(0.0), line(1.0, 2.0), distance=broken(value))
     with pytest.raises(ValueError, match="negative for some pair.*one minus a similarity"):
         k_reciprocal(line(0.0), line(1.0, 2.0), distance=similarity)
+    nobody = cloud(torch.zeros(0, 1))
+    for pair, name in (
+        ((nobody, line(1.0)), "query"),
+        ((line(1.0), nobody), "gallery"),
+        ((nobody,) * 2, "query"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} is empty"):
+            k_reciprocal(*pair, distance=city)
+    with pytest.raises(ValueError, match=r"shape \(3, 1\); expected one row per image, \(3, 3\)"):
+        k_reciprocal(line(0.0), line(1.0, 2.0), distance=lambda query, _: torch.zeros(len(query), 1))
     with pytest.raises(ValueError, match="block is 0"):
         k_reciprocal(line(0.0), line(1.0, 2.0), distance=city, block=0)
     with pytest.raises(ValueError, match="k2 = 9"):
         k_reciprocal(line(0.0), line(1.0, 2.0), distance=city, k1=3, k2=9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    points=st.lists(st.sampled_from([0.0, 1.0, 1e-30, 1e30]), min_size=2, max_size=9),
+    k1=st.integers(1, 40),
+    queries=st.integers(1, 8),
+)
+def test_duplicates_and_more_neighbours_than_images_give_numbers(points, k1, queries):
+    everyone, queries = line(*points), min(queries, len(points) - 1)
+    pair = everyone[slice(0, queries)], everyone[slice(queries, None)]
+    found = k_reciprocal(*pair, distance=city, k1=k1, k2=min(6, k1 + 1))
+    assert ((found >= -EXACT) & (found <= 1 + EXACT)).all()

@@ -169,6 +169,23 @@ def test_foreign_or_broken_checkpoint_is_refused(loader, tmp_path):
         train(loader, checkpoint=path)
 
 
+@pytest.mark.parametrize("part", ["images", "masks", "label"])
+def test_a_checkpoint_of_other_data_is_refused(stack, loader, tmp_path, part):
+    """One number in one image suffices; what is not learned from does not matter."""
+    path = tmp_path / "run.pt"
+    train(loader, checkpoint=path)
+    changed = getattr(stack, part).clone()
+    changed[5] = (changed[5] + 1) % 8
+    other = replace(stack, **{part: changed})
+    with pytest.raises(ValueError, match=r"run\.pt belongs to another recipe, seed or data; delete it"):
+        train(replace(loader, stack=other), checkpoint=path)
+    path.unlink()
+    blind = replace(loader, groups=None)
+    _, history = train(blind, checkpoint=path)
+    if part == "masks":
+        assert train(replace(blind, stack=other), checkpoint=path)[1] == history
+
+
 def test_not_finite_loss_is_an_error(loader, monkeypatch):
     loss = Tiny.loss
     monkeypatch.setattr(Tiny, "loss", lambda *a, **k: loss(*a, **k) | {"part": torch.tensor(torch.nan)})

@@ -1,0 +1,385 @@
+"""Kill every stage at random moments, run the same again, and compare with an unbroken run byte for byte.
+
+A child of this process does the work and is killed by SIGKILL, at a random time or before a random file operation
+(open, rename, remove, ...), up to three times in a row; then it runs to its end. What it leaves must be what an
+unbroken run leaves, in everything but times. Everything lies in a folder of its own, which is removed.
+
+    python tools/kills.py --kills 50
+    python tools/kills.py sweep notebook --kills 5 --output results/kills.json
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with running threads must not fork
+
+import argparse
+import hashlib
+import json
+import logging
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from companion import places, pretrain, records, runner, start
+from companion.fingerprint import behaviour
+from companion.inputs import Inputs
+from companion.papers import paper
+from companion.records import RunRecord
+from reidlib.data.loading import load_stack
+from reidlib.files import replacing
+from reidlib.options import at_least
+from reidlib.training import TrainConfig
+from synthreid import benchmark
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
+"""Audit events of changes to a file system; opening for writing is the other."""
+MOST = 3  # kills in a row before the work may end
+TIMES = ("started", "seconds", "throughput")  # of a record's provenance
+COPIED = ("companion", "reidlib", "synthreid", "notebooks", "data/published", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is killed, and what must come out.
+
+    Args:
+        work: does it, in a child process whose places lie in the folder.
+        left: file or value -> what must be the same at the end.
+        check: raises if what a reader finds after a kill is neither whole nor absent.
+        group: whether processes of the work's own may be killed or left alone, too.
+        slow: a stage of minutes, whose time is the measure, not its file operations.
+    """
+
+    work: Callable[[Path], None]
+    left: Callable[[Path], dict]
+    check: Callable[[Path], None] = lambda folder: None
+    group: bool = False
+    slow: bool = False
+
+
+# -- stages -------------------------------------------------------------------------------------------
+
+
+def settle(folder: Path) -> None:
+    """All places in a folder."""
+    places.DATA, places.RESULTS, places.CACHE = folder / "data", folder / "results", folder / "cache"
+    places.WEIGHTS = places.DATA / "weights"
+
+
+TINY = benchmark.Profile("tiny", 4, 4, 4, 2, 4, 4, 2, 2, (128, 64), 1.0)
+BRIEF = TrainConfig(iterations=6, identities=4, images=2)  # in three epochs
+
+
+def short():
+    run = paper("bpbreid").run("k8", preset_name="smoke")
+    data = replace(run.data, profile="tiny", test_sets=run.data.test_sets[:2])
+    return replace(run, data=data, train=BRIEF, scorings=("default",))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".lock", ".tmp"))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def timeless(source: Path) -> dict:
+    body = json.loads(source.read_text())
+    body["provenance"] = {key: value for key, value in body["provenance"].items() if key not in TIMES}
+    return body
+
+
+def made(folder: Path) -> dict:
+    """Records without times, and all of their arrays, weights and features."""
+    found = {str(path.relative_to(folder)): timeless(path) for path in folder.rglob("runs/*/*.json")}
+    kinds = ("*.npz", "*.safetensors", "*.npy")
+    files = (path for kind in kinds for path in folder.rglob(kind))
+    return found | {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+
+
+def draw(folder: Path, *, workers: int = 1) -> None:
+    benchmark.generate(folder / "synthetic", profile="tiny", workers=workers)
+
+
+def whole_or_absent(folder: Path) -> None:
+    made = folder / "synthetic" / "tiny-1"
+    assert not made.exists() or (made / "manifest.json").exists(), "a benchmark without a manifest"
+
+
+def decode(folder: Path) -> None:
+    split = Inputs.of(short()).train
+    load_stack(split.train, size=(64, 32), cache=folder / "images")
+
+
+def train(folder: Path) -> None:
+    settle(folder)
+    runner.train(short(), progress=False)
+
+
+def make_start(folder: Path) -> None:
+    settle(folder)
+    pretrain.make(stand_in(), progress=False)
+
+
+def stand_in():
+    run = start.pretraining("small-thin", "cpu")
+    return replace(run, preset="smoke", data=replace(run.data, profile="tiny", seed=1), train=BRIEF)
+
+
+def numbered(number: int) -> RunRecord:
+    run = paper("bpbreid").run("bot", preset_name="cpu")
+    return RunRecord(
+        config=run.identity(), hash=run.hash, name=run.name, paper=run.paper, preset=run.preset, seed=1,
+        provenance={}, history={"x": [float(number)] * 3000}, alarms=[], metrics={}, measures={}, slices={},
+        behaviour=[float(number)], test_scorings=1, parameters=1,
+        arrays={f"a{k}": np.full(5000, number, np.float32) for k in range(8)},
+    )  # fmt: skip
+
+
+def write_record(folder: Path) -> None:
+    """Once, then again and again in place of the last."""
+    settle(folder)
+    for number in (*range(20), 0):
+        record = numbered(number)
+        records.write(record, records.path(paper("bpbreid").run("bot", preset_name="cpu")))
+
+
+def one_of_them(folder: Path) -> None:
+    settle(folder)
+    found = records.find(paper("bpbreid").run("bot", preset_name="cpu"))
+    if found is not None:
+        (number,) = found.behaviour
+        assert found.history == {"x": [number] * 3000}, "losses of another record"
+        assert len(found.arrays) == 8, "arrays are missing"
+        for array in found.arrays.values():
+            assert (array == number).all(), f"arrays of record {array[0]:.0f} beside record {number:.0f}"
+
+
+def checkout(folder: Path) -> dict[str, str]:
+    """A copy of the code to run as a command, and its environment."""
+    for name in COPIED:
+        source, target = places.ROOT / name, folder / name
+        if not target.exists():
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy(source, target)
+    if not (folder / "data" / "synthetic").exists():
+        (folder / "data" / "synthetic").symlink_to(places.SYNTHETIC)
+    return os.environ | {"PYTHONPATH": str(folder), "COMPANION_CACHE": str(folder / "results" / "cache")}
+
+
+def command(folder: Path, *words: str) -> None:
+    environment = checkout(folder)
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def sweep(folder: Path) -> None:
+    rows = ("bot", "pcb", "k2", "k4")
+    command(folder, "-m", "companion", "run", "--preset", "smoke", "--jobs", "2", "--only", *rows)
+
+
+def notebook(folder: Path) -> None:
+    words = ("-m", "papermill", "--cwd", "notebooks", "--no-progress-bar", "-k", "python3")
+    command(folder, *words, "notebooks/pan.ipynb", "out.ipynb", "-p", "PRESET", "smoke")
+
+
+STAGES = {
+    "data generation": Stage(draw, lambda folder: tree(folder / "synthetic"), whole_or_absent),
+    "data generation, two workers": Stage(
+        partial(draw, workers=2), lambda folder: tree(folder / "synthetic"), whole_or_absent, group=True
+    ),
+    "image cache": Stage(decode, lambda folder: tree(folder / "images")),
+    "training": Stage(train, made),
+    "record": Stage(write_record, made, one_of_them),
+    "pretraining": Stage(make_start, made),
+    "sweep": Stage(sweep, made, group=True, slow=True),
+    "notebook": Stage(notebook, made, group=True, slow=True),
+}
+
+
+# -- killing ------------------------------------------------------------------------------------------
+
+
+def child(stage: Stage, folder: Path, *, last: int | None = None, count: Path | None = None) -> int:
+    """Begin a stage's work; killed before file operation number ``last``, or with their number in a file."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    with open(folder.parent / "log.txt", "a") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    seen = [0]
+
+    def hook(event: str, arguments: tuple) -> None:
+        writes = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes or event in CHANGES:
+            seen[0] += 1
+            if seen[0] == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    status = 1
+    try:
+        sys.addaudithook(hook)
+        stage.work(folder)
+        if count:
+            count.write_text(str(seen[0]))
+        status = 0
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+    finally:
+        os._exit(status)
+
+
+def ended(pid: int, *, timeout: float) -> int | None:
+    """How a child ended, None if it has not."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def family(pid: int) -> list[int]:
+    """The processes of a child's session, which is its own."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[3]) == pid and words[0] != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+def strike(pid: int, stage: Stage, chance: random.Random) -> str:
+    """Kill a child, or some of its processes where it has any; which."""
+    members = family(pid) if stage.group else [pid]
+    others = [member for member in members if member != pid]
+    who = chance.choice(("all processes", "the first", "another")) if others else "the first"
+    struck = {"all processes": members, "the first": [pid], "another": [chance.choice(others or [pid])]}
+    for victim in struck[who]:
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return who
+
+
+def unbroken(stage: Stage, folder: Path) -> tuple[dict, float, int]:
+    """What the work leaves, how long it takes, and its file operations."""
+    folder.mkdir()
+    count, began = folder.parent / "count", time.monotonic()
+    if code := ended(child(stage, folder, count=count), timeout=3600):
+        raise SystemExit(f"error: the unbroken run failed ({code}); see {folder.parent / 'log.txt'}")
+    return stage.left(folder), time.monotonic() - began, int(count.read_text())
+
+
+def torment(name: str, *, kills: int, limit: float, chance: random.Random, home: Path) -> dict:
+    """Kill a stage so often; the tally."""
+    stage, home = STAGES[name], home / name.replace(" ", "-")
+    home.mkdir()
+    expected, seconds, operations = unbroken(stage, home / "unbroken")
+    tally: Counter = Counter()
+    faults, leftovers, until = [], 0, time.monotonic() + limit
+    while tally["kills"] < kills and time.monotonic() < until:
+        folder = home / f"trial-{tally['completed']}"
+        folder.mkdir()
+        for _ in range(chance.randint(1, min(MOST, kills - tally["kills"]))):
+            by_time = stage.slow or chance.random() < 0.5
+            last = None if by_time else chance.randint(1, operations)
+            pid = child(stage, folder, last=last)
+            code = ended(pid, timeout=chance.uniform(0, seconds) if by_time else 3600)
+            if code is None:
+                how = f"at a time, {strike(pid, stage, chance)}"
+                ended(pid, timeout=3600)
+            elif code == -signal.SIGKILL:
+                how = "before a file operation"
+            else:  # it had ended
+                continue
+            tally["kills"], tally[how] = tally["kills"] + 1, tally[how] + 1
+            try:
+                stage.check(folder)
+            except AssertionError as error:
+                faults.append(f"after a kill: {error}")
+        code = ended(child(stage, folder), timeout=3600)
+        tally["completed"] += 1
+        found = stage.left(folder) if code == 0 else {}
+        if code:
+            faults.append(f"trial {tally['completed'] - 1}: the same command ended with {code}")
+        elif found != expected:
+            names = sorted(
+                key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)
+            )
+            faults.append(f"trial {tally['completed'] - 1}: other than unbroken: {', '.join(names[:5])}")
+        leftovers += sum(1 for _ in folder.rglob("*.tmp"))
+        if not (code or found != expected):
+            shutil.rmtree(folder)
+        print(
+            f"{name}: {tally['kills']} kills, {tally['completed']} completed, {len(faults)} faults",
+            flush=True,
+        )
+    return dict(sorted(tally.items())) | {
+        "seconds unbroken": round(seconds, 2),
+        "temporary files left": leftovers,
+        "faults": faults,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stages", nargs="*", help=f"default: all; {', '.join(STAGES)}")
+    parser.add_argument("--kills", type=at_least(1), default=50, help="of each stage")
+    parser.add_argument("--limit", type=at_least(1), default=3600, help="seconds for each stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="json that the tally is added to")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of the trials")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.stages) - STAGES.keys()):
+        sys.exit(f"error: no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
+    logging.disable(logging.INFO)
+    cv2.setNumThreads(1)
+    home = Path(tempfile.mkdtemp(prefix="kills-"))
+    places.SYNTHETIC, benchmark.PROFILES["tiny"] = home / "drawn", TINY
+    train(home / "warm")  # what is imported late, and fingerprints, every child finds there
+    behaviour(stand_in())
+    tallies = {}
+    for name in options.stages or STAGES:
+        chance = random.Random(f"{options.seed} {name}")
+        tallies[name] = torment(name, kills=options.kills, limit=options.limit, chance=chance, home=home)
+        if options.output:
+            known = json.loads(options.output.read_text()) if options.output.exists() else {}
+            with replacing(options.output) as handle:
+                handle.write((json.dumps(known | tallies, indent=1) + "\n").encode())
+    print(json.dumps(tallies, indent=1))
+    broken = any(tally["faults"] for tally in tallies.values())
+    if options.keep or broken:
+        print(f"trials: {home}")
+    else:
+        shutil.rmtree(home)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
