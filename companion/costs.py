@@ -9,12 +9,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields, replace
 from functools import cache, partial
 
+import torch
+
 from companion import places
 from companion.paper import Paper
 from companion.run import RunConfig
 from reidlib.doctor import published_counts
 from reidlib.files import replacing
-from reidlib.footprint import Card, Footprint, footprint
+from reidlib.footprint import CARDS, Card, Footprint, footprint
 from reidlib.models import MODELS
 from synthreid.benchmark import PROFILES
 
@@ -91,6 +93,20 @@ def _table() -> dict[tuple[str, ...], Footprint]:
 def _place(run: RunConfig) -> tuple[str, str, str]:
     name = run.name.removesuffix(f"-{run.data.holistic}") if run.data.real else run.name
     return run.preset, run.paper, name
+
+
+def here() -> Card | None:
+    """This machine's GPU, None without one; one that ``CARDS`` lacks is taken for an RTX 3090 of its own memory."""
+    if not torch.cuda.is_available():
+        return None
+    memory = torch.cuda.get_device_properties(0).total_memory
+    return replace(card(torch.cuda.get_device_name()) or CARDS["rtx3090"], memory=float(memory))
+
+
+def card(name: str) -> Card | None:
+    """The card that a device's own name tells of, as in ``NVIDIA H100 80GB HBM3``."""
+    words = name.lower().replace(" ", "")
+    return next((known for key, known in CARDS.items() if key in words), None)
 
 
 def minutes(run: RunConfig, card: Card) -> float | None:

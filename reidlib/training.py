@@ -294,6 +294,8 @@ def _fabric(target: torch.device, config: TrainConfig, *, devices: int = 1) -> "
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
+    # which says at every training what its config says, and how to make it less exact
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     chosen = [target.index or 0] if target.type == "cuda" and devices == 1 else devices
     # a loss may leave embeddings out, and with them the parameters behind them
     several = DDPStrategy(start_method="spawn", find_unused_parameters=True)

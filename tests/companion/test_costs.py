@@ -1,10 +1,11 @@
 """What runs take on a GPU, before any has run."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from companion import costs
+from companion import costs, places
 from companion.papers import PAPERS
 from companion.run import RunConfig
 from reidlib.footprint import CARDS, Footprint
@@ -20,6 +21,34 @@ def run(paper: str, preset: str, **options) -> RunConfig:
 def table(monkeypatch):
     known = {("gpu", "pan", "pan"): STEP, ("real", "pan", "pan"): STEP}
     monkeypatch.setattr(costs, "_table", lambda: known)
+
+
+def test_measured_rates_are_met():
+    """Five rows on an H200, each alone: results/benchmarks."""
+    costs._table.cache_clear()
+    measured = json.loads((places.RESULTS / "benchmarks" / "gpu-nvidia-h200.json").read_text())
+    card = costs.card(measured["device"])
+    for row in measured["rows"]:
+        paper, name = row["row"].split("/")
+        found = PAPERS[paper].run(name, preset_name="gpu")
+        cost = costs.known(found)
+        step = card.step(cost, precision=found.train.precision)
+        assert cost.images / step == pytest.approx(row["training"], rel=0.15), row["row"]
+        assert 1 / card.embed(cost) == pytest.approx(row["extraction"], rel=0.25), row["row"]
+        assert cost.memory / 1e9 == pytest.approx(row["memory"], rel=0.1), row["row"]
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA L40S", None),
+    ],
+)
+def test_a_card_is_known_by_its_device_s_name(name, known):
+    assert costs.card(name) is (known and CARDS[known])
 
 
 def test_steps_follow_the_recipe():

@@ -55,8 +55,8 @@ def test_a_card_is_as_fast_as_its_slower_side_allows():
     cost = count()
     card = Card(half=1e12, full=1e11, bandwidth=1e9, memory=2e9)
     large = replace(cost, operations=7e9, traffic=7e6, kernels=1)
-    assert card.step(large, precision="32-true") == pytest.approx((0.07 + 0.007) / 0.7)
-    assert card.step(large, precision="bf16-mixed") == pytest.approx((0.007 + 0.007) / 0.7)
+    assert card.step(large, precision="32-true") == pytest.approx((0.07 + 0.007) / 0.32)
+    assert card.step(large, precision="bf16-mixed") == pytest.approx((0.007 + 0.007) / 0.32)
     assert card.step(replace(large, kernels=100_000), precision="bf16-mixed") == pytest.approx(0.8)
     assert card.fits(replace(cost, memory=0.8e9))
     assert not card.fits(replace(cost, memory=0.8e9), images=0.1e9)
@@ -76,13 +76,18 @@ class Network(nn.Module):
         return {"id": nn.functional.cross_entropy(output.logits["id"], labels)}
 
 
-def test_published_throughputs_are_met():
-    """NVIDIA's DeepLearningExamples, ResNet-50 v1.5, mixed precision, batches of 256: 2,470 and 1,200 images/s."""
+def test_published_throughputs_lie_as_far_above_on_two_cards():
+    """NVIDIA's DeepLearningExamples, ResNet-50 v1.5, mixed precision, batches of 256: 2,470 and 1,200 images/s.
+
+    Their graphs and fused kernels attain 0.7 of a card, our loop 0.32.
+    """
     config = TrainConfig(identities=64, images=4, precision="bf16-mixed")
     found = footprint(Network, config=config, size=(224, 224), identities=1000)
     volta = Card(half=125e12, full=15.7e12, bandwidth=900e9, memory=16e9)
-    assert 256 / CARDS["a100"].step(found, precision=config.precision) == pytest.approx(2470, rel=0.15)
-    assert 256 / volta.step(found, precision=config.precision) == pytest.approx(1200, rel=0.15)
+    assert 256 / CARDS["a100"].step(found, precision=config.precision) == pytest.approx(
+        2470 * 0.32 / 0.7, rel=0.15
+    )
+    assert 256 / volta.step(found, precision=config.precision) == pytest.approx(1200 * 0.32 / 0.7, rel=0.15)
     assert CARDS["a100"].fits(found)
     assert not Card(1.0, 1.0, 1.0, 8e9).fits(found)
 
