@@ -94,7 +94,7 @@ def test_one_world_has_no_interval():
     assert np.isnan(Value.of([0.5, np.nan]).half)
     assert Value.of([]).seeds == 0
     assert percent(0.5, half=Value.of([0.5]).half) == "50.0"
-    assert number(0.5, half=0.1) == "0.50 ± 0.10"
+    assert number(0.5, half=0.1) == "0.50\u00a0±\u00a00.10"
 
 
 @pytest.mark.parametrize("slug", PAPERS)
