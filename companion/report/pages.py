@@ -305,7 +305,21 @@ def spreadsheet(verdicts: Mapping[str, list[Verdict]]) -> str:
         for found in verdicts.values()
         for v in found
     ]
-    names = "paper,claim,statement,source,kind,verdict,preset,worlds,unit,printed,ours,low,high".split(",")
+    names = [
+        "paper",
+        "claim",
+        "statement",
+        "source",
+        "kind",
+        "verdict",
+        "preset",
+        "worlds",
+        "unit",
+        "printed",
+        "ours",
+        "low",
+        "high",
+    ]
     return pd.DataFrame(lines, columns=names).to_csv(index=False, float_format="%.4f", lineterminator="\n")
 
 
