@@ -10,6 +10,7 @@ PUBLISH ?=
 DATASET ?=
 DATA_ROOT ?= data
 FORMAT ?= svg
+REPOSITORY ?=
 
 .PHONY: help setup reproduce test lint unit processors smoke lab runs status data tables render figures site archive bench clean
 
@@ -42,7 +43,7 @@ figures: setup                             ## every figure as FORMAT=svg or pdf,
 	$(PY) -m uv pip install -q --python $(PY) -r requirements-site.lock
 	touch $@
 site: .venv/site                           ## the site, from what is committed, in results/pages/site
-	$(PY) tools/site.py
+	$(PY) tools/site.py $(if $(REPOSITORY),--repository $(REPOSITORY))
 archive: setup                             ## records, tables, figures and what they rest on in one file, and its check
 	$(PY) tools/archive.py && $(PY) tools/archive.py --check results/pages/reidlib-*.tar.gz
 tables: setup                              ## README and results/tables from the records

@@ -27,6 +27,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "show_toc_level": 2,
     "navigation_with_keys": True,
+    "navbar_persistent": [],
 }
 html_show_sourcelink = False
 html_copy_source = False

@@ -29,7 +29,9 @@ LEFT_OUT = ("tests/", "results/rendered/", "site/", ".")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", type=Path, metavar="FILE", help="verify an archive instead of writing one")
     options = parser.parse_args()
     if options.check:
@@ -44,7 +46,9 @@ def main() -> int:
 
 def tracked() -> list[str]:
     """The files that git tracks and numbers rest on, as they are now."""
-    found = subprocess.run(["git", "ls-files", "-z"], cwd=places.ROOT, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=places.ROOT, capture_output=True, text=True, check=True
+    )
     names = [name for name in found.stdout.split("\0") if name and not name.startswith(LEFT_OUT)]
     return sorted(name for name in names if (places.ROOT / name).is_file())
 
@@ -75,7 +79,9 @@ def check(path: Path) -> int:
             return 1
         print("all files are as the manifest says; rebuilding the tables", flush=True)
         command = [sys.executable, "-m", "companion", "tables", "--check"]
-        return subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": folder}, check=False).returncode
+        return subprocess.run(
+            command, cwd=folder, env=os.environ | {"PYTHONPATH": folder}, check=False
+        ).returncode
 
 
 def differing(folder: Path) -> list[str]:

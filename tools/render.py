@@ -305,8 +305,9 @@ def written(text: str, target: Path) -> int:
 
 
 def _moving(out: dict) -> bool:
-    """Widgets and progress bars, which a page cannot move."""
-    return WIDGET in out.get("data", {}) or out.get("name") == "stderr" and "%|" in out["text"]
+    """Widgets and progress bars, which a page cannot move, and what is left where one was."""
+    bar = out.get("name") == "stderr" and "%|" in out["text"]
+    return WIDGET in out.get("data", {}) or bar or not out.get("text", "x").strip()
 
 
 def with_mathml(text: str) -> str:

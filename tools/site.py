@@ -43,19 +43,30 @@ def pages() -> dict[str, str]:
     executed = sorted(path.stem for path in (places.RESULTS / "rendered").glob("*.ipynb"))
     books = {f"results/rendered/{name}.ipynb": f"papers/{name}" for name in executed}
     books |= {f"notebooks/{name}.ipynb": f"papers/{name}" for name in executed}
-    return {"README.md": "index"} | GUIDES | {f"results/tables/{slug}.md": f"claims/{slug}" for slug in PAPERS} | books
+    return (
+        {"README.md": "index"}
+        | GUIDES
+        | {f"results/tables/{slug}.md": f"claims/{slug}" for slug in PAPERS}
+        | books
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--repository", default="", help="address of the tree, for links to files that are no pages")
+    parser.add_argument(
+        "--repository", default="", help="address of the tree, for links to files that are no pages"
+    )
     options = parser.parse_args()
     from sphinx.cmd.build import build_main
 
     shutil.rmtree(SOURCE, ignore_errors=True)
     lay_out(options.repository)
     shutil.rmtree(options.output, ignore_errors=True)
+    options.output.mkdir(parents=True)
+    shutil.copy(places.RESULTS / "figures" / "forest.svg", options.output)  # to be opened by itself
     config = ["-c", str(places.ROOT / "site"), "-d", str(SOURCE / ".doctrees")]
     return build_main(["-q", "-W", "--keep-going", "-j", "1", *config, str(SOURCE), str(options.output)])
 
@@ -106,7 +117,9 @@ def linked(text: str, origin: str, repository: str) -> str:
 def anchored(text: str, slug: str) -> str:
     """A page of claims whose every claim can be linked to, with the notebook that argues it."""
     for claim in claims()[slug]["claim"]:
-        text = re.sub(rf"^(\| |- )(C{claim}) ", rf'\1<span id="c{claim}"></span>\2 ', text, count=1, flags=re.MULTILINE)
+        text = re.sub(
+            rf"^(\| |- )(C{claim}) ", rf'\1<span id="c{claim}"></span>\2 ', text, count=1, flags=re.MULTILINE
+        )
     return text
 
 
@@ -120,12 +133,11 @@ def front_page() -> str:
     readme = (places.ROOT / "README.md").read_text()
     title, lead = readme.split("\n\n")[:2]
     found = readme.split(BEGIN)[1].split(END)[0].strip()
-    forest = "![Effects of all claims with 95 % intervals, beside the printed ones](results/figures/forest.svg)"
+    alt = "Effects of all claims with 95 % intervals, beside the printed ones"
+    forest = f'<a href="forest.svg"><img alt="{alt}" src="forest.svg" loading="lazy" width="1056"></a>'
     people = next(line for line in readme.splitlines() if line.startswith("![") and "contact-sheet" in line)
     tail = readme.split(END)[1].split("\n## Map")[0].strip()
-    return "\n\n".join(
-        [title, lead, strip(), f'<div class="scroll">\n\n{forest}\n\n</div>', "## Found", found, people, tail, tree()]
-    )
+    return "\n\n".join([title, lead, strip(), forest, "## Found", found, people, tail, tree()])
 
 
 def strip() -> str:
@@ -140,7 +152,8 @@ def strip() -> str:
         )
         rows.append(f'<a href="papers/{slug}.html">{PAPERS[slug].title}</a><div class="tiles">{tiles}</div>')
     key = "".join(
-        f'<span><b style="{shade(word)}">{MARKS[word]}</b>{word} {counts.get(word, 0)}</span>' for word in VERDICTS
+        f'<span><b style="{shade(word)}">{MARKS[word]}</b>{word} {counts.get(word, 0)}</span>'
+        for word in VERDICTS
     )
     return f'<div class="strip">{"".join(rows)}</div>\n<div class="key">{key}</div>'
 
@@ -152,11 +165,11 @@ def shade(word: str) -> str:
 def tree() -> str:
     """The table of contents."""
     books = [name for origin, name in pages().items() if origin.startswith("results/rendered/")]
-    papers = [f"papers/{slug}" for slug in PAPERS]
+    papers = {f"papers/{slug}": paper.title for slug, paper in PAPERS.items()}
     parts = {
-        "Results": ["findings", *(name for name in books if name not in papers)],
-        "Papers": [name for name in papers if name in books],
-        "Claims and tables": [f"claims/{slug}" for slug in PAPERS],
+        "Results": ["Findings <findings>", *(name for name in books if name not in papers)],
+        "Papers": [f"{title} <{name}>" for name, title in papers.items() if name in books],
+        "Claims and tables": [f"{paper.title} <claims/{slug}>" for slug, paper in PAPERS.items()],
         "How": [name for name in GUIDES.values() if name != "findings"],
         "Library": ["api/index"],
     }

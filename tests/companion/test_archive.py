@@ -46,7 +46,12 @@ def test_a_changed_a_missing_and_a_foreign_file_are_named(archive, unpacked):
 
 def test_records_tables_figures_and_the_lock_are_in_it(archive):
     names = archive.tracked()
-    for wanted in ("requirements.lock", "results/tables/pan.md", "results/figures/forest.svg", "data/published/pan.csv"):
+    for wanted in (
+        "requirements.lock",
+        "results/tables/pan.md",
+        "results/figures/forest.svg",
+        "data/published/pan.csv",
+    ):
         assert wanted in names
     assert sum(name.startswith("results/runs/") for name in names) > 100
     assert not any(name.startswith("tests/") for name in names)
