@@ -9,12 +9,14 @@ FRESH ?=
 PUBLISH ?=
 DATASET ?=
 DATA_ROOT ?= data
+FORMAT ?= svg
+REPOSITORY ?=
 
-.PHONY: help setup reproduce test lint unit processors smoke lab runs status data tables render bench clean
+.PHONY: help setup reproduce test lint unit processors smoke lab runs status data tables render figures site archive bench clean
 
 help:                                      ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1: /'
-	@echo "variables: PAPER=$(PAPER) PRESET=$(PRESET) SEEDS=$(SEEDS) JOBS=$(JOBS) BUDGET=seconds FRESH=1 PUBLISH=1 DATASET=name DATA_ROOT=$(DATA_ROOT)"
+	@echo "variables: PAPER=$(PAPER) PRESET=$(PRESET) SEEDS=$(SEEDS) JOBS=$(JOBS) BUDGET=seconds FRESH=1 PUBLISH=1 DATASET=name DATA_ROOT=$(DATA_ROOT) FORMAT=$(FORMAT)"
 
 reproduce: setup data render               ## everything: data and the five notebooks, as pages in results/pages
 test: setup lint unit processors smoke     ## everything CI checks
@@ -35,6 +37,15 @@ runs: setup                                ## compute missing run records
 	$(PY) -m companion run --paper $(PAPER) --preset $(PRESET) --seeds $(SEEDS) --jobs $(JOBS) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FRESH),--fresh)
 status: setup                              ## which printed rows have a record
 	$(PY) -m companion status
+figures: setup                             ## every figure as FORMAT=svg or pdf, in results/pages/figures
+	$(PY) tools/render.py --preset $(PRESET) --jobs $(JOBS) --figures $(FORMAT)
+.venv/site: .venv/ready requirements-site.lock
+	$(PY) -m uv pip install -q --python $(PY) -r requirements-site.lock
+	touch $@
+site: .venv/site                           ## the site, from what is committed, in results/pages/site
+	$(PY) tools/site.py $(if $(REPOSITORY),--repository $(REPOSITORY))
+archive: setup                             ## records, tables, figures and what they rest on in one file, and its check
+	$(PY) tools/archive.py && $(PY) tools/archive.py --check results/pages/reidlib-*.tar.gz
 tables: setup                              ## README and results/tables from the records
 	$(PY) -m companion tables
 lab: setup                                 ## JupyterLab on the notebooks

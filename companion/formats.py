@@ -1,7 +1,15 @@
 """Numbers and tables as people read them; everywhere else accuracies are fractions."""
 
+import re
+
 import numpy as np
 import pandas as pd
+
+PLUS_MINUS = "\u00a0±\u00a0"
+"""Between a number and half of its interval: no line ends there."""
+NUMBER = re.compile(r"–|[+-]?\d[\d,.]*(\u00a0±\u00a0[\d.]+| \[.*\])?")
+BLANK = str.maketrans("0123456789±.", "\u2007" * 11 + "\u2008")
+"""Blanks as wide as the signs that they stand for."""
 
 
 def percent(value: float | None, *, half: float = np.nan, signed: bool = False) -> str:
@@ -14,22 +22,54 @@ def number(value: float, *, half: float = np.nan, digits: int = 2, signed: bool 
     if np.isnan(value):
         return "–"
     text = f"{value:{'+' if signed else ''}.{digits}f}"
-    return text if np.isnan(half) else f"{text} ± {half:.{digits}f}"
+    return text if np.isnan(half) else f"{text}{PLUS_MINUS}{half:.{digits}f}"
 
 
 def styled(frame: pd.DataFrame) -> "pd.io.formats.style.Styler":
-    """A table for a notebook: no index, text to the left, its caption above."""
-    cells = [{"selector": "td, th", "props": "text-align:left; white-space:normal; vertical-align:top"}]
-    caption = [
-        {"selector": "caption", "props": "caption-side:top; text-align:left; font-size:90%; color:#57606a"}
+    """A table for a notebook: no index, its caption above, text to the left, numbers to the right on their decimals."""
+    numeric = [place for place, name in enumerate(frame) if is_numeric(frame[name])]
+    shown = frame.assign(**{name: aligned(frame[name]) for name in frame.columns[numeric]})
+    styles = [
+        {"selector": "td, th", "props": "text-align:left; white-space:normal; vertical-align:top"},
+        {"selector": "caption", "props": "caption-side:top; text-align:left; font-size:90%; opacity:.75"},
     ]
-    return frame.style.hide(axis="index").set_table_styles(cells + caption)
+    right = "text-align:right; white-space:nowrap; font-variant-numeric:tabular-nums"
+    styles += [{"selector": f"td.col{place}, th.col{place}", "props": right} for place in numeric]
+    return shown.style.hide(axis="index").set_table_styles(styles)
+
+
+def is_numeric(column: pd.Series) -> bool:
+    """Whether all of a column is numbers, or text that shows them."""
+    return all(NUMBER.fullmatch(str(value).strip("*")) for value in column)
+
+
+def aligned(column: pd.Series) -> pd.Series:
+    """The same, with blanks where a spread is narrower than the widest or missing, so that decimals stand in line."""
+    texts = column.astype(str) if column.dtype == object or str(column.dtype) == "str" else None
+    if texts is None or not texts.str.contains("±").any():
+        return column
+    tails = texts.str.extract(f"({PLUS_MINUS}.*)$")[0].fillna("")
+    widest = max(tails, key=len)
+    blanks = [widest.translate(BLANK)[len(tail) :] if tail else widest.translate(BLANK) for tail in tails]
+    return texts + blanks
+
+
+def mathml(tex: str, *, display: str) -> str:
+    """A formula as MathML, which browsers draw without a script.
+
+    Args:
+        display: block or inline.
+    """
+    from latex2mathml.converter import convert
+
+    tex = re.sub(r"\\tag\{(.+?)\}", r"\\qquad (\1)", tex)
+    return convert(tex.replace("\n", " "), display=display).replace("|", "&#x7C;")  # bars end table cells
 
 
 def markdown(frame: pd.DataFrame) -> str:
     """A GitHub table (pandas would need one more dependency for it)."""
     header = "| " + " | ".join(map(str, frame.columns)) + " |"
-    rule = "| " + " | ".join("---" for _ in frame.columns) + " |"
+    rule = "| " + " | ".join("---:" if is_numeric(frame[name]) else "---" for name in frame) + " |"
     rows = [
         "| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |"
         for row in frame.itertuples(index=False)

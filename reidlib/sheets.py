@@ -1,6 +1,6 @@
 """Sheets of pictures: contact sheets and ranked galleries, and the primitives that they are drawn with.
 
-Arrays in, a `Figure` out. One palette throughout: query blue, correct green, wrong red.
+Arrays in, a `Figure` out. Colours and signs are the palette's: query dark, correct blue with ✓, wrong orange with ✗.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
-QUERY, CORRECT, WRONG = "#2f6db3", "#2e9e5b", "#d1495b"
-PRINTED, OURS, FAINT, INK = "#8d949b", QUERY, "#d9dce0", "#26292e"
+from reidlib.palette import CORRECT, INK, PRINTED, QUERY, SIGNS, WRONG
+
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -192,6 +192,9 @@ def picture(ax: Axes, image: np.ndarray, *, x: Number, y: Number, frame: str | N
     ax.imshow(image, extent=(x, x + 1, y + tall, y), aspect="auto")
     if frame:
         ax.add_patch(Rectangle((x, y), 1, tall, fill=False, edgecolor=frame, lw=2.5, clip_on=False))
+    if frame in SIGNS:
+        badge = {"boxstyle": "square,pad=0.12", "facecolor": frame, "lw": 0}
+        ax.text(x + 0.97, y + 0.03, SIGNS[frame], color="white", fontsize=8, ha="right", va="top", bbox=badge)
 
 
 def closed(fig: Figure) -> Figure:

@@ -55,6 +55,21 @@ def test_conda_and_pip_install_the_same_lock():
     assert "-e ." in environment
 
 
+LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-site.lock"]
+"""What `make setup` installs, and what `make site` adds to it."""
+
+
+def test_the_site_changes_no_version_that_the_study_uses():
+    study, site = ({line.split("==")[0] for line in file.read_text().splitlines()} for file in LOCKS)
+    assert not study & site
+
+
+def test_the_version_is_one():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
 def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -68,7 +83,7 @@ def declared() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def test_the_lock_satisfies_the_declared_dependencies():
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = [line for file in LOCKS for line in file.read_text().splitlines()]
     locked: dict[str, list[str]] = {}
     for name, version in (line.split(" ;")[0].split("==") for line in lines):
         locked.setdefault(plain(name), []).append(version)
@@ -104,7 +119,16 @@ def imported(*folders: str) -> set[str]:
 
 PACKAGES = ("reidlib", "synthreid", "companion", "tools", "notebooks")
 OTHERS = ("tests", "benchmarks")
-RUN = {"jupyterlab", "pytest-xdist", "beartype", "ruff", "import-linter", "nbstripout"}
+RUN = {
+    "jupyterlab",
+    "pytest-xdist",
+    "beartype",
+    "ruff",
+    "import-linter",
+    "nbstripout",
+    "myst-nb",
+    "sphinx-book-theme",
+}
 """Programs and plugins, which the Makefile or a setting names and nothing imports."""
 
 
@@ -121,8 +145,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     assert sorted((needed | dev).keys() - known) == []
 
 
-def test_the_lock_names_no_address():
-    assert "://" not in (ROOT / "requirements.lock").read_text()
+def test_the_locks_name_no_address():
+    for file in LOCKS:
+        assert "://" not in file.read_text()
 
 
 def test_tracked_files_are_small_and_name_no_machine_path():

@@ -1,8 +1,9 @@
-"""Execute the notebooks headless with papermill and render them to HTML.
+"""Execute the notebooks headless with papermill and render them, to HTML or as light executed notebooks.
 
 Every notebook runs in a process of its own, whose output goes to a log file; the screen shows a line each.
 Parameter names are checked first, since papermill only warns about a misspelt one. Pages are the reader's own and
-ignored by git, but for those of ``--publish``, which name no machine: papermill's paths and times are removed.
+ignored by git. ``--publish`` writes the repository's: executed notebooks, from which the site is built, and figures;
+they name no machine: papermill's paths and times are removed. ``--figures`` writes figures to use elsewhere.
 
     python tools/render.py --preset cpu --jobs 2
     python tools/render.py --preset smoke bpbreid -p SEEDS 1
@@ -17,14 +18,18 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from html import escape
+from itertools import repeat
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from companion import places
+from companion.formats import mathml
 from companion.papers import PAPERS
 from companion.presets import preset
+from companion.report.figures import TAG, captions
 from reidlib.files import replacing
 from reidlib.options import at_least
 
@@ -37,7 +42,17 @@ FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("dpti", "qpm", "pan", "aap", "bpbreid")  # so that none is left to run alone
 QUALITIES = (92, 85, 75, 60, 40)  # of a WebP, the best that is small enough
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SCRIPTS = (
+    "require_js_url",
+    "mathjax_url",
+    "jquery_url",
+    "mermaid_js_url",
+    "widget_renderer_url",
+    "html_manager_semver_range",
+)
+"""Of nbconvert, which would ask servers for them; nothing on our pages needs one."""
 LOOKS = """<style>
+:root { color-scheme: light } img { max-width: 100%; height: auto }
 .jp-RenderedHTML pre { font: 13px/1.3 monospace !important }
 .table { overflow: auto; max-height: 40em; max-width: 100%; border-bottom: 1px solid #d9dce0 }
 .table thead th { position: sticky; top: 0; background: white }
@@ -154,7 +169,12 @@ def _options() -> argparse.Namespace:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--output", type=Path, help="folder of the pages; default: results/pages/PRESET")
     where.add_argument(
-        "--publish", action="store_true", help="write the repository's own pages and figures instead"
+        "--publish", action="store_true", help="write the repository's own notebooks and figures instead"
+    )
+    where.add_argument(
+        "--figures",
+        choices=("svg", "pdf"),
+        help="write the figures in this format to results/pages/figures instead",
     )
     parser.add_argument(
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
@@ -162,7 +182,9 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.preset = preset(options.preset).name
     if options.output is None:
-        options.output = RENDERED if options.publish else PAGES / options.preset
+        options.output = (
+            RENDERED if options.publish else PAGES / ("figures" if options.figures else options.preset)
+        )
     return options
 
 
@@ -197,6 +219,11 @@ def start(name: str, options: argparse.Namespace) -> Job:
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--log-output", "--no-progress-bar"]
     command += ["--cwd", str(NOTEBOOKS), str(source), str(target), "-p", "PRESET", options.preset]
     command += ["-p", "FRESH", "True"] if options.fresh and name in PAPERS else []
+    if options.figures:  # IPython's own setting, in a profile of its own
+        environment["IPYTHONDIR"] = str(EXECUTED / options.figures)
+        settings = EXECUTED / options.figures / "profile_default" / "ipython_kernel_config.py"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(f"get_config().InlineBackend.figure_formats = {{'png', '{options.figures}'}}\n")
     for parameter, value in options.parameters:
         command += ["-p", parameter, value]
     with log.open("w") as output:
@@ -205,32 +232,72 @@ def start(name: str, options: argparse.Namespace) -> Job:
 
 
 def render(name: str, options: argparse.Namespace) -> int:
-    """Write the executed notebook as one HTML page without machine paths; returns its size in bytes."""
+    """Write what is asked for of an executed notebook, without machine paths; returns its size in bytes."""
     import nbformat
-    from nbconvert import HTMLExporter
 
-    notebook = nbformat.read(EXECUTED / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.reads(
+        (EXECUTED / f"{name}.ipynb").read_text().replace(str(places.ROOT), "."), as_version=4
+    )
+    if options.figures:
+        return export_figures(notebook, options.output / name, kinds=FORMATS[options.figures])
+    lighten(notebook, name)
+    if options.publish:
+        export_figures(notebook, places.RESULTS / "figures" / name, kinds=FORMATS["png"])
+        return written(nbformat.writes(notebook) + "\n", options.output / f"{name}.ipynb")
+    return written(page(notebook), options.output / f"{name}.html")
+
+
+FORMATS = {
+    "png": {"image/png": "png", "image/webp": "webp"},
+    "svg": {"image/svg+xml": "svg"},
+    "pdf": {"application/pdf": "pdf"},
+}
+"""Kinds of pictures in a notebook's outputs, and the ends of their files' names."""
+
+
+def lighten(notebook, name: str) -> None:
+    """Leave out what a page cannot show, and make its pictures small; each gets its caption as alternative text."""
     notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
+    for cell, caption in zip(
+        notebook.cells, captions(name, notebook.cells) if name in PAPERS else repeat("")
+    ):
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [out for out in cell.outputs if not _moving(out)]  # nobody is behind a page's widgets
+        for out in cell.outputs:
+            data = out.get("data", {})
+            shrink(data)
+            data.pop("text/latex", None)
+            if kind := next((kind for kind in FORMATS["png"] if kind in data), ""):
+                data["text/plain"], out.metadata[kind] = caption, {"alt": caption}
+
+
+def page(notebook) -> str:
+    """A notebook as one HTML page, which asks no server for anything."""
+    from nbconvert import HTMLExporter
+
+    title = next(
+        re.findall(r"^# (.+)", cell.source)[0] for cell in notebook.cells if cell.source.startswith("# ")
+    )
+    for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_mathml(cell.source)
-        if cell.cell_type == "code":  # a page has nobody behind its widgets
-            cell.outputs = [out for out in cell.outputs if not _moving(out)]
-            for out in cell.outputs:
-                shrink(out.get("data", {}))
-    if options.publish:
-        export_figures(notebook, name)
-    for cell in notebook.cells:
         for out in cell.get("outputs", []):
             embed(out.get("data", {}))
-    page, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
-    page = re.sub(re.escape(str(places.ROOT)), ".", page).replace("</head>", f"{LOOKS}</head>", 1)
-    page = boxed(page)
-    target = options.output / f"{name}.html"
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    for script in SCRIPTS:
+        setattr(exporter, script, "")
+    text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    text = re.sub(r'<script src="">.*?</script>', "", text, flags=re.DOTALL)
+    return boxed(text.replace("</head>", f"{LOOKS}</head>", 1).replace("<img ", '<img loading="lazy" '))
+
+
+def written(text: str, target: Path) -> int:
+    """Write a page, whole or not at all, if it is small enough."""
     with replacing(target) as handle:
-        handle.write(page.encode())
+        handle.write(text.encode())
     size = target.stat().st_size
     if size > SIZE_LIMIT:
         sys.exit(f"error: {target.name} is {size / 1e6:.1f} MB, over the limit of {SIZE_LIMIT / 1e6:.0f} MB")
@@ -238,18 +305,16 @@ def render(name: str, options: argparse.Namespace) -> int:
 
 
 def _moving(out: dict) -> bool:
-    """Widgets and progress bars, which a page cannot move."""
-    return WIDGET in out.get("data", {}) or out.get("name") == "stderr" and "%|" in out["text"]
+    """Widgets and progress bars, which a page cannot move, and what is left where one was."""
+    bar = out.get("name") == "stderr" and "%|" in out["text"]
+    return WIDGET in out.get("data", {}) or bar or not out.get("text", "x").strip()
 
 
 def with_mathml(text: str) -> str:
     """Markdown whose formulas are MathML, which browsers draw without a script from the network."""
-    from latex2mathml.converter import convert
 
     def formula(match: re.Match) -> str:
-        tex, display = match[1] or match[2], "block" if match[1] else "inline"
-        tex = re.sub(r"\\tag\{(.+?)\}", r"\\qquad (\1)", tex)
-        return convert(tex.replace("\n", " "), display=display).replace("|", "&#x7C;")  # bars end table cells
+        return mathml(match[1] or match[2], display="block" if match[1] else "inline")
 
     return re.sub(r"\$\$(.+?)\$\$|(?<![`$])\$([^$`\n]+)\$", formula, text, flags=re.DOTALL)
 
@@ -277,7 +342,8 @@ def shrink(data: dict) -> None:
 def embed(data: dict) -> None:
     """Show a WebP in a page; nbconvert knows no such pictures."""
     if "image/webp" in data:
-        data["text/html"] = f'<img alt="" src="data:image/webp;base64,{data.pop("image/webp")}">'
+        alt = escape(data.get("text/plain", ""))
+        data["text/html"] = f'<img alt="{alt}" src="data:image/webp;base64,{data.pop("image/webp")}">'
 
 
 def _packed(picture, **options: object) -> bytes:
@@ -286,22 +352,25 @@ def _packed(picture, **options: object) -> bytes:
     return packed.getvalue()
 
 
-def export_figures(notebook, name: str) -> None:
-    """Write the pictures of cells tagged ``figure-...`` to results/figures, and nothing else there."""
-    folder = places.RESULTS / "figures" / name
-    for old in (*folder.glob("*.png"), *folder.glob("*.webp")):
+def export_figures(notebook, folder: Path, *, kinds: dict[str, str]) -> int:
+    """Write the pictures of cells tagged ``figure-...`` to a folder, and nothing else there; returns their bytes."""
+    for old in (path for suffix in kinds.values() for path in folder.glob(f"*.{suffix}")):
         old.unlink()
+    size = 0
     for cell in notebook.cells:
-        tags = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("figure-")]
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag.startswith(TAG)]
         pictures = [
             (suffix, out["data"][kind])
             for out in cell.get("outputs", [])
-            for kind, suffix in (("image/png", "png"), ("image/webp", "webp"))
+            for kind, suffix in kinds.items()
             if kind in out.get("data", {})
         ]
         for tag, (suffix, picture) in zip(tags, pictures, strict=False):
-            with replacing(folder / f"{tag.removeprefix('figure-')}.{suffix}") as handle:
-                handle.write(base64.b64decode(picture))
+            packed = picture.encode() if suffix == "svg" else base64.b64decode(picture)
+            with replacing(folder / f"{tag.removeprefix(TAG)}.{suffix}") as handle:
+                handle.write(packed)
+            size += len(packed)
+    return size
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from companion.truth import behind_person, bodies, truth_of
 from companion.views import Pictures, SlotView, figure_pictures, pictures, stripe_names
 from reidlib.models import qpm
 from reidlib.models.qpm import GAMMAS, Config
-from reidlib.sheets import FAINT, GAP, INK, OURS, STYLE, Margins, canvas, closed, label, picture
+from reidlib.palette import FAINT, INK, OURS
+from reidlib.sheets import GAP, STYLE, Margins, canvas, closed, label, picture
 from reidlib.types import Features
 
 ATTENTIONS = {"fc": "FC-SA", "rga": "RGA-SA", "ra": "RA-SA", "cbam": "CBAM-SA"}

@@ -6,6 +6,7 @@ says so. A row without a number of ours, or with one that does not count, is hat
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill as fill_text
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -20,22 +21,48 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from companion.plots.sheets import PARTS, SIGNED
-from reidlib.sheets import CORRECT, FAINT, INK, OURS, PRINTED, QUERY, STYLE, WRONG, Number, closed
+from reidlib.palette import (
+    BLUE,
+    BROWN,
+    CORRECT,
+    FAINT,
+    INK,
+    ORANGE,
+    OURS,
+    PALE_BLUE,
+    PALE_ORANGE,
+    PRINTED,
+    SERIES,
+    WRONG,
+    ink_on,
+)
+from reidlib.sheets import STYLE, Number, closed
 
 NOTE = "#6e7781"  # of words in a figure
-SERIES = (QUERY, "#e0a030", "#7a5195", "#3a9d9d", "#c46a4a", "#6b7a8f", "#9c8b3e", "#b0578d")
 VERDICTS = {
-    "holds": "#1a7f37",
-    "holds, smaller": "#5f8f2e",
-    "no such effect": "#b3541e",
-    "opposite": "#c62828",
-    "undecided": "#a9791a",
-    "does not hold": "#8e1b4c",
-    "not comparable": "#5b6b8c",
-    "not measured": "#7d868f",
-    "untestable": "#9aa2aa",
+    "holds": BLUE,
+    "holds, smaller": PALE_BLUE,
+    "no such effect": PALE_ORANGE,
+    "opposite": ORANGE,
+    "undecided": "#b9c0c8",
+    "does not hold": BROWN,
+    "not comparable": "#ccd2d8",
+    "not measured": "#e4e7ea",
+    "untestable": "#f1f3f5",
 }
-"""Dark enough to be read as text on white; white text can be read on all."""
+"""Blue for, orange against, grey for no answer; words on a colour are drawn in ``ink_on`` it."""
+MARKS = {
+    "holds": "✔",
+    "holds, smaller": "✓",
+    "no such effect": "○",
+    "opposite": "✘",
+    "undecided": "≈",
+    "does not hold": "✘",
+    "not comparable": "∅",
+    "not measured": "·",
+    "untestable": "–",
+}
+"""The sign that a verdict bears beside its colour."""
 
 
 @mpl.rc_context(STYLE)
@@ -381,19 +408,75 @@ def verdict_strip(verdicts: Mapping[str, Sequence], *, title: str = "") -> Figur
         for x, verdict in enumerate(row):
             status = str(verdict.status)
             counts[status] += 1
-            ax.add_patch(Rectangle((x, y), 0.94, 0.86, color=VERDICTS[status], lw=0))
-            ax.text(
-                x + 0.47, y + 0.43, str(verdict.claim), ha="center", va="center",
-                color="white", fontweight="bold", fontsize=8,
-            )  # fmt: skip
+            ax.add_patch(Rectangle((x, y), 0.94, 0.86, facecolor=VERDICTS[status], lw=0))
+            ink = ink_on(VERDICTS[status])
+            for up, words in ((0.3, str(verdict.claim)), (0.62, MARKS[status])):
+                ax.text(x + 0.47, y + up, words, ha="center", va="center", color=ink, fontsize=8)
     ax.set(xlim=(0, most), ylim=(len(verdicts), 0), title=title)
     ax.set_yticks(np.arange(len(verdicts)) + 0.43, list(verdicts))
     ax.set_xticks([])
     ax.grid(visible=False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    patches = [Patch(color=VERDICTS[name], label=f"{name} {count}") for name, count in counts.items()]
+    patches = [
+        Patch(color=VERDICTS[name], label=f"{MARKS[name]} {name} {count}") for name, count in counts.items()
+    ]
     fig.legend(handles=patches, loc="outside lower center", ncols=5, handlelength=1)
+    return closed(fig)
+
+
+SVG = {"svg.fonttype": "none", "svg.hashsalt": "reidlib"}
+"""How a figure is saved whose file must be the same each time: words stay words."""
+
+
+@mpl.rc_context(STYLE | {"figure.constrained_layout.use": False})
+def forest(frame: pd.DataFrame, *, title: str, note: str) -> Figure:
+    """Every claim's effect with its interval beside the printed one, in points, paper by paper.
+
+    Sizes are fixed, so that the same numbers give the same file whatever fonts a machine has.
+
+    Args:
+        frame: columns paper, claim (its name), statement, status, printed, estimate, low, high (fractions).
+        note: what the interval is of.
+    """
+    lines, names = [], []
+    for paper, rows in frame.groupby("paper", sort=False):
+        lines += [None, *rows.itertuples()]
+        names.append((len(lines) - len(rows) - 1, paper))
+    high = 1.3 + 0.25 * len(lines)
+    fig = plt.figure(figsize=(11, high))
+    ax = fig.add_axes((0.47, 0.75 / high, 0.51, 1 - 1.3 / high))
+    ax.axvline(0, color=INK, lw=1)
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "parse_math": False}
+    for place, paper in names:
+        ax.text(-0.91, place, paper, fontweight="bold", fontsize=10, **beside)
+        ax.axhline(place - 0.55, color=FAINT, lw=1, xmin=-0.91, clip_on=False)
+    for place, line in enumerate(lines):
+        if line is None:
+            continue
+        fill = VERDICTS[line.status]
+        ax.plot([line.low, line.high], [place, place], color=fill, lw=3.4, solid_capstyle="butt")
+        ax.plot([line.estimate], [place], "o", color=fill, mec=INK, mew=0.7, ms=7.5)
+        ax.plot([line.printed], [place], "D", color="white", mec=INK, ms=4)
+        ax.text(-0.91, place, line.claim, fontsize=7.5, color=NOTE, **beside)
+        ax.text(-0.865, place, MARKS[line.status], fontsize=8, **beside)
+        ax.text(-0.835, place, fill_text(line.statement, 84), fontsize=7, linespacing=0.95, **beside)
+    ax.set(ylim=(len(lines) - 0.4, -0.6), yticks=[], xlabel="effect on the claimed side, points of accuracy")
+    ax.grid(axis="y", visible=False)
+    ax.spines["left"].set_visible(False)
+    _percent(ax.xaxis)
+    words = [status for status in VERDICTS if status in set(frame["status"])]
+    handles = [Patch(color=VERDICTS[status], label=f"{MARKS[status]} {status}") for status in words]
+    handles.append(Line2D([], [], color="white", marker="D", mec=INK, lw=0, label="printed"))
+    fig.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 1 - 0.3 / high),
+        ncols=len(handles),
+        handlelength=1,
+    )
+    fig.text(0.007, 1 - 0.17 / high, title, fontsize=12, fontweight="bold", va="center")
+    fig.text(0.007, 0.12 / high, note, fontsize=7.5, color=NOTE)
     return closed(fig)
 
 

@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from companion.plots.charts import interval_over
 from companion.plots.sheets import SIGNED
-from reidlib.sheets import FAINT, INK, OURS, STYLE, closed
+from reidlib.palette import FAINT, INK, OURS
+from reidlib.sheets import STYLE, closed
 
 
 @mpl.rc_context(STYLE)

@@ -13,10 +13,9 @@ from matplotlib.colors import ListedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from reidlib.palette import INK, PRINTED
 from reidlib.sheets import (
     GAP,
-    INK,
-    PRINTED,
     STYLE,
     Margins,
     Number,

@@ -1,10 +1,14 @@
-"""Files written from the records: the README's findings, results/tables, and the strip of all claims."""
+"""Files written from the records: the README's findings, results/README.md and tables, the figures of all claims."""
 
+import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
 from companion import claims, places
@@ -13,20 +17,26 @@ from companion.claims import Status, Verdict
 from companion.formats import markdown, percent
 from companion.headlines import headlines
 from companion.papers import PAPERS
-from companion.plots.charts import VERDICTS
+from companion.plots.charts import MARKS, SVG, VERDICTS, forest
+from companion.report.figures import pictures
 from companion.report.tables import (
+    BEST,
     CAPTION,
-    MARKS,
+    DIM,
+    beside,
     contrast_table,
     data_label,
     footnotes,
+    looks,
     points,
     tally,
+    unit,
     verdict_line,
     wide,
 )
 from companion.study import METRICS, Study
 from reidlib.files import replacing
+from reidlib.palette import INK, ink_on
 
 BEGIN, END = "<!-- findings: written by `make tables` from the records -->", "<!-- /findings -->"
 
@@ -39,6 +49,9 @@ def write_tables(*, check: bool = False) -> list[Path]:
     wanted = {
         readme: front_page(readme.read_text(), studies, verdicts),
         places.RESULTS / "figures" / "claims.svg": claim_strip(verdicts),
+        places.RESULTS / "figures" / "forest.svg": forest_of(studies, verdicts),
+        places.RESULTS / "README.md": overview(studies, verdicts),
+        places.RESULTS / "tables" / "verdicts.csv": spreadsheet(verdicts),
     }
     for slug, study in studies.items():
         wanted[places.RESULTS / "tables" / f"{slug}.md"] = paper_page(study, verdicts[slug])
@@ -73,9 +86,32 @@ def paper_page(study: Study, verdicts: list[Verdict]) -> str:
         "",
     ]
     for table in dict.fromkeys(cell.table for cell in study.paper.cells):
-        lines += [f"## {table.capitalize()}", "", markdown(wide(study, table)), ""]
+        lines += [f"## {in_words(table)}", "", *_sets(wide(study, table))]
         lines += [f"- {note}" for note in footnotes(study, table)] + [""]
+    lines += ["## Pictures", ""]
+    for path, caption in pictures(study.paper.slug).items():
+        lines += [f"![{caption}](../{path})", "", f"*{caption}*", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def in_words(table: str) -> str:
+    """``table4`` as people say it."""
+    return re.sub(r"(?<=[a-z])(?=\d)", " ", table).capitalize()
+
+
+def _sets(frame: pd.DataFrame) -> list[str]:
+    """A table as markdown, a part for each printed data set: best in bold, rows that count less in italics."""
+    css, lines = looks(frame), []
+    for name, rows in frame.groupby("printed on", sort=False):
+        shown = rows.copy().astype(str)
+        for style, mark in ((BEST, "**"), (DIM, "*")):
+            shown = shown.mask((css.loc[rows.index] == style) & ~rows.isin(["", "–"]), mark + shown + mark)
+        lines += [f"{beside(name, rows)}:", "", markdown(shown.drop(columns=["printed on", "ours on"])), ""]
+    return [
+        *lines,
+        "Best of a column in **bold**; *in italics* what is cited only, failed (†) or of fewer worlds.",
+        "",
+    ]
 
 
 def _claims(study: Study, verdicts: list[Verdict]) -> list[str]:
@@ -224,40 +260,136 @@ def network_luck(studies: Iterable[Study]) -> str:
 
 TILE, GAP, LEFT = 34, 3, 92
 """Of the strip: side of a tile, distance of two, and room for the papers' names, in pixels."""
+DARK = "<style>@media (prefers-color-scheme:dark){.word{fill:#e3e6ea}}</style>"
 
 
 def claim_strip(verdicts: Mapping[str, list[Verdict]]) -> str:
-    """All claims of all papers, a line per paper and a tile per claim, coloured by its verdict, as SVG.
+    """All claims of all papers, a line per paper and a tile per claim with its verdict's colour and sign, as SVG.
 
     A tile tells its claim and verdict when pointed at.
     """
     wide, pitch = max(map(len, verdicts.values())), TILE + GAP
-    width, height = LEFT + wide * pitch, len(verdicts) * pitch + 30
+    width, height = LEFT + wide * pitch, len(verdicts) * pitch + 52
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'font-family="sans-serif" font-size="13">{DARK}',
     ]
     for row, (slug, found) in enumerate(verdicts.items()):
-        y = row * pitch
-        lines.append(
-            f'<text x="0" y="{y + 22}" font-weight="bold" fill="#26292e">{PAPERS[slug].title}</text>'
-        )
+        lines.append(_word(0, row * pitch + 22, PAPERS[slug].title, weight="bold"))
         for column, verdict in enumerate(found):
-            lines += _tile(verdict, x=LEFT + column * pitch, y=y)
-    x, y = 0, len(verdicts) * pitch + 18
+            lines += _tile(verdict, x=LEFT + column * pitch, y=row * pitch)
     counts = Counter(v.status for found in verdicts.values() for v in found)
-    for status in Status:
-        text = f"{MARKS[status]} {status} {counts[status]}"
-        lines.append(f'<text x="{x}" y="{y}" fill="{VERDICTS[status]}" font-weight="bold">{text}</text>')
-        x += 9 * len(text) + 14
+    for number, status in enumerate(Status):
+        x, y = LEFT + number % 5 * 155, len(verdicts) * pitch + 10 + number // 5 * 22
+        lines.append(f'<rect x="{x}" y="{y}" width="14" height="14" rx="3" fill="{VERDICTS[status]}"/>')
+        lines.append(_word(x + 20, y + 12, f"{MARKS[status]} {status} {counts[status]}"))
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
+def _word(x: int, y: int, text: str, *, weight: str = "normal") -> str:
+    return f'<text class="word" x="{x}" y="{y}" fill="{INK}" font-weight="{weight}">{text}</text>'
+
+
 def _tile(verdict: Verdict, *, x: int, y: int) -> list[str]:
-    text = f"C{verdict.claim}. {verdict.statement}: {verdict.status}"
+    fill = VERDICTS[verdict.status]
+    centre = f'x="{x + TILE / 2:g}" text-anchor="middle" fill="{ink_on(fill)}"'
     return [
-        f"<g><title>{escape(text)}</title>",
-        f'<rect x="{x}" y="{y}" width="{TILE}" height="{TILE}" rx="4" fill="{VERDICTS[verdict.status]}"/>',
-        f'<text x="{x + TILE / 2:g}" y="{y + 22}" text-anchor="middle" fill="white">{verdict.claim}</text></g>',
+        f"<g><title>{escape(told(verdict))}</title>",
+        f'<rect x="{x}" y="{y}" width="{TILE}" height="{TILE}" rx="4" fill="{fill}"/>',
+        f'<text y="{y + 15}" {centre}>{verdict.claim}</text>',
+        f'<text y="{y + 29}" font-size="11" {centre}>{MARKS[verdict.status]}</text></g>',
     ]
+
+
+def told(verdict: Verdict) -> str:
+    """A claim and its verdict, in a line."""
+    return f"C{verdict.claim}. {verdict.statement}: {verdict.status}"
+
+
+SHOWN = (Status.HOLDS, Status.SMALLER, Status.NONE, Status.OPPOSITE, Status.UNDECIDED)
+
+
+def forest_of(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]) -> str:
+    """All claims that have an effect in points and an interval, as SVG; the same numbers make the same file."""
+    lines = [
+        (studies[slug].paper.title, f"C{v.claim}", v.statement, v.status)
+        + tuple(round(x, 4) for x in (v.printed, v.endpoint.estimate, v.endpoint.low, v.endpoint.high))
+        for slug, found in verdicts.items()
+        for v in found
+        if v.status in SHOWN and v.points and v.endpoint and v.endpoint.freedom
+    ]
+    names = ["paper", "claim", "statement", "status", "printed", "estimate", "low", "high"]
+    labels = dict.fromkeys(map(data_label, studies.values()))
+    note = f"Dots: ours, with 95 % intervals over worlds ({'; '.join(labels)}). Diamonds: printed, on the papers' data."
+    title = "What held of five papers on person re-identification"
+    figure, file = forest(pd.DataFrame(lines, columns=names), title=title, note=note), io.StringIO()
+    with mpl.rc_context(SVG):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def spreadsheet(verdicts: Mapping[str, list[Verdict]]) -> str:
+    """All verdicts as csv; effects are fractions."""
+    lines = [
+        (v.paper, v.claim, v.statement, v.source, v.kind, v.status, v.preset, v.worlds)
+        + (unit(v).strip() or "points", v.printed)
+        + ((e.estimate, e.low, e.high) if (e := v.endpoint) and e.worlds else (np.nan,) * 3)
+        for found in verdicts.values()
+        for v in found
+    ]
+    names = [
+        "paper",
+        "claim",
+        "statement",
+        "source",
+        "kind",
+        "verdict",
+        "preset",
+        "worlds",
+        "unit",
+        "printed",
+        "ours",
+        "low",
+        "high",
+    ]
+    return pd.DataFrame(lines, columns=names).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+
+
+# -- results/README.md --------------------------------------------------------------------------------
+
+
+def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]) -> str:
+    """What was found, in two figures, a table of verdicts per paper, and its main pictures."""
+    lines = [
+        "# Results",
+        "",
+        "![All claims of the five papers, a tile each, by verdict](figures/claims.svg)",
+        "",
+    ]
+    lines += [
+        "![Effects of all claims with their intervals, beside the printed ones](figures/forest.svg)",
+        "",
+    ]
+    lines += [f"Effects in points. {network_luck(studies.values()).removeprefix('- ')}", ""]
+    for slug, study in studies.items():
+        title, kept = study.paper.title, ["claim", "the paper says", "verdict", "printed", "ours"]
+        frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts[slug]])
+        lines += [f"## {title}", "", f"Measured on {data_label(study)}.", "", markdown(frame[kept]), ""]
+        lines += [f"All tables and pictures: [{title}](tables/{slug}.md); all cells with their output: "]
+        lines[-1] += f"[notebook](rendered/{slug}.ipynb)."
+        lines.append("")
+        for path, caption in pictures(slug).items():
+            if path.endswith(HEADS):
+                lines += [f"![{caption}]({path})", "", f"*{caption}*", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+HEADS = (
+    "8-gains.png",
+    "8-gains-occluded.png",
+    "10-visibility.png",
+    "10-quality-truth.png",
+    "10-alike.png",
+    "10-shares.png",
+)
+"""Pictures that stand on the overview already."""

@@ -13,25 +13,15 @@ from companion.contrasts import in_words
 from companion.formats import percent, styled
 from companion.intervals import LEVEL, Interval
 from companion.paper import Cell
-from companion.plots.charts import VERDICTS
+from companion.plots.charts import MARKS, VERDICTS
 from companion.published import printed
 from companion.records import RunRecord
 from companion.study import METRICS, Study
 from companion.views import MaskTruth, difference, title
 from reidlib.complexity import complexity
 from reidlib.models import MODELS
+from reidlib.palette import ink_on
 
-MARKS = {
-    Status.HOLDS: "✔",
-    Status.SMALLER: "✓",
-    Status.NONE: "○",
-    Status.OPPOSITE: "✘",
-    Status.UNDECIDED: "≈",
-    Status.FAILS: "✘",
-    Status.NOT_COMPARABLE: "∅",
-    Status.UNMEASURED: "·",
-    Status.UNTESTABLE: "–",
-}
 REACH = 1000
 """Worlds beyond which it does not matter how many more would decide a claim."""
 
@@ -41,14 +31,16 @@ def points(interval: Interval) -> str:
     if not interval.worlds:
         return "–"
     text = f"{100 * interval.estimate:+.1f}"
-    return f"{text} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]" if interval.freedom else text
+    return (
+        f"{text} [{100 * interval.low:+.1f},\u00a0{100 * interval.high:+.1f}]" if interval.freedom else text
+    )
 
 
 def verdict_table(verdicts: list[Verdict]) -> Styler:
     """All verdicts of a paper: the printed effect beside ours, and one word."""
     frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts])
-    colors = [VERDICTS[v.status] for v in verdicts]
-    styles = [f"color:{color};font-weight:600" for color in colors]
+    fills = [VERDICTS[v.status] for v in verdicts]
+    styles = [f"background:{fill};color:{ink_on(fill)}" for fill in fills]
     return styled(frame).apply(lambda _: styles, subset=["verdict"]).set_caption(CAPTION)
 
 
@@ -105,12 +97,15 @@ def answer(verdict: Verdict) -> str:
         return f"{head}. {verdict.note}"
     if verdict.kind == "exact" or (verdict.reason and verdict.status != Status.UNDECIDED):
         return f"{head}; {remark(verdict)}."
-    printed = f", printed {percent(verdict.printed, signed=True)}" if not np.isnan(verdict.printed) else ""
+    scale = "" if not verdict.points else " points"
+    printed = (
+        f" (printed {percent(verdict.printed, signed=True)}{scale})" if not np.isnan(verdict.printed) else ""
+    )
     data = "on the papers' data" if verdict.real else "on synthetic data"
     worlds = f"{verdict.worlds} worlds" if verdict.worlds > 1 else "one world"
     tail = f"; {remark(verdict)}" if remark(verdict) and verdict.worlds > 1 else ""
-    scale = "" if not verdict.points else " points"
-    return f"{head} {data}: {points(verdict.endpoint)}{unit(verdict)}{scale}{printed} ({worlds}{tail})."
+    ours = f"{points(verdict.endpoint)}{unit(verdict)}{scale}"
+    return f"{head}. The paper: {verdict.statement}{printed}. Here, {data}: {ours} ({worlds}{tail})."
 
 
 def contrast_table(study: Study, verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -166,13 +161,47 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     if frame.empty:
         raise ValueError(f"{study.paper.slug} {table} has no column {dataset!r}")
     gain = ", a gain is paired within worlds" if baseline else ""
+    sets = [*frame.groupby("printed on", sort=False)]
+    where = f"{beside(*sets[0])}. " if len(sets) == 1 else ""
     caption = (
-        f"{study.paper.title} {table}, percent: printed (real data) beside ours ({data_label(study)}; mean over worlds "
-        f"± half of its 95 % interval, none with one world{gain}). Rows that are cited only are grey."
-        f"{' † not comparable, see the notes.' if frame['row'].str.endswith('†').any() else ''}"
+        f"{study.paper.title} {table}, percent. {where}Printed (real data) beside ours ({data_label(study)}; mean over "
+        f"worlds ± half of its 95 % interval, none with one world{gain}). Best of a column in bold; faint: cited only, "
+        f"of fewer worlds{', or † not comparable, see the notes' if frame['row'].str.endswith('†').any() else ''}."
     )
-    grey = frame["ours on"].map(lambda place: "color:#8d949b" if place == "–" else "")
-    return styled(frame).apply(lambda _: grey).set_caption(caption)
+    css, drop = looks(frame), ["printed on", "ours on"] if len(sets) == 1 else ["ours on"]
+    shown = frame.assign(
+        **{"printed on": [beside(name, rows) for name, rows in sets for _ in range(len(rows))]}
+    )
+    css = css.rename(columns={"printed on": "data"}).drop(columns=drop, errors="ignore")
+    shown = shown.drop(columns=drop).rename(columns={"printed on": "data"})
+    if "data" in shown:
+        shown["data"] = shown["data"].mask(shown["data"].duplicated(), "")
+    return styled(shown).apply(lambda _: css, axis=None).set_caption(caption)
+
+
+def beside(name: str, rows: pd.DataFrame) -> str:
+    """Which of our test sets stands beside a printed data set, in words."""
+    ours = [place for place in dict.fromkeys(rows["ours on"]) if place != "–"]
+    return f"{name} beside {', '.join(ours)}" if ours and ours != [name] else name
+
+
+BEST, DIM = "font-weight:700", "opacity:.55"
+"""How the best number of a column is written, and a row that is cited, failed, or of fewer worlds than others."""
+
+
+def looks(frame: pd.DataFrame) -> pd.DataFrame:
+    """The style of every cell of a table that ``wide`` made: ``BEST``, ``DIM`` or nothing."""
+    css = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    worlds = pd.to_numeric(frame["worlds"], errors="coerce")
+    weak = frame["row"].str.endswith("†") | (worlds < worlds.max())
+    for column in frame.filter(regex=r"^\w+ (printed|ours)$"):
+        values = frame[column].str.extract(r"^(\d+\.\d)")[0].astype(float)
+        values = values.mask(weak) if column.endswith("ours") else values
+        per_set = values.groupby(frame["printed on"])
+        several = per_set.transform("count") > 1
+        css.loc[several & (values == per_set.transform("max")), column] = BEST
+    css.loc[weak | (frame["ours on"] == "–")] = DIM
+    return css
 
 
 def data_label(study: Study) -> str:

@@ -13,7 +13,7 @@ from companion.claims import Status
 from companion.papers import pan, qpm
 from companion.plots import charts
 from companion.plots.sheets import PARTS
-from reidlib import sheets
+from reidlib import palette
 
 RANDOM = np.random.default_rng(0)
 NAMES = ("head", "left arm", "torso")
@@ -212,11 +212,12 @@ def test_a_stretched_map_prints_its_range_and_a_missing_one_says_so():
     assert "not\nrecorded" in said
 
 
-def test_a_wrong_match_is_framed_red():
+def test_a_wrong_match_is_framed_orange_and_crossed():
     correct = np.array([[True, False]])
     figure = plots.failures(pictures(1), pictures(1, 2), correct=correct)
     edges = [to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches]
-    assert edges == [sheets.QUERY, sheets.CORRECT, sheets.WRONG]
+    assert edges == [palette.QUERY, palette.CORRECT, palette.WRONG]
+    assert [text for text in words(figure) if text in "✓✗"] == ["✓", "✗"]
 
 
 def test_colours_never_run_out():
@@ -228,4 +229,4 @@ def test_colours_never_run_out():
 @pytest.mark.parametrize("status", Status)
 def test_every_verdict_has_a_colour(status):
     figure = plots.verdict_strip({"A": [SimpleNamespace(claim="1", status=status)]})
-    assert f"{status} 1" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"{charts.MARKS[status]} {status} 1" in [text.get_text() for text in figure.legends[0].get_texts()]

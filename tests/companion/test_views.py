@@ -94,7 +94,7 @@ def test_one_world_has_no_interval():
     assert np.isnan(Value.of([0.5, np.nan]).half)
     assert Value.of([]).seeds == 0
     assert percent(0.5, half=Value.of([0.5]).half) == "50.0"
-    assert number(0.5, half=0.1) == "0.50 ± 0.10"
+    assert number(0.5, half=0.1) == "0.50\u00a0±\u00a00.10"
 
 
 @pytest.mark.parametrize("slug", PAPERS)
@@ -199,9 +199,9 @@ def test_what_templates_follow_is_said_from_the_records(scratch):
         write("dpti", "gd", seed, 0.5, measures={"templates": maps})
         write("dpti", "g", seed, 0.45)
     said = dpti.templates_answer(study("dpti"))
-    assert "cosine of 0.30 ± 1.27" in said
+    assert "cosine of 0.30\u00a0±\u00a01.27" in said
     assert "In each of 2 worlds some template singles out 2 of 5 body parts" in said
-    assert "G: global only -5.0 ± 0.0" in said
+    assert "G: global only -5.0\u00a0±\u00a00.0" in said
     followed = dpti.followed_regions(study("dpti"), ("gd", "gt"))
     np.testing.assert_allclose(followed["G+D: dynamic templates"], [0, 1, 0, 1, 0, 0, 0])
     assert np.isnan(followed["G+T: static templates"]).all()
@@ -213,4 +213,4 @@ def test_measures_are_compared_within_worlds_and_named_in_words(scratch):
         write("aap", "band", seed, 0.5, measures={"identity-person": share - 0.1})
     words = {"identity-person": "Grad-CAM on the person"}
     table = sentences.contrast(study("aap"), "occluded", "aap-reid", minus="band", metrics=words).data
-    assert table.to_numpy().tolist() == [["Grad-CAM on the person", "+10.0 ± 0.0", 2]]
+    assert table.to_numpy().tolist() == [["Grad-CAM on the person", "+10.0\u00a0±\u00a00.0", 2]]

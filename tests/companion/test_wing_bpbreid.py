@@ -51,5 +51,5 @@ def test_what_a_parser_error_costs_is_said_from_the_curves():
     ]
     frame = pd.DataFrame(gaps, columns=["panel", "x", "series", "mean", "half", "worlds"])
     said = parser_answer(frame)
-    assert said.count("-10.0 ± 1.0 at 0, +10.0 ± 1.0 at 1; the sign changes at 0.50") == 2
+    assert said.count("-10.0\u00a0±\u00a01.0 at 0, +10.0\u00a0±\u00a01.0 at 1; the sign changes at 0.50") == 2
     assert "nothing can be said" in parser_answer(frame.assign(worlds=0))

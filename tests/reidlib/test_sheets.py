@@ -5,7 +5,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
-from reidlib import sheets
+from reidlib import palette, sheets
 
 RANDOM = np.random.default_rng(0)
 
@@ -42,7 +42,7 @@ def test_frames_tell_right_from_wrong(draw):
     query = pictures(2) if draw == "failures" else pictures()
     figure = getattr(sheets, draw)(query, gallery, correct=correct, titles=["anna", "bert"])
     frames = [to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches]
-    wanted = [[sheets.QUERY, *(sheets.CORRECT if hit else sheets.WRONG for hit in row)] for row in correct]
+    wanted = [[palette.QUERY, *(palette.CORRECT if hit else palette.WRONG for hit in row)] for row in correct]
     assert frames == sum(wanted, [])
     found, _ = shown(figure)
     asked = query if draw == "failures" else np.stack([query, query])
