@@ -1,4 +1,4 @@
-"""One file with all that the results rest on: records, tables, figures, printed values, code, the lock.
+"""One file with all that the results rest on: records, tables, figures, printed values, code, and the lock.
 
 ``MANIFEST.sha256`` in it has the hash of every file (``sha256sum -c`` reads it); the same tree makes the same bytes.
 With ``--check`` an archive is unpacked, its hashes are compared, and its tables are rebuilt from it alone.

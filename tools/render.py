@@ -278,9 +278,7 @@ def page(notebook) -> str:
     """A notebook as one HTML page, which asks no server for anything."""
     from nbconvert import HTMLExporter
 
-    title = next(
-        re.findall(r"^# (.+)", cell.source)[0] for cell in notebook.cells if cell.source.startswith("# ")
-    )
+    titles = re.findall(r"^# (.+)", "\n".join(cell.source for cell in notebook.cells[:1]), re.MULTILINE)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_mathml(cell.source)
@@ -289,7 +287,7 @@ def page(notebook) -> str:
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     for script in SCRIPTS:
         setattr(exporter, script, "")
-    text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": "".join(titles[:1])}})
     text = re.sub(r'<script src="">.*?</script>', "", text, flags=re.DOTALL)
     return boxed(text.replace("</head>", f"{LOOKS}</head>", 1).replace("<img ", '<img loading="lazy" '))
 

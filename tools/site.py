@@ -141,7 +141,7 @@ def front_page() -> str:
 
 
 def strip() -> str:
-    """A tile for every claim, which links to it; it has its verdict's colour and sign, and tells it when pointed at."""
+    """A tile for every claim, which links to it, in its verdict's colour and with its sign; pointed at, it tells it."""
     rows, counts = [], pd.concat(claims().values())["verdict"].value_counts()
     for slug, frame in claims().items():
         tiles = "".join(

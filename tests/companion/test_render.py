@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import io
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -68,7 +69,10 @@ def test_a_drawing_stays_as_it_is(render):
 def test_a_page_shows_pictures_that_nbconvert_does_not_know(render):
     data = {"image/webp": "abc", "text/plain": "<Figure>"}
     render.embed(data)
-    assert data == {"text/plain": "<Figure>", "text/html": '<img alt="" src="data:image/webp;base64,abc">'}
+    assert data == {
+        "text/plain": "<Figure>",
+        "text/html": '<img alt="&lt;Figure&gt;" src="data:image/webp;base64,abc">',
+    }
 
 
 def test_every_table_scrolls_in_a_box_of_its_own(render):
@@ -84,11 +88,12 @@ def test_a_page_has_no_widgets_and_no_bars(render, tmp_path, monkeypatch):
     cell = nbformat.v4.new_code_cell("explore()", outputs=[shown, widget, bar])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb")
     monkeypatch.setattr(render, "EXECUTED", tmp_path)
-    render.render("x", Namespace(output=tmp_path, publish=False))
+    render.render("x", Namespace(output=tmp_path, publish=False, figures=None))
     page = (tmp_path / "x.html").read_text()
     assert "first view" in page
     assert "interactive(" not in page
     assert "training" not in page
+    assert not re.search(r"(src|href)=.https?:", page)  # no server is asked for anything
 
 
 def test_a_misspelt_parameter_or_notebook_is_refused(render):
