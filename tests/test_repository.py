@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -181,3 +181,61 @@ def test_importing_the_library_sets_no_seed_and_no_threads():
 def test_models_and_metrics_import_little_beyond_torch():
     slow = ("timm", "cv2", "pandas", "scipy", "sklearn", "matplotlib", "lightning_fabric")
     run(f"import sys, reidlib.models, reidlib.evaluation; assert not sys.modules.keys() & {set(slow)}")
+
+
+PERMISSIVE = (
+    "Apache", "MIT", "BSD", "0BSD", "ISC", "ISCL", "PSF", "Python Software Foundation", "MPL", "Mozilla", "BSL", "Zlib",
+    "CC0", "LLVM-exception",
+)  # fmt: skip
+"""Beginnings of the names of licences that ask nothing of code that only uses theirs."""
+UNNAMED = {"cuda-toolkit"}
+"""Packages that name no licence: the first has no content of its own."""
+NVIDIA = re.compile(r"(LicenseRef-NVIDIA-Proprietary|NVIDIA Proprietary Software)")
+"""Of the CUDA libraries that torch needs on Linux: free to use, not free software."""
+
+
+def licence(name: str) -> str:
+    """As a package's metadata name it: by an expression, else by classifiers, else in words."""
+    known = metadata(name)
+    groups = [c.split(" :: ")[-1] for c in known.get_all("Classifier") or [] if c.startswith("License ::")]
+    words = (known.get("License") or "").strip().splitlines()
+    return known.get("License-Expression") or " AND ".join(groups) or (words[0] if words else "")
+
+
+def test_no_dependency_has_a_licence_that_reaches_our_code():
+    """All that the lock names and this machine has installed; a new licence is to be looked at here first."""
+    names = [line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()]
+    found = {}
+    for name in dict.fromkeys(names):
+        try:
+            found[name] = licence(name)
+        except PackageNotFoundError:  # of another system
+            continue
+    assert len(found) > 100
+    assert {name for name, words in found.items() if not words} <= UNNAMED
+    for name, words in found.items():
+        parts = re.split(r" AND | OR | WITH ", words)
+        assert all(
+            part.strip("() ").startswith(PERMISSIVE) or NVIDIA.fullmatch(part) for part in parts if part
+        ), name
+        assert not re.search(r"\bA?GPL|General Public", words), name
+
+
+def test_pickles_are_read_by_the_reader_of_tensors_alone():
+    calls = [
+        (path.name, call)
+        for folder in ("reidlib", "synthreid", "companion", "tools")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for call in re.findall(r"(?:torch\.load|pickle\.loads?|joblib\.load)\([^\n]*", path.read_text())
+    ]
+    assert calls
+    assert [name for name, call in calls if "weights_only=True" not in call] == ["checkpoints.py"]
+    everything = "\n".join(path.read_text() for path in LIBRARY)
+    assert "allow_pickle=True" not in everything
+
+
+def test_a_test_that_asks_the_network_fails():
+    import socket
+
+    with pytest.raises(AssertionError, match="without a network"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)

@@ -364,6 +364,7 @@ def main() -> int:
     places.SYNTHETIC, benchmark.PROFILES["tiny"] = home / "drawn", TINY
     train(home / "warm")  # what is imported late, and fingerprints, every child finds there
     behaviour(stand_in())
+    benchmark.generate(places.SYNTHETIC, profile="smoke")  # what sweeps and notebooks read
     tallies = {}
     for name in options.stages or STAGES:
         chance = random.Random(f"{options.seed} {name}")

@@ -382,7 +382,7 @@ def _record(path: Path, split: str, naming: Naming) -> ImageRecord | None:
     try:
         pid, camid = parse(path.name, naming)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path.parent}: {error}") from None
     if pid == DISTRACTOR and split != "gallery":
         raise ValueError(f"{path}: pid 0 marks a distractor, which only the gallery may hold")
     if camid is None:

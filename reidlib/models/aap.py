@@ -26,6 +26,7 @@ from reidlib.types import Features, ReIDOutput
 
 REDUCTION = 16  # r, of all gates
 DROPOUT = 0.5  # p, of BaND
+SHORTEST = 1e-4  # a stripe that is no longer stays shorter than one: half precision has no 1e-12
 MARGIN = 0.3  # of both triplets
 
 
@@ -246,7 +247,7 @@ class AaP(nn.Module):
                 "pooled": global_pool(features),
                 "stripes": stripe_maxima(features),
                 "global": embedding,
-                "local": normalize(stripes, dim=-1),
+                "local": normalize(stripes, dim=-1, eps=SHORTEST),
             },
             logits={"global": self.classifier(embedding)},
             maps={"saliency": features.amax(1, keepdim=True)},
