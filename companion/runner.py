@@ -55,7 +55,7 @@ def train(
     if not fresh and (record := complete(run)):
         return record
     start.require([run])
-    with _lock(run):
+    with lock(run):
         if not fresh and (record := complete(run)):
             return record
         started = datetime.now(UTC)
@@ -69,16 +69,27 @@ def train(
     return record
 
 
-def trained(inputs: Inputs, *, fresh: bool = False, progress: bool = True) -> Trained:
+def trained(
+    inputs: Inputs,
+    *,
+    fresh: bool = False,
+    deadline: float | None = None,
+    progress: bool = True,
+    devices: int = 1,
+) -> Trained:
     """The trained model of a run, trained now if its weights are not cached.
 
+    Args:
+        deadline, devices: as in ``train``.
+
     Raises:
+        Interrupted: the deadline came first.
         ValueError: ``fresh`` is neither true nor false.
     """
     _check_flag(fresh)
     if fresh:
         forget(inputs.run)
-    return _fit(inputs, progress=progress)
+    return _fit(inputs, deadline=deadline, progress=progress, devices=devices)
 
 
 def _check_flag(fresh: object) -> None:
@@ -165,7 +176,7 @@ def _origin_path(run: RunConfig) -> Path:
     return weights_path(run).with_suffix(".training.pt")
 
 
-def _lock(run: RunConfig) -> FileLock:
+def lock(run: RunConfig) -> FileLock:
     """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""
     places.CACHE.mkdir(parents=True, exist_ok=True)
     return FileLock(places.CACHE / f"{run.training.rpartition('-')[2]}.lock", is_singleton=True)
@@ -179,7 +190,7 @@ def _fit(
 ) -> Trained:
     """Train a run unless its weights are cached and today's code and data would still train them."""
     run = inputs.run
-    with _lock(run):
+    with lock(run):
         if known := _cached(inputs):
             return known
         data, now = inputs.fingerprints, behaviour(run)
