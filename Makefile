@@ -18,7 +18,7 @@ help:                                      ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1: /'
 	@echo "variables: PAPER=$(PAPER) PRESET=$(PRESET) SEEDS=$(SEEDS) JOBS=$(JOBS) BUDGET=seconds FRESH=1 PUBLISH=1 DATASET=name DATA_ROOT=$(DATA_ROOT) FORMAT=$(FORMAT)"
 
-reproduce: setup data render               ## everything: data and the five notebooks, as pages in results/pages
+reproduce: setup render                    ## everything: data and the five notebooks, as pages in results/pages
 test: setup lint unit processors smoke     ## everything CI checks
 
 setup: .venv/ready                         ## virtual environment from the lock
@@ -59,7 +59,7 @@ processors: setup                          ## the numeric tests as other process
 smoke: setup                               ## every notebook at the smoke preset, and tables that leave the tree clean
 	$(PY) tools/render.py --preset smoke --jobs $(JOBS) --output results/cache/smoke
 	$(PY) -m companion tables --check
-bench: setup                               ## speed beside peers
-	for file in benchmarks/*.py; do $(PY) $$file; done
+bench: setup                               ## speed and memory beside peers, kept for this kind of machine, with a chart
+	for part in evaluation reranking matching training synthetic search machine; do $(PY) benchmarks/$$part.py || exit; done
 clean:                                     ## caches and generated data; records and results stay
 	rm -rf results/cache data/synthetic

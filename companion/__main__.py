@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from companion import places
+from companion.paper import Paper
 from companion.papers import PAPERS, paper
 from companion.presets import PRESETS, preset
 from companion.run import RunConfig
@@ -62,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", help="at preset real: which of the paper's data sets; default: its ablations'"
     )
     run.add_argument("--seeds", type=at_least(1), default=1, help="worlds (1, 2, ...)")
-    run.add_argument("--only", nargs="+", help="rows; default: all of the paper's")
+    run.add_argument("--only", nargs="+", metavar="ROW", help="of any of the papers named; default: all")
     run.add_argument(
         "--budget",
         type=at_least(1),
@@ -71,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--jobs", type=at_least(1), default=1, help="runs side by side, one thread each")
     run.add_argument("--devices", type=at_least(1), default=1, help="GPUs that train each run together")
+    run.add_argument(
+        "--dask", metavar="ADDRESS", help="of a Dask scheduler: its workers do the runs, one each at a time"
+    )
     again = run.add_mutually_exclusive_group()
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
     again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
@@ -197,6 +201,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"--seeds {options.seeds}: at most {MAX_SEEDS} worlds are used")
     if options.devices > 1 and options.jobs > 1:
         raise ValueError("--devices and --jobs: runs side by side would share the devices; use one of them")
+    if options.dask and options.jobs > 1:
+        raise ValueError("--dask and --jobs: the workers of the cluster decide how many runs go on at a time")
     if options.fresh and options.budget is not None:
         raise ValueError(
             "--fresh recomputes everything in every call, so --budget would never finish; use one of them"
@@ -207,9 +213,17 @@ def _run(options: argparse.Namespace) -> int:
         return _compare(options) if name == "real" else 0
     start.require(runs)  # before a cost is named that nobody can pay
     todo = Plan(tuple(runs))
-    print(f"preset {name}, {options.jobs} at a time: {todo.cost(jobs=options.jobs)}", flush=True)
+    where = "one worker" if options.dask else f"{options.jobs} at a time"
+    print(f"preset {name}, {where}: {todo.cost(jobs=options.jobs)}", flush=True)
     fresh = options.fresh or options.stale
-    outcomes = carry_out(todo, jobs=options.jobs, devices=options.devices, budget=options.budget, fresh=fresh)
+    outcomes = carry_out(
+        todo,
+        jobs=options.jobs,
+        devices=options.devices,
+        budget=options.budget,
+        fresh=fresh,
+        dask=options.dask,
+    )
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
     if name == "real":
         _compare(options)
@@ -221,12 +235,10 @@ def _wanted(options: argparse.Namespace) -> list[RunConfig]:
     from companion import fingerprint, records, runner
 
     scale = {"preset_name": options.preset, "dataset": options.dataset}
-    if options.paper == EVERY and (options.only or options.preset == "real"):
-        raise ValueError(f"--paper {EVERY} goes without --only and preset real, which belong to one paper")
+    if options.paper == EVERY and options.preset == "real":
+        raise ValueError(f"--paper {EVERY} goes without preset real, whose data sets belong to one paper")
     runs = []
-    for chosen in map(paper, PAPERS if options.paper == EVERY else [options.paper]):
-        # an unknown name is an error at once
-        slugs = options.only or [row.slug for row in chosen.rows]
+    for chosen, slugs in _rows(options):
         hashes = {chosen.run(slug, **scale).hash for slug in slugs}
         names = {run.name for run in chosen.queue(seeds=1, **scale) if run.hash in hashes}
         queue = [run for run in chosen.queue(seeds=options.seeds, **scale) if run.name in names]
@@ -241,6 +253,24 @@ def _wanted(options: argparse.Namespace) -> list[RunConfig]:
     if options.stale:
         return [run for run in runs if (record := records.find(run)) and fingerprint.stale(record, run)]
     return runs if options.fresh else [run for run in runs if runner.complete(run) is None]
+
+
+def _rows(options: argparse.Namespace) -> list[tuple[Paper, list[str]]]:
+    """The papers that the options name, and of each the rows.
+
+    Raises:
+        ValueError: a row that none of them has.
+    """
+    papers = [*PAPERS.values()] if options.paper == EVERY else [paper(options.paper)]
+    own = [(chosen, [row.slug for row in chosen.rows]) for chosen in papers]
+    wanted = options.only or {slug for _, slugs in own for slug in slugs}
+    if unknown := [slug for slug in wanted if not any(slug in slugs for _, slugs in own)]:
+        if options.paper != EVERY:
+            papers[0].row(unknown[0])  # which names those that it has
+        raise ValueError(
+            f"--only {unknown[0]}: no paper has such a row; `python -m companion config --paper NAME --list` names them"
+        )
+    return [(chosen, [slug for slug in slugs if slug in wanted]) for chosen, slugs in own]
 
 
 def _refused(run: RunConfig) -> bool:
@@ -365,7 +395,9 @@ def _status(options: argparse.Namespace) -> int:
                     if len(shown) < len(entry["missing"])
                     else ""
                 )
-                print(f"         missing (about {spell(Plan(runs).seconds)} here): {', '.join(shown)}{more}")
+                print(
+                    f"         missing (about {spell(Plan(runs).seconds())} here): {', '.join(shown)}{more}"
+                )
             if entry.get("stale"):
                 print(f"         stale: {', '.join(entry['stale'])}")
     return 0

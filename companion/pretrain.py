@@ -1,6 +1,6 @@
 """Making the starts: each is an ordinary run, whose backbone is kept."""
 
-import logging
+import time
 
 import safetensors.torch
 import torch
@@ -11,24 +11,40 @@ from companion.inputs import Inputs
 from companion.records import RunRecord
 from companion.run import RunConfig
 from reidlib.files import replacing
+from reidlib.training import Interrupted
 
-logger = logging.getLogger(__name__)
 
-
-def make(run: RunConfig, *, fresh: bool = False, progress: bool = True) -> RunRecord:
+def make(
+    run: RunConfig,
+    *,
+    fresh: bool = False,
+    deadline: float | None = None,
+    progress: bool = True,
+    devices: int = 1,
+) -> RunRecord:
     """Train a start unless its file and its record are there; write both.
+
+    Several processes may need it at once: one makes it, the others wait.
 
     Args:
         run: of ``start.pretraining``.
         fresh: make it again.
+        deadline: ``time.time()`` at which to stop after the current epoch.
+        devices: that train it together.
+
+    Raises:
+        Interrupted: the deadline came first; calling again resumes.
     """
-    target = start.path(start.name(run))
-    known = runner.complete(run)
-    if known and target.exists() and not fresh:
-        return runner.train(run)
-    trained = runner.trained(Inputs.of(run), fresh=fresh, progress=progress)
-    _write(trained.model.backbone, start.name(run))
-    return runner.train(run)
+    with runner.lock(run):
+        known = runner.complete(run)
+        if known and start.path(start.name(run)).exists() and not fresh:
+            return runner.train(run, progress=progress)
+        if deadline is not None and time.time() > deadline:  # which may have come while another made it
+            raise Interrupted(f"{start.name(run)} is not made; run again to resume")
+        found = Inputs.of(run)
+        trained = runner.trained(found, fresh=fresh, deadline=deadline, progress=progress, devices=devices)
+        _write(trained.model.backbone, start.name(run))
+        return runner.train(run, progress=progress)
 
 
 def _write(backbone: nn.Module, name: str) -> None:

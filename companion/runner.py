@@ -56,11 +56,11 @@ def train(
     _check_flag(fresh)
     if not fresh and (record := complete(run)):
         if not run.shown and weights_path(run).exists():  # a kill came after the record
-            with _lock(run):
+            with lock(run):
                 forget(run)
         return record
     start.require([run])
-    with _lock(run):
+    with lock(run):
         if not fresh and (record := complete(run)):
             return record
         started = datetime.now(UTC)
@@ -74,16 +74,27 @@ def train(
     return record
 
 
-def trained(inputs: Inputs, *, fresh: bool = False, progress: bool = True) -> Trained:
+def trained(
+    inputs: Inputs,
+    *,
+    fresh: bool = False,
+    deadline: float | None = None,
+    progress: bool = True,
+    devices: int = 1,
+) -> Trained:
     """The trained model of a run, trained now if its weights are not cached.
 
+    Args:
+        deadline, devices: as in ``train``.
+
     Raises:
+        Interrupted: the deadline came first.
         ValueError: ``fresh`` is neither true nor false.
     """
     _check_flag(fresh)
     if fresh:
         forget(inputs.run)
-    return _fit(inputs, progress=progress)
+    return _fit(inputs, deadline=deadline, progress=progress, devices=devices)
 
 
 def _check_flag(fresh: object) -> None:
@@ -173,17 +184,17 @@ def _origin_path(run: RunConfig) -> Path:
 
 
 @contextmanager
-def _lock(run: RunConfig) -> Iterator[None]:
+def lock(run: RunConfig) -> Iterator[None]:
     """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""
     path = places.CACHE / f"{run.training.rpartition('-')[2]}.lock"
-    lock = FileLock(path, is_singleton=True)
+    held = FileLock(path, is_singleton=True)
     try:
         places.CACHE.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            held.acquire(timeout=0)
         except Timeout:
             logger.warning("waiting for another process, which computes %s", run.stem)
-            lock.acquire()
+            held.acquire()
     except (OSError, NotImplementedError) as error:
         why = getattr(error, "strerror", None) or error
         raise OSError(
@@ -192,7 +203,7 @@ def _lock(run: RunConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 # -- training -----------------------------------------------------------------------------------------
@@ -203,7 +214,7 @@ def _fit(
 ) -> Trained:
     """Train a run unless its weights are cached and today's code and data would still train them."""
     run = inputs.run
-    with _lock(run):
+    with lock(run):
         if known := _cached(inputs):
             return known
         data, now = inputs.fingerprints, behaviour(run)

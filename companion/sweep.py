@@ -1,10 +1,11 @@
-"""Many runs side by side: processes of one thread each, a budget, and what became of every run."""
+"""Many runs side by side, by processes or a Dask cluster: a thread each, a budget, and what became of every run."""
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
-from companion import runner
+from companion import cluster, pretrain, runner, start
 from companion.fingerprint import one_thread
 from companion.run import RunConfig
 from reidlib.training import Interrupted
@@ -20,15 +21,19 @@ def sweep(
     budget: float | None = None,
     fresh: bool = False,
     progress: bool = False,
+    dask: str | None = None,
     report: Callable[[RunConfig, str, float], None] | None = None,
 ) -> dict[str, int]:
     """Compute missing records, several runs side by side with one thread each.
+
+    A run whose start is not there makes it first; those whose start is there come before it.
 
     Args:
         jobs: processes; on a GPU one is usual.
         devices: that train each run together.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
         progress: show the steps of every run, which is legible with one job.
+        dask: address of a Dask scheduler whose workers take the place of processes, however many they are.
         report: called with every finished run.
 
     Returns:
@@ -38,12 +43,31 @@ def sweep(
 
     deadline = None if budget is None else time.time() + budget
     outcomes = {"done": 0, "interrupted": 0, "not started": 0, "failed": 0}
-    calls = (delayed(_job)(run, deadline, fresh, devices, progress) for run in runs)
-    for run, outcome, seconds in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
+    options = (deadline, fresh, devices, progress)
+    if dask:
+        ended = cluster.everywhere(dask, _job, ordered(runs), *options)
+    else:
+        calls = (delayed(_job)(run, *options) for run in ordered(runs))
+        ended = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+    for run, outcome, seconds in ended:
         outcomes[outcome] += 1
         if report:
             report(run, outcome, seconds)
     return outcomes
+
+
+def ordered(runs: Iterable[RunConfig]) -> list[RunConfig]:
+    """Those whose start is there first; then one of every start that is lacking, so that all are made side by side."""
+    lacking: Counter[str] = Counter()
+
+    def place(run: RunConfig) -> int:
+        weights = run.model_config.weights
+        if not start.missing(weights):
+            return 0
+        lacking[weights] += 1
+        return lacking[weights]
+
+    return sorted(runs, key=place)
 
 
 def _job(
@@ -54,6 +78,9 @@ def _job(
         if deadline is not None and time.time() > deadline:
             return run, "not started", 0.0
         with one_thread():
+            if start.missing(run.model_config.weights):
+                makes = start.pretraining(run.model_config.backbone, run.preset)
+                pretrain.make(makes, deadline=deadline, progress=progress, devices=devices)
             runner.train(run, deadline=deadline, fresh=fresh, progress=progress, devices=devices)
     except Interrupted:
         return run, "interrupted", time.monotonic() - started

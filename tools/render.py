@@ -25,7 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from companion import places
+from companion import inputs, places, runner
 from companion.formats import mathml
 from companion.papers import PAPERS
 from companion.presets import preset
@@ -37,6 +37,7 @@ NOTEBOOKS = places.ROOT / "notebooks"
 EXECUTED = places.CACHE / "executed"
 RENDERED = places.RESULTS / "rendered"
 PAGES = places.RESULTS / "pages"
+PAGE_SECONDS = 60.0  # of a notebook whose models are there, on one core
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("dpti", "qpm", "pan", "aap", "bpbreid")  # so that none is left to run alone
@@ -89,11 +90,10 @@ def main() -> int:
     for name in names:
         check_parameters(name, options.parameters)
     print(f"{len(names)} notebooks at preset {options.preset}, {options.jobs} at a time; logs in {EXECUTED}")
-    try:
-        failed = execute(names, options)
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        return 130
+    print(foretold(names, options), flush=True)
+    if not (data := preset(options.preset).data).real:
+        inputs.index(data, workers=options.jobs)
+    failed = execute(names, options)
     for name in names:
         if name in PAPERS and name not in failed and options.preset in ("cpu", "gpu"):
             print(f"{name}: {_agreement(name, options.preset)}")
@@ -104,17 +104,43 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def foretold(names: list[str], options: argparse.Namespace) -> str:
+    """What the notebooks will draw and train, in minutes and bytes: rows without a record, and the shown models."""
+    from companion.papers import paper
+    from companion.plan import Plan, spell
+    from companion.study import Study
+
+    given = dict(options.parameters)
+    wanted = given.get("COMPUTE", "auto")
+    every = wanted in ("missing", "all") or (wanted == "auto" and options.preset == "gpu")
+    runs = []
+    for name in (name for name in names if name in PAPERS):
+        study = Study(paper(name), options.preset, dataset=given.get("DATASET"))
+        worlds = range(1, int(given.get("SEEDS", 1)) + 1) if every else (1,)
+        rows = study.trainings() if every else [study.paper.main]
+        asked = [study.run(row, seed=seed) for seed in worlds for row in rows]
+        runs += asked if wanted == "all" else Plan.of(asked).runs
+        shown = study.run(study.paper.main)
+        if shown not in runs and (options.fresh or not runner.weights_path(shown).exists()):
+            runs.append(shown)  # its record is there, its weights are not
+    todo, pages = Plan(tuple(runs)), PAGE_SECONDS * len(names) / options.jobs
+    if not runs:
+        return f"nothing to train; about {spell(pages)}"
+    return f"{len(runs)} to train, {todo.takes(jobs=options.jobs)}; pages about {spell(pages)} more"
+
+
 def _agreement(name: str, preset_name: str) -> str:
     """Whether the model that a notebook has just trained, or found trained, agrees with its record."""
-    from companion import report, runner
+    from companion import report
     from companion.fingerprint import one_thread
-    from companion.inputs import Inputs
     from companion.papers import paper
     from companion.study import Study
 
     study = Study(paper(name), preset_name)
     with one_thread():  # as the notebook trained it
-        return report.agreement(study, runner.trained(Inputs.of(study.run(study.paper.main)), progress=False))
+        return report.agreement(
+            study, runner.trained(inputs.Inputs.of(study.run(study.paper.main)), progress=False)
+        )
 
 
 def _reason(log: Path) -> list[str]:
@@ -372,4 +398,8 @@ def export_figures(notebook, folder: Path, *, kinds: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)
