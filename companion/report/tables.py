@@ -172,7 +172,7 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     shown = frame.assign(
         **{"printed on": [beside(name, rows) for name, rows in sets for _ in range(len(rows))]}
     )
-    css = css.rename(columns={"printed on": "data"}).drop(columns=drop, errors="ignore")
+    css = css.drop(columns=drop).rename(columns={"printed on": "data"})
     shown = shown.drop(columns=drop).rename(columns={"printed on": "data"})
     if "data" in shown:
         shown["data"] = shown["data"].mask(shown["data"].duplicated(), "")

@@ -116,6 +116,7 @@ def test_a_worker_that_would_compute_something_else_is_one_clear_error(scratch, 
 
 
 def test_a_machine_without_the_data_says_so(scratch):
+    pytest.importorskip("distributed", reason="the optional package of clusters")
     data = DataConfig("real", 64, 32, train_set="market1501", test_sets=("market1501",))
     with cluster._token() as token:
         found = cluster.look(token, [data])
