@@ -18,7 +18,7 @@ help:                                      ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1: /'
 	@echo "variables: PAPER=$(PAPER) PRESET=$(PRESET) SEEDS=$(SEEDS) JOBS=$(JOBS) BUDGET=seconds FRESH=1 PUBLISH=1 DATASET=name DATA_ROOT=$(DATA_ROOT) FORMAT=$(FORMAT)"
 
-reproduce: setup render                    ## everything: data and the five notebooks, as pages in results/pages
+reproduce: setup render                    ## everything: data and the six notebooks, as pages in results/pages
 test: setup lint unit processors smoke     ## everything CI checks
 
 setup: .venv/ready                         ## virtual environment from the lock
