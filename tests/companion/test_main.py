@@ -1,9 +1,11 @@
 """The command line of the study: one clear line for what cannot be, and the doors to rows and readings."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from companion import plan
 from companion.__main__ import main, parser
 
 pytestmark = pytest.mark.usefixtures("scratch")
@@ -88,3 +90,12 @@ def test_the_version_is_the_package_s(capsys):
         main(["--version"])
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("reidlib 0.")
+
+
+def test_a_worker_that_was_killed_is_one_line(monkeypatch, capsys):
+    def killed(*_, **__):
+        raise BrokenProcessPool("a long story of many lines")
+
+    monkeypatch.setattr(plan, "carry_out", killed)
+    assert main(["run", "--preset", "smoke", "--only", "bot"]) == 2
+    assert "a process was killed, most likely for want of memory" in capsys.readouterr().err

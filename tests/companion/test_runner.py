@@ -411,3 +411,8 @@ def test_a_clock_that_is_set_back_harms_nothing(monkeypatch, back):
     assert sweep([SHORT], report=lambda *values: told.append(values[2]))["done"] == 1
     assert 0 <= told[0] < 600
     assert 0 < records.find(SHORT).provenance["seconds"] < 600
+
+
+def test_places_may_have_spaces_and_letters_of_any_script(scratch, monkeypatch):
+    monkeypatch.setattr(places, "CACHE", scratch / "ünï cödé" / "a b")
+    assert runner.train(SHORT, progress=False) == records.find(SHORT)

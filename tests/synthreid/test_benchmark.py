@@ -316,3 +316,22 @@ def test_wrong_arguments_are_explained(tmp_path):
         Difficulty(visible=(0.7, 0.3))
     with pytest.raises(ValueError, match="make data"):
         ground_truth(tmp_path)
+
+
+def test_what_is_generated_is_read_without_writing(tmp_path):
+    """As on a disk that cannot be written."""
+    folder = generate(tmp_path, profile="tiny")
+    (tmp_path / ".tiny-1.lock").unlink(missing_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert generate(tmp_path, profile="tiny") == folder
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"parameters": 3}', '{"parameters": {"profile": 1}}'])
+def test_a_damaged_manifest_is_one_clear_error(tmp_path, text):
+    (tmp_path / "tiny-1").mkdir()
+    (tmp_path / "tiny-1" / "manifest.json").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"manifest\.json is damaged .*; delete that folder, it is made again"
+    ):
+        generate(tmp_path, profile="tiny")
