@@ -133,4 +133,5 @@ if __name__ == "__main__":
     torch.set_num_threads(2)
     peer = from_distances()
     ratio, peak = from_features(distractors)
-    keep("evaluation", peer=peer, product=ratio, gigabytes=peak, distractors=distractors)
+    if distractors == parser.get_default("distractors"):  # which the targets are for
+        keep("evaluation", peer=peer, product=ratio, gigabytes=peak)

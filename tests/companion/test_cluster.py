@@ -115,8 +115,8 @@ def test_a_worker_that_would_compute_something_else_is_one_clear_error(scratch, 
         cluster._check(Workers(), cluster.look(token), token, ())
 
 
-def test_a_machine_without_the_data_says_so(scratch):
-    pytest.importorskip("distributed", reason="the optional package of clusters")
+def test_a_machine_without_the_data_says_so(scratch, monkeypatch):
+    monkeypatch.setattr(cluster, "_PACKAGES", ())  # the extra need not be here
     data = DataConfig("real", 64, 32, train_set="market1501", test_sets=("market1501",))
     with cluster._token() as token:
         found = cluster.look(token, [data])
