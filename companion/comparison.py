@@ -4,9 +4,9 @@ Everything is paired: only worlds that all models have count, and every differen
 """
 
 import itertools
+import timeit
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -57,10 +57,11 @@ class Comparison:
     @cached_property
     def runs(self) -> dict[str, RunConfig]:
         """Title -> the training in world 1."""
-        return {title: self._studies[slug].run(row) for title, (slug, row) in ENTRANTS.items()}
+        return {title: self.studies[slug].run(row) for title, (slug, row) in ENTRANTS.items()}
 
     @cached_property
-    def _studies(self) -> dict[str, Study]:
+    def studies(self) -> dict[str, Study]:
+        """Slug of a paper -> its records."""
         slugs = dict.fromkeys(slug for slug, _ in ENTRANTS.values())
         return {slug: Study(paper(slug), self.preset_name, self.seeds) for slug in slugs}
 
@@ -68,7 +69,7 @@ class Comparison:
     def records(self) -> dict[str, dict[int, RunRecord]]:
         """Title -> world -> record, in the worlds that every entrant has."""
         known = {
-            title: {record.seed: record for record in self._studies[slug].records(row)}
+            title: {record.seed: record for record in self.studies[slug].records(row)}
             for title, (slug, row) in ENTRANTS.items()
         }
         shared = sorted(set.intersection(*(set(found) for found in known.values())))
@@ -81,12 +82,12 @@ class Comparison:
     @property
     def unrecorded(self) -> list[str]:
         """Entrants without any record, for which nothing can be compared."""
-        return [t for t, (slug, row) in ENTRANTS.items() if not self._studies[slug].records(row)]
+        return [t for t, (slug, row) in ENTRANTS.items() if not self.studies[slug].records(row)]
 
     def unconverged(self, title: str) -> list[str]:
         """Why an entrant cannot be compared (the convergence gate of its paper); empty where it can."""
         slug, row = ENTRANTS[title]
-        return self._studies[slug].unconverged(row)
+        return self.studies[slug].unconverged(row)
 
     def _values(self, title: str, test_set: str, metric: str) -> Float[np.ndarray, " W"]:
         found = self.records[title].values()
@@ -138,7 +139,8 @@ class Comparison:
             by: ``occluder`` or ``visible_share``.
 
         Returns:
-            Columns panel, row, series, mean, half, worlds, state; a panel per group, the largest first.
+            Columns panel, row, series, mean, half, worlds, state; a panel per group: occluders by
+            their number of queries, visible shares in order.
         """
         sizes: dict[str, list[int]] = {}
         for record in next(iter(self.records.values())).values():
@@ -150,17 +152,8 @@ class Comparison:
         for group, title in itertools.product(groups, ENTRANTS):
             found = [record.slices[self.occluded].get(group, {}) for record in self.records[title].values()]
             value = Value.of([slice_.get("default/rank1", np.nan) for slice_ in found])
-            lines.append(
-                (
-                    f"{group} ({np.mean(sizes[group]):.0f})",
-                    title,
-                    "rank1",
-                    value.mean,
-                    value.half,
-                    value.seeds,
-                    "",
-                )
-            )
+            panel = f"{group} ({np.mean(sizes[group]):.0f})"
+            lines.append((panel, title, "rank1", value.mean, value.half, value.seeds, ""))
         return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
 
     # -- queries ----------------------------------------------------------------------------------------
@@ -211,20 +204,11 @@ class Comparison:
         lines = []
         for title, run in self.runs.items():
             size = (run.data.height, run.data.width)
-            counted = complexity(
-                partial(MODELS[run.model], replace(run.model_config, weights=None)), size=size
-            )
+            bare = replace(run.model_config, weights=None)
+            counted = complexity(partial(MODELS[run.model], bare), size=size)
             memory, seconds = _distance_cost(run)
-            lines.append(
-                (
-                    title,
-                    f"{size[0]}x{size[1]}",
-                    counted.parameters,
-                    counted.operations,
-                    memory,
-                    1e3 * seconds,
-                )
-            )
+            image = f"{size[0]}x{size[1]}"
+            lines.append((title, image, counted.parameters, counted.operations, memory, 1e3 * seconds))
         names = ["model", "image", "parameters", "operations", "bytes", "milliseconds"]
         return pd.DataFrame(lines, columns=names)
 
@@ -270,13 +254,8 @@ def _distance_cost(run: RunConfig) -> tuple[int, float]:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            seconds = min(_seconds(partial(distance, query, gallery, scoring=scoring)) for _ in range(3))
+            asked = partial(distance, query, gallery, scoring=scoring)
+            seconds = min(timeit.repeat(asked, number=1, repeat=3))
     finally:
         torch.set_num_threads(threads)
     return memory, seconds / _TIMED
-
-
-def _seconds(call) -> float:
-    began = perf_counter()
-    call()
-    return perf_counter() - began

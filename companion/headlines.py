@@ -1,6 +1,7 @@
 """What only a benchmark with known truth can say, in sentences computed from the records of several papers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +72,22 @@ def _points(interval: Interval) -> str:
     return f"{percent(interval.estimate, signed=True)} [{low}, {high}]"
 
 
-def _measure(study: Study, row: str, *keys: str) -> str:
-    """A measure against ground truth, over worlds."""
+def measure(found: Iterable[Mapping[str, Any]], name: str) -> Value:
+    """A measure against ground truth over worlds; a slash in its name goes a level down, a list gives its mean.
+
+    Args:
+        found: what each record has measured on a test set.
+    """
     values = []
-    for found in study.measured(row):
-        for key in keys:
-            found = found.get(key, {}) if isinstance(found, dict) else found
-        values.append(float(found) if isinstance(found, int | float) else np.nan)
-    value = Value.of(values)
+    for level in found:
+        for key in name.split("/"):
+            level = level.get(key, {}) if isinstance(level, Mapping) else level
+        values.append(float(np.nanmean(level)) if isinstance(level, int | float | list) else np.nan)
+    return Value.of(values)
+
+
+def _measure(study: Study, row: str, name: str) -> str:
+    value = measure(study.measured(row), name)
     return number(value.mean, half=value.half)
 
 
@@ -97,7 +106,7 @@ def _parser(_: Mapping[str, Study], *found: Interval) -> str:
 
 
 def _quality(studies: Mapping[str, Study], gain: Interval) -> str:
-    follows = [_measure(studies["qpm"], "qpm", kind, "spearman") for kind in ("object", "person")]
+    follows = [_measure(studies["qpm"], "qpm", f"{kind}/spearman") for kind in ("object", "person")]
     return (
         f"**Whether quality follows the truth**: QPM's scores correlate by {follows[0]} with the visible fraction of a "
         f"stripe behind things and by {follows[1]} behind people; ranking stripes by them gains {_points(gain)} points."
@@ -105,7 +114,7 @@ def _quality(studies: Mapping[str, Study], gain: Interval) -> str:
 
 
 def _templates(studies: Mapping[str, Study], gain: Interval) -> str:
-    alike = _measure(studies["dpti"], "gd", "templates", "most_alike")
+    alike = _measure(studies["dpti"], "gd", "templates/most_alike")
     return (
         f"**Whether templates differ**: each of DPTI's dynamic templates correlates by {alike} with its likest; all "
         f"eight gain {_points(gain)} points over one of them."

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,7 +36,8 @@ def trade(frame: pd.DataFrame, *, costs: dict[str, str], ylabel: str) -> Figure:
         ax.set_xscale("log")
         ax.margins(x=0.2)
         ax.set(xlabel=words)
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        wide = frame[cost].max() > 50 * frame[cost].min()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5), numticks=9))
         ax.xaxis.set_major_formatter(FuncFormatter(_plain))
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
@@ -51,12 +52,8 @@ def trade(frame: pd.DataFrame, *, costs: dict[str, str], ylabel: str) -> Figure:
     return closed(fig)
 
 
-_HEIGHT, _WIDTH, _AWAY, _LINE = (
-    12,
-    4.6,
-    6,
-    11,
-)  # of a line, of a letter, a name from its dot, lines apart: in points
+_HEIGHT, _WIDTH = 12, 4.6  # of a line and of a letter, in points
+_AWAY, _LINE = 6, 11  # of a name from its dot, of two lines
 
 
 def _name(ax: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
@@ -101,7 +98,7 @@ def pairs(
     panels: dict[str, tuple[Float[np.ndarray, "M M"], str]],
     *,
     names: Sequence[str],
-    marks: Float[np.ndarray, "M M"],
+    marks: Bool[np.ndarray, "M M"],
 ) -> Figure:
     """Matrices over all pairs of models with their numbers written in, a panel each.
 

@@ -11,12 +11,12 @@ from pandas.io.formats.style import Styler
 from companion import places, plots, runner, views
 from companion.comparison import ENTRANTS, GALLERY, Comparison
 from companion.formats import number, percent, styled
-from companion.headlines import headlines
+from companion.headlines import headlines, measure
 from companion.papers import PAPERS
 from companion.presets import preset as preset_of
 from companion.report.notebook import carry_out_rows, refuse_unknown_parameters
 from companion.report.sentences import start_answer
-from companion.study import Study, Value
+from companion.study import Value
 
 MEASURES = (
     ("BPBreID", "overlap of attention and true parts (IoU, mean of parts)", "attention_iou", None),
@@ -163,28 +163,20 @@ def truths(comparison: Comparison) -> Styler:
         if isinstance(chance, str):
             chance = _measured(comparison, title, chance).mean
         value = _measured(comparison, title, name)
-        told = number(np.nan if chance is None else chance)
-        lines.append(
-            {"model": title, "on occluded queries": words, "measured": number(value.mean, half=value.half)}
-        )
-        lines[-1] |= {"by chance": told, "worlds": value.seeds}
+        line = {"model": title, "on occluded queries": words, "measured": number(value.mean, half=value.half)}
+        line["by chance"] = number(np.nan if chance is None else chance)
+        lines.append(line | {"worlds": value.seeds})
     return styled(pd.DataFrame(lines)).set_caption(f"{_label(comparison)}: mean ± half of its 95 % interval")
 
 
 def _measured(comparison: Comparison, title: str, name: str) -> Value:
-    """A measure against ground truth, one level down where its name has a slash; the mean of one per part."""
-    values = []
-    for record in comparison.records[title].values():
-        found = record.measures.get(comparison.occluded, {})
-        for key in name.split("/"):
-            found = found.get(key, {}) if isinstance(found, dict) else found
-        values.append(float(np.nanmean(found)) if isinstance(found, int | float | list) else np.nan)
-    return Value.of(values)
+    records = comparison.records[title].values()
+    return measure([record.measures.get(comparison.occluded, {}) for record in records], name)
 
 
 def starts(comparison: Comparison) -> tuple[Figure, str]:
     """What the start changes in all papers' main rows, as a figure and in words."""
-    studies = [Study(paper, comparison.preset_name, comparison.seeds) for paper in PAPERS.values()]
+    studies = comparison.studies.values()
     frame = pd.concat([views.starts(study).assign(paper=study.paper.title) for study in studies])
     frame["row"] = [r.row if r.row == r.paper else f"{r.paper}: {r.row}" for r in frame.itertuples()]
     return plots.dots(frame, xlabel="mAP, %"), start_answer(frame)
@@ -192,8 +184,7 @@ def starts(comparison: Comparison) -> tuple[Figure, str]:
 
 def known_truth(comparison: Comparison) -> str:
     """What only a benchmark with known truth can say of the papers' mechanisms; a list in markdown."""
-    studies = {slug: Study(paper, comparison.preset_name, comparison.seeds) for slug, paper in PAPERS.items()}
-    sentences = headlines(studies)
+    sentences = headlines(comparison.studies)
     return "\n".join(f"- {s}" for s in sentences) or "Not enough worlds are recorded yet for an interval."
 
 

@@ -371,6 +371,7 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
         "",
     ]
     lines += [f"Effects in points. {network_luck(studies.values()).removeprefix('- ')}", ""]
+    lines += ["All models on the same people: [comparison](rendered/compare.ipynb).", ""]
     for slug, study in studies.items():
         title, kept = study.paper.title, ["claim", "the paper says", "verdict", "printed", "ours"]
         frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts[slug]])
