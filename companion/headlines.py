@@ -24,8 +24,8 @@ TEMPLATES = ("gd", "default"), ("gd", "one-template")
 MASKS = ("pan", "parts"), ("pan", "global")
 
 
-def headlines(studies: Mapping[str, Study]) -> list[str]:
-    """A sentence for each question whose rows are recorded in two worlds at least; mAP on occluded queries.
+def headlines(studies: Mapping[str, Study]) -> dict[str, str]:
+    """Questions -> a sentence each, where its rows are recorded in two worlds at least; mAP on occluded queries.
 
     Args:
         studies: slug of a paper -> its records.
@@ -47,12 +47,12 @@ def headlines(studies: Mapping[str, Study]) -> list[str]:
         "templates": _templates,
         "masks": _masks,
     }
-    sentences = []
+    sentences = {}
     for name, questions in asked.items():
         known = [next(intervals) for _ in questions]
         if all(interval.freedom for interval in known):
             worlds = min(interval.worlds for interval in known)
-            sentences.append(f"{told[name](studies, *known)} ({worlds} worlds.)")
+            sentences[name] = f"{told[name](studies, *known)} ({worlds} worlds.)"
     return sentences
 
 

@@ -81,6 +81,30 @@ class Measured:
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Size:
+    """A printed size and what a reading of the text counts.
+
+    Args:
+        row: as printed, with its data set and ``params_m`` or ``gflops``.
+        digits: that are printed behind the point.
+        exact: parameters, or multiply-adds of an image.
+        reading: of the text, in words.
+    """
+
+    row: str
+    dataset: str
+    metric: str
+    digits: int
+    exact: int
+    reading: str = "as the text says"
+
+
+def no_sizes() -> list[Size]:
+    """The paper prints none."""
+    return []
+
+
 def nothing(_trained: Any, _test_set: str) -> Measured:
     """Ground truth has nothing to say of this paper's models."""
     return Measured()
@@ -102,6 +126,7 @@ class Paper:
         shape: a run at a small preset to the run with images as this paper has them.
         measure: ``(trained, test set)`` to what only ground truth can say.
         exact: number of a claim -> the computation that decides it, given the study.
+        sizes: printed numbers of parameters and multiply-adds, counted.
         computed: tables that a computation fills, no training.
         readings: name -> a run as another reading of the paper has it, where its text and its code differ.
     """
@@ -117,6 +142,7 @@ class Paper:
     shape: Callable[[RunConfig], RunConfig] = unchanged
     measure: Callable[..., Measured] = nothing
     exact: Mapping[str, Callable] = field(default_factory=dict)
+    sizes: Callable[[], list[Size]] = no_sizes
     computed: tuple[str, ...] = ()
     readings: Mapping[str, Callable[[RunConfig], RunConfig]] = field(default_factory=dict)
 

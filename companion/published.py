@@ -34,5 +34,11 @@ def contrasts() -> pd.DataFrame:
     return _texts("contrasts.csv")
 
 
+@cache
+def contradictions() -> pd.DataFrame:
+    """What the papers say in two ways: paper, place, contradiction, here (what is done about it)."""
+    return _texts("contradictions.csv")
+
+
 def _texts(name: str) -> pd.DataFrame:
     return pd.read_csv(places.PUBLISHED / name, dtype=str, keep_default_na=False)

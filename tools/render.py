@@ -19,7 +19,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from html import escape
-from itertools import repeat
 from pathlib import Path
 
 from rich.console import Console
@@ -284,9 +283,7 @@ FORMATS = {
 def lighten(notebook, name: str) -> None:
     """Leave out what a page cannot show, and make its pictures small; each gets its caption as alternative text."""
     notebook.metadata.pop("papermill", None)
-    for cell, caption in zip(
-        notebook.cells, captions(name, notebook.cells) if name in PAPERS else repeat("")
-    ):
+    for cell, caption in zip(notebook.cells, captions(name, notebook.cells)):
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":

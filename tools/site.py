@@ -26,7 +26,8 @@ from reidlib.palette import ink_on
 
 SOURCE, OUTPUT = places.CACHE / "site", places.RESULTS / "pages" / "site"
 GUIDES = {
-    "results/README.md": "findings",
+    "results/README.md": "overview",
+    "results/findings.md": "findings",
     "docs/verdicts.md": "verdicts",
     "docs/calibration.md": "calibration",
     "docs/architecture.md": "architecture",
@@ -167,10 +168,10 @@ def tree() -> str:
     books = [name for origin, name in pages().items() if origin.startswith("results/rendered/")]
     papers = {f"papers/{slug}": paper.title for slug, paper in PAPERS.items()}
     parts = {
-        "Results": ["Findings <findings>", *(name for name in books if name not in papers)],
+        "Results": ["Overview <overview>", "findings", *(name for name in books if name not in papers)],
         "Papers": [f"{title} <{name}>" for name, title in papers.items() if name in books],
         "Claims and tables": [f"{paper.title} <claims/{slug}>" for slug, paper in PAPERS.items()],
-        "How": [name for name in GUIDES.values() if name != "findings"],
+        "How": [name for name in GUIDES.values() if name not in ("overview", "findings")],
         "Library": ["api/index"],
     }
     return "\n\n".join(

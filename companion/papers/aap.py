@@ -13,11 +13,12 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from companion import forensics
 from companion.claims import Status, holds, word
 from companion.formats import percent, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
-from companion.paper import Cell, Measured, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row, Size
 from companion.published import printed
 from companion.real import Recipe, steps
 from companion.run import RunConfig
@@ -404,23 +405,13 @@ IDENTITIES = {"market1501": 751, "dukemtmc": 702, "cuhk03": 767}
 """Training identities, which the classifiers of the printed sizes have."""
 
 
-def printed_sizes() -> pd.DataFrame:
-    """Every size that AaP-ReID prints, beside the exact count in training, cut and rounded to its two decimals.
-
-    Returns:
-        Columns table, row, dataset, printed (millions), exact, truncated, rounded, rule.
-    """
+def _printed_sizes() -> list[Size]:
+    """Parameters in training, with the classifier of the printed data set."""
     own = printed("aap").query("metric == 'params_m'")
-    lines = []
-    for cell in own.itertuples():
-        exact = _parameters(cell.row, IDENTITIES[cell.dataset])
-        digits = {"truncated": exact // 10_000 / 100, "rounded": round(exact / 1e6, 2)}
-        rule = next((name for name, value in digits.items() if value == float(cell.value)), "neither")
-        lines.append(
-            {"table": cell.table, "row": cell.row, "dataset": cell.dataset, "printed": float(cell.value)}
-            | {"exact": exact, **digits, "rule": rule}
-        )
-    return pd.DataFrame(lines)
+    return [
+        Size(cell.row, cell.dataset, cell.metric, 2, _parameters(cell.row, IDENTITIES[cell.dataset]))
+        for cell in own.itertuples()
+    ]
 
 
 @cache
@@ -433,8 +424,8 @@ def _parameters(row: str, identities: int) -> int:
 
 def _sizes(_: Study) -> tuple[Status, str]:
     """Claim 10: order of the attentions' sizes, and the printed digits."""
-    sizes = printed_sizes()
-    exact = sizes.query("table == 'table3'").set_index("row")["exact"]
+    sizes = forensics.sizes(PAPER)
+    exact = sizes.set_index("row")["exact"]
     ordered = all(
         exact[f"{name}-eca"] < exact[f"{name}-cwa-mul"] == exact[f"{name}-cwa-add"]
         and exact[f"{name}-cwa-mul"] < exact[f"{name}-sp"] < exact[f"{name}-bam"]
@@ -444,7 +435,7 @@ def _sizes(_: Study) -> tuple[Status, str]:
     tally = ", ".join(f"{number} {rule}" for rule, number in counts.items())
     order = "ECA < CWA < SP < BAM" if ordered else "another order"
     text = f"{order} on the four backbones; printed sizes equal to the exact count {tally}"
-    return holds(ordered and "neither" not in counts), text
+    return holds(ordered and "another" not in counts), text
 
 
 def _lowest_loss(study: Study) -> tuple[Status, str]:
@@ -494,6 +485,7 @@ PAPER = Paper(
     recipe=RECIPE,
     measure=measure,
     exact={"10": _sizes, "12": _lowest_loss},
+    sizes=_printed_sizes,
     slots=slots,
     computed=("table2",),
     readings={  # rows follow neither to the letter

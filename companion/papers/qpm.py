@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.claims import Status, holds
 from companion.inputs import Inputs, TestSet, figure_queries
-from companion.paper import Cell, Measured, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row, Size
 from companion.published import printed
 from companion.real import ERASING, TALL, Recipe, steps
 from companion.run import RunConfig
@@ -25,6 +26,7 @@ from companion.study import Study
 from companion.trained import Trained
 from companion.truth import behind_person, bodies, truth_of
 from companion.views import Pictures, SlotView, figure_pictures, pictures, stripe_names
+from reidlib.complexity import complexity
 from reidlib.models import qpm
 from reidlib.models.qpm import GAMMAS, Config
 from reidlib.palette import FAINT, INK, OURS
@@ -512,6 +514,15 @@ def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
     return holds(ratio < 1.3), text
 
 
+def _sizes() -> list[Size]:
+    """At test time, as printed in Table VIII; no reading of the text gives that number."""
+    readings = {"as the text says": Config(), "parts of 256 numbers, the nearest": Config(dim=256)}
+    return [
+        Size("qpm", "occluded-duke", "params_m", 1, complexity(partial(qpm.QPM, config)).parameters, reading)
+        for reading, config in readings.items()
+    ]
+
+
 PAPER = Paper(
     slug="qpm",
     title="QPM",
@@ -531,5 +542,6 @@ PAPER = Paper(
     shape=_shape,
     measure=measure,
     exact={"11": _refinement_is_cheap},
+    sizes=_sizes,
     slots=slots,
 )

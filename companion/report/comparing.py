@@ -184,7 +184,7 @@ def starts(comparison: Comparison) -> tuple[Figure, str]:
 
 def known_truth(comparison: Comparison) -> str:
     """What only a benchmark with known truth can say of the papers' mechanisms; a list in markdown."""
-    sentences = headlines(comparison.studies)
+    sentences = headlines(comparison.studies).values()
     return "\n".join(f"- {s}" for s in sentences) or "Not enough worlds are recorded yet for an interval."
 
 

@@ -1,4 +1,4 @@
-"""Files written from the records: the README's findings, results/README.md and tables, the figures of all claims."""
+"""Files written from the records: the README's findings, results/README.md, findings and tables, the figures of all claims."""
 
 import io
 import re
@@ -19,6 +19,8 @@ from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.plots.charts import MARKS, SVG, VERDICTS, forest
 from companion.report.figures import pictures
+from companion.report.findings import findings_page
+from companion.report.sentences import spread_answer, starts_answer
 from companion.report.tables import (
     BEST,
     CAPTION,
@@ -35,6 +37,7 @@ from companion.report.tables import (
     wide,
 )
 from companion.study import METRICS, Study
+from companion.views import convergence, starts
 from reidlib.files import replacing
 from reidlib.palette import INK, ink_on
 
@@ -51,6 +54,7 @@ def write_tables(*, check: bool = False) -> list[Path]:
         places.RESULTS / "figures" / "claims.svg": claim_strip(verdicts),
         places.RESULTS / "figures" / "forest.svg": forest_of(studies, verdicts),
         places.RESULTS / "README.md": overview(studies, verdicts),
+        places.RESULTS / "findings.md": findings_page(studies, verdicts, luck=network_luck(studies.values())),
         places.RESULTS / "tables" / "verdicts.csv": spreadsheet(verdicts),
     }
     for slug, study in studies.items():
@@ -204,7 +208,11 @@ def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str,
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
     found = [finding(study, verdicts[slug]) for slug, study in studies.items()]
     found.append(network_luck(studies.values()))
-    found += [f"- {sentence}" for sentence in headlines(studies)]
+    found += [f"- {sentence}" for sentence in headlines(studies).values()]
+    spread = spread_answer(pd.concat([convergence(study) for study in studies.values()]))
+    found.append(f"- **Worlds and convergence**: {spread[:1].lower()}{spread[1:]}")
+    if start := starts_answer([starts(study) for study in studies.values()]):
+        found.append(f"- **What the start changes**: {start}")
     return "\n".join([head + BEGIN, "", *found, "", END + tail])
 
 
@@ -371,7 +379,11 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
         "",
     ]
     lines += [f"Effects in points. {network_luck(studies.values()).removeprefix('- ')}", ""]
-    lines += ["All models on the same people: [comparison](rendered/compare.ipynb).", ""]
+    lines += [
+        "What only this benchmark can say, and what printed numbers say of themselves: [findings](findings.md). All "
+        "models on the same people: [comparison](rendered/compare.ipynb).",
+        "",
+    ]
     for slug, study in studies.items():
         title, kept = study.paper.title, ["claim", "the paper says", "verdict", "printed", "ours"]
         frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts[slug]])

@@ -76,7 +76,7 @@ def sureness(verdict: Verdict) -> str:
     """How sure it is that an effect lies above one point, within one, and below minus one; a dash where it is not."""
     if np.isnan(verdict.sure[0]) or not verdict.points:
         return "–"
-    return " / ".join(f"{100 * share:.0f}" for share in verdict.sure)
+    return "\u00a0/\u00a0".join(f"{100 * share:.0f}" for share in verdict.sure)
 
 
 def remark(verdict: Verdict) -> str:
