@@ -17,7 +17,6 @@ from companion.claims import Status, holds
 from companion.formats import number, styled
 from companion.paper import Cell, Measured, Paper, Row, Size
 from companion.plots.sheets import SIGNED, grey, heat
-from companion.published import printed
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study, Value

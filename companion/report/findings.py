@@ -1,6 +1,6 @@
-"""results/findings.md: what only a benchmark with known truth can say, and what the printed numbers say of themselves."""
+"""results/findings.md: what only a benchmark with known truth can say, and what printed numbers say of themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.report.figures import pictures
 from companion.report.sentences import spread_answer, start_answer
-from companion.report.tables import data_label, points, unit, verdict_line
+from companion.report.tables import data_label, verdict_line
 from companion.study import Study
 from companion.views import convergence, starts
 
@@ -33,7 +33,7 @@ ASKED = {
     "quality": (
         "qpm",
         "10-quality-truth.png",
-        "Scores are relative to their image, and stripes whose truth is unknown are left out. The paper shows pictures.",
+        "Scores are relative to their image, and stripes of unknown truth are left out. The paper shows pictures.",
     ),
     "templates": (
         "dpti",

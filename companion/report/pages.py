@@ -1,4 +1,4 @@
-"""Files written from the records: the README's findings, results/README.md, findings and tables, the figures of all claims."""
+"""Files written from the records: the README's findings, the pages of results, and the figures of all claims."""
 
 import io
 import re

@@ -5,8 +5,8 @@ import pytest
 
 from companion import forensics, published
 from companion.papers import PAPERS
-from companion.report.findings import ASKED
 from companion.report.figures import pictures
+from companion.report.findings import ASKED
 
 COLUMNS = ["table", "row", "variant", "dataset", "metric", "value", "kind", "note"]
 
