@@ -122,7 +122,7 @@ class Paper:
         headline: row and scoring of what the front page shows.
         widths: model -> fields that hold a printed embedding width, which small presets divide.
         recipe: of the real data sets.
-        slots: what the parts of the distance of a query to two gallery images are (``views.Slots``).
+        slots: what the parts of the distance of a query to gallery images are (``views.Slots``).
         shape: a run at a small preset to the run with images as this paper has them.
         measure: ``(trained, test set)`` to what only ground truth can say.
         exact: number of a claim -> the computation that decides it, given the study.

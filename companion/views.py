@@ -222,31 +222,23 @@ def failures(trained: Trained, test_set: str, *, count: int = 6, top: int = 8) -
 
 @dataclass(frozen=True)
 class SlotView:
-    """A query against its two nearest gallery images, slot by slot."""
+    """A query against gallery images, slot by slot."""
 
     names: tuple[str, ...]  # of the parts, behind the foreground where there is one
-    distances: np.ndarray  # [S, 2]; infinite where the slot is not shared
-    weights: np.ndarray  # [S, 3]: how much a slot counts in query, first, second; NaN where it has none
+    distances: np.ndarray  # [S, G]; infinite where the slot is not shared
+    weights: np.ndarray  # [S, 1 + G]: how much a slot counts in the query and each image; NaN where it has none
 
 
 Slots = Callable[[Trained, Features, Features], SlotView]
-"""A wing's: the parts of the distance of one query to a pair of gallery images."""
+"""A wing's: the parts of the distance of one query to some gallery images."""
 
 
-def why(trained: Trained, test_set: str, query: int, *, slots: Slots) -> SlotView:
-    """What makes the first gallery image nearer than the second."""
-    one, gallery = trained.features(test_set)
-    one, protocol = one[torch.tensor([query])], trained.inputs.splits[test_set].protocol
-    index, _ = ranking(one, gallery, distance=trained.distance("default"), protocol=protocol, top=2)
-    return slots(trained, one, gallery[torch.from_numpy(index[0])])
-
-
-def blocks(one: Features, pair: Features, *, name: str, widths: list[int], kind: str) -> SlotView:
+def blocks(one: Features, gallery: Features, *, name: str, widths: list[int], kind: str) -> SlotView:
     """Blocks of the unit-length descriptor: squared lengths, and squared distances, which add up to the whole."""
-    vectors = torch.cat([one.embeddings[name], pair.embeddings[name]])  # [3, D]
+    vectors = torch.cat([one.embeddings[name], gallery.embeddings[name]])  # [1 + G, D]
     parts = normalize(vectors, dim=-1).split(widths, dim=-1)
-    distances = torch.stack([(part[1:] - part[:1]).square().sum(-1) for part in parts])  # [S, 2]
-    lengths = torch.stack([part.square().sum(-1) for part in parts])  # [S, 3]
+    distances = torch.stack([(part[1:] - part[:1]).square().sum(-1) for part in parts])  # [S, G]
+    lengths = torch.stack([part.square().sum(-1) for part in parts])  # [S, 1 + G]
     names = ("global", *(f"{kind} {number}" for number in range(1, len(widths))))
     return SlotView(names, distances.numpy(), lengths.numpy())
 

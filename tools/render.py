@@ -291,6 +291,7 @@ def lighten(notebook, name: str) -> None:
         cell.outputs = [out for out in cell.outputs if not _moving(out)]  # nobody is behind a page's widgets
         for out in cell.outputs:
             data = out.get("data", {})
+            data.pop(WIDGET, None)
             shrink(data)
             data.pop("text/latex", None)
             if kind := next((kind for kind in FORMATS["png"] if kind in data), ""):
@@ -326,9 +327,10 @@ def written(text: str, target: Path) -> int:
 
 
 def _moving(out: dict) -> bool:
-    """Widgets and progress bars, which a page cannot move, and what is left where one was."""
+    """Widgets without a picture and progress bars, which a page cannot move, and what is left where one was."""
+    data = out.get("data", {})
     bar = out.get("name") == "stderr" and "%|" in out["text"]
-    return WIDGET in out.get("data", {}) or bar or not out.get("text", "x").strip()
+    return (WIDGET in data and "text/html" not in data) or bar or not out.get("text", "x").strip()
 
 
 def with_mathml(text: str) -> str:

@@ -388,15 +388,15 @@ def size_table() -> Styler:
     return marked.format(precision=2, thousands=",")
 
 
-def slots(_: Trained, one: Features, pair: Features) -> SlotView:
+def slots(_: Trained, one: Features, gallery: Features) -> SlotView:
     """The two terms of the distance, and what stripes cost side by side; no weights."""
     variants = {
         "global": aap.Scoring(local="none"),
         "global and aligned stripes": aap.Scoring(),
         "global and stripes side by side": aap.Scoring(local="unaligned"),
     }
-    found = [aap.AaP.distance(one, pair, scoring=scoring)[0].numpy() for scoring in variants.values()]
-    return SlotView(tuple(variants), np.stack(found), np.full((len(variants), 3), np.nan))
+    found = [aap.AaP.distance(one, gallery, scoring=scoring)[0].numpy() for scoring in variants.values()]
+    return SlotView(tuple(variants), np.stack(found), np.full((len(variants), 1 + len(gallery)), np.nan))
 
 
 # -- claims that a computation decides ----------------------------------------------------------------

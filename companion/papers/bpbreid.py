@@ -426,11 +426,11 @@ def crossing(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float | 
     return None
 
 
-def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
     """Foreground and parts, and whether the parts are visible."""
-    visible = torch.cat([one.visibility["argmax"], pair.visibility["argmax"]]) > 0  # [3, K]
-    visible = torch.cat([torch.ones(3, 1, dtype=torch.bool), visible], 1)
-    distances = bpbreid.part_distances(one, pair, scoring=trained.run.scoring("default"))[:, 0]  # [S, 2]
+    visible = torch.cat([one.visibility["argmax"], gallery.visibility["argmax"]]) > 0  # [1 + G, K]
+    visible = torch.cat([torch.ones(len(visible), 1, dtype=torch.bool), visible], 1)
+    distances = bpbreid.part_distances(one, gallery, scoring=trained.run.scoring("default"))[:, 0]  # [S, G]
     names = ("foreground", *part_names(trained.run.model_config.parts))
     return SlotView(names, distances.numpy(), visible.T.numpy())
 

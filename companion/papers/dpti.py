@@ -329,11 +329,11 @@ def templates_answer(study: Study) -> str:
     )
 
 
-def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
     """The global block and the templates' blocks of the descriptor."""
     config = trained.run.model_config
     count = 0 if config.templates == "none" else config.parts
-    return blocks(one, pair, name="descriptor_bn", widths=[config.dim] * (count + 1), kind="template")
+    return blocks(one, gallery, name="descriptor_bn", widths=[config.dim] * (count + 1), kind="template")
 
 
 # -- claims that a computation decides ----------------------------------------------------------------

@@ -221,12 +221,12 @@ def mask_table(study: Study, rows: Sequence[str]) -> Styler:
     return styled(pd.DataFrame(lines))
 
 
-def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
     """The global block and the parts of the descriptor."""
     config = trained.run.model_config
     kind = "stripe" if config.masks == "stripes" else "mask"
     widths = [config.global_dim, *[config.dim] * config.parts]
-    return blocks(one, pair, name="concat_bn", widths=widths, kind=kind)
+    return blocks(one, gallery, name="concat_bn", widths=widths, kind=kind)
 
 
 # -- claims that a computation decides ----------------------------------------------------------------

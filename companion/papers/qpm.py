@@ -487,13 +487,13 @@ def _matching_seconds(
     return found
 
 
-def slots(trained: Trained, one: Features, pair: Features) -> SlotView:
+def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
     """Stripes and their quality, and the two distances of the whole image."""
-    parts = [features.embeddings["parts"] for features in (one, pair)]
-    distances = 1 - torch.cosine_similarity(*parts, dim=-1)  # [2, K]
-    whole = [qpm.QPM.distance(one, pair, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")]  # [2, 1]
-    scores = torch.cat([features.visibility["quality"] for features in (one, pair)])  # [3, K]
-    nothing = torch.full((3, 2), torch.nan)
+    parts = [features.embeddings["parts"] for features in (one, gallery)]
+    distances = 1 - torch.cosine_similarity(*parts, dim=-1)  # [G, K]
+    whole = [qpm.QPM.distance(one, gallery, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")]  # [G, 1]
+    scores = torch.cat([features.visibility["quality"] for features in (one, gallery)])  # [1 + G, K]
+    nothing = torch.full((len(scores), 2), torch.nan)
     return SlotView(
         (*stripe_names(trained.run.model_config.parts), "all stripes, weighed", "pair-adaptive, whole image"),
         torch.cat([distances, *whole], 1).T.numpy(),

@@ -2,11 +2,11 @@
 
 from companion.formats import percent, styled
 from companion.report import comparing
+from companion.report.explorer import explore
 from companion.report.notebook import (
     agreement,
     compute,
     data_table,
-    explore,
     footnotes_of,
     live_check,
     needs_truth,
@@ -17,7 +17,6 @@ from companion.report.notebook import (
     rescored,
     show,
     trace,
-    why,
 )
 from companion.report.released import beside_printed, open_checkpoint, shown
 from companion.report.sentences import contrast, spread_answer, start_answer
@@ -62,5 +61,4 @@ __all__ = [
     "styled",
     "trace",
     "verdict_table",
-    "why",
 ]

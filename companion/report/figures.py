@@ -29,7 +29,7 @@ def pictures(slug: str) -> dict[str, str]:
 
 
 def captions(slug: str, cells: Sequence[Mapping]) -> list[str]:
-    """What a picture of each cell shows: the paper or notebook, the section, its title, and the text that leads to it."""
+    """What a picture of each cell shows: the paper or notebook, the section, its title, and the text above it."""
     of = PAPERS[slug].title if slug in PAPERS else slug.capitalize()
     section, lead, found = "", "", []
     for cell in cells:

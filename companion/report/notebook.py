@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython import get_ipython
-from IPython.display import Code, Markdown, display
-from ipywidgets import Dropdown, IntSlider, interactive
+from IPython.display import Code, Markdown
 from pandas.io.formats.style import Styler
 
-from companion import places, plots, records, runner, views
+from companion import places, records, runner
 from companion.formats import percent, styled
 from companion.inputs import Inputs, NoTruth
 from companion.papers import paper
@@ -327,47 +326,3 @@ def provenance(study: Study) -> Styler:
                 }
             )  # fmt: skip
     return styled(pd.DataFrame(lines)).format(precision=1)
-
-
-def explore(study: Study, trained: Trained, *, test_set: str, query: int) -> interactive:
-    """A query's ranked gallery and why the first image outranks the second, and widgets that pick another query.
-
-    The first view is drawn at once, so that a page without anybody to answer its widgets shows it too.
-    """
-
-    def draw(test_set: str, query: int, top: int) -> None:
-        view = views.ranked(trained, test_set, query, scorings={"default": "default"}, top=top)
-        title = f"{test_set}, query {query}"
-        drawn = plots.ranking(
-            view.query, view.gallery, correct=view.correct, distances=view.distances, title=title
-        )
-        display(drawn, why(study, trained, test_set, query))
-
-    draw(test_set, query, 8)
-    last = len(trained.inputs.splits[test_set].query) - 1
-    return interactive(
-        draw,
-        {"manual": True, "manual_name": "show"},
-        test_set=Dropdown(options=trained.run.data.test_sets, value=test_set),
-        query=IntSlider(min=0, max=last, value=min(query, last), continuous_update=False),
-        top=IntSlider(min=3, max=12, value=8, continuous_update=False),
-    )
-
-
-def why(study: Study, trained: Trained, test_set: str, query: int) -> Styler:
-    """Distance and weight, slot by slot, of a query's two nearest gallery images."""
-    slots = views.why(trained, test_set, query, slots=study.paper.slots)
-    columns = {"slot": slots.names, "weight in query": _weights(slots.weights[:, 0])}
-    for place, name in enumerate(("first", "second"), start=1):
-        columns[f"weight in {name}"] = _weights(slots.weights[:, place])
-        columns[f"distance to {name}"] = [
-            f"{d:.3f}" if np.isfinite(d) else "–" for d in slots.distances[:, place - 1]
-        ]
-    return styled(pd.DataFrame(columns))
-
-
-def _weights(values: np.ndarray) -> list[str]:
-    """Visibility as a word, quality as a number."""
-    if values.dtype == bool:
-        return ["visible" if value else "hidden" for value in values]
-    return ["–" if np.isnan(value) else f"{value:.2f}" for value in values]
