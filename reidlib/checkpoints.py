@@ -75,7 +75,7 @@ def read(path: Path) -> Checkpoint:
         pickle.UnpicklingError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError, EOFError,
         AttributeError, OSError,
     ) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise ValueError(f"weights: {path} cannot be read ({reason}); fetch it again") from None
     tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
     if not tensors:
