@@ -69,6 +69,7 @@ def read(path: Path) -> Checkpoint:
         if path.suffix == ".safetensors":
             return Checkpoint(path, load_file(path), {})
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ONLY)
+        content = content if isinstance(content, dict) else {}
         state = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
         found = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
     except (
