@@ -309,7 +309,7 @@ def _score(options: argparse.Namespace) -> int:
     from reidlib.files import replacing
     from reidlib.search import table
 
-    split = load(options.dataset, options.root)
+    split = load(options.dataset, options.root, sides=("query", "gallery"))
     trained = open_checkpoint(options.checkpoint, split)
     print(trained.inputs.released.source)
     for line in doctor.warnings(split):

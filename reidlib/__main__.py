@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import warnings
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,6 +20,8 @@ OURS = "ours"
 """Stands for the project's own pretrained small network."""
 
 BACKBONE = "resnet50"
+FIGURE = Path("ranking.png")
+"""Where the ranked gallery is drawn unless told otherwise, and its name in a folder that is named alone."""
 
 EXAMPLES = """examples:
   python -m reidlib doctor market1501 --root data      what is there, what is wrong, how to mend it
@@ -30,12 +33,8 @@ EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m reidlib",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    examples = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    top = argparse.ArgumentParser(prog="python -m reidlib", description=__doc__, **examples)
     top.add_argument("--version", action="version", version=f"reidlib {version('reidlib')}")
     commands = top.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser("doctor", help="check a data set on disk: counts, images, labels, matches")
@@ -45,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     masks = commands.add_parser("masks", help="part labels by Keypoint R-CNN, for a data set that has none")
     _add_set(masks, tuple(DATASETS))
     masks.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    _add_rank(commands.add_parser("rank", help="your own images or features: metrics and a ranked gallery"))
+    rank = commands.add_parser(
+        "rank", help="your own images or features: metrics and a ranked gallery", **examples
+    )
+    _add_rank(rank)
     return top
 
 
@@ -95,8 +97,8 @@ def _add_rank(rank: argparse.ArgumentParser) -> None:
     rank.add_argument(
         "--figure",
         type=Path,
-        default=Path("ranking.png"),
-        help="where the gallery is drawn; index.html lies beside it",
+        default=FIGURE,
+        help="file or folder where the gallery is drawn; index.html lies beside it",
     )
     rank.add_argument("--queries", type=at_least(1), default=6, help="rows of the figure")
     rank.add_argument("--top", type=at_least(1), default=10, help="gallery images in a row")
@@ -107,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged files, which our errors name
     top = parser()
     options = top.parse_args(arguments)
     if options.place and options.root:
@@ -163,13 +166,14 @@ def _rank(options: argparse.Namespace) -> int:
         raise ValueError("--euclidean is about --features: a network says itself how two images are compared")
     figure, page = _outputs(options.figure)
     split = load(options.name, options.root, sides=("query", "gallery"))
+    found = None if options.features else _network(options, split.name)  # told before every image is read
     notes = inventory.lines(split)
     print("\n".join(notes), flush=True)
-    if options.features:
+    if found is None:
         searched = search.given(split, *options.features, unit=not options.euclidean)
     else:
         cache = Path(platformdirs.user_cache_dir("reidlib")) / "images"
-        searched = search.embedded(split, _network(options, split.name), cache=cache)
+        searched = search.embedded(split, found, cache=cache)
     table = search.table(searched.metrics())
     if options.trapezoid:
         table["mAP (trapezoid)"] = search.table(searched.metrics(trapezoid=True))["mAP"]
@@ -206,6 +210,8 @@ def _outputs(figure: Path) -> tuple[Path, Path]:
 
     from reidlib.pages import MARK
 
+    if figure.is_dir():
+        figure /= FIGURE
     figure = figure if figure.suffix else figure.with_suffix(".png")
     known = FigureCanvasBase.get_supported_filetypes()
     if figure.suffix.removeprefix(".").lower() not in known:
@@ -234,7 +240,7 @@ def _network(options: argparse.Namespace, name: str):
     backbone = options.backbone or BACKBONE
     file = backbones.imagenet_file(backbone)
     if not file.is_file():
-        lacking = f"no file {file}"
+        lacking = f"no file {file}; --download fetches it"
         if options.download:
             try:
                 print(f"fetched {backbones.download(backbone)}")
@@ -242,9 +248,9 @@ def _network(options: argparse.Namespace, name: str):
             except ValueError as error:
                 lacking = str(error)
         if options.backbone:
-            raise ValueError(f"{lacking}; --download fetches it, --weights {OURS} ranks without")
+            raise ValueError(f"{lacking}, --weights {OURS} ranks without")
         print(
-            f"ImageNet's weights are not here ({lacking}; --download fetches them): the project's small network ranks "
+            f"ImageNet's weights are not here ({lacking}): the project's small network ranks "
             f"instead, as --weights {OURS} asks for"
         )
         return search.network(search.ours())

@@ -69,13 +69,14 @@ def read(path: Path) -> Checkpoint:
         if path.suffix == ".safetensors":
             return Checkpoint(path, load_file(path), {})
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ONLY)
+        content = content if isinstance(content, dict) else {}
         state = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
         found = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
     except (
         pickle.UnpicklingError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError, EOFError,
         AttributeError, OSError,
     ) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise ValueError(f"weights: {path} cannot be read ({reason}); fetch it again") from None
     tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
     if not tensors:

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from reidlib.data.datasets import survey
+from reidlib import inventory
+from reidlib.data.datasets import YOURS, survey
 from reidlib.data.index import SPLITS, ImageRecord, Split
 from reidlib.data.loading import read_image, read_mask
 from reidlib.protocol import Protocol
@@ -94,7 +95,7 @@ def examine(name: str, root: Path) -> Diagnosis:
             raise
         return Diagnosis(name, root, (Check("index", "cannot be made", good=False, remedy=str(error)),))
     checks = [Check("layout", str(split.root), good=True), *index_checks(split)]
-    checks += [*_pixels(split), *_labels(split), Check("index", split.fingerprint)]
+    checks += [*_pixels(split), *_labels(split), *_remarks(split), Check("index", split.fingerprint)]
     return Diagnosis(name, root, tuple(checks))
 
 
@@ -123,7 +124,7 @@ def _counts(split: Split) -> Iterable[Check]:
     known, table = published_counts(), split.counts()
     for side in SPLITS:
         wanted = known.loc[(split.name, side)] if (split.name, side) in known.index else None
-        if wanted is None and not table[side]["images"]:
+        if not table[side]["images"]:  # a set to test on, or a side that nobody asked for
             continue
         for kind in ("images", "identities", "cameras"):
             found, expected = table[side][kind], np.nan if wanted is None else wanted[kind]
@@ -160,21 +161,27 @@ def _matches(split: Split) -> Check:
         f"{len(lost):,} of {len(split.query):,}",
         "0",
         not lost,
-        f"no gallery image shows the person of {_named(r.path.name for r in lost)} {rule}".rstrip()
+        f"no gallery image shows the person of {_named(r.short for r in lost)} {rule}".rstrip()
         + f"; add some or remove the queries{cure}",
     )
 
 
 def _repeated(split: Split) -> Check:
     """Files that the index holds twice: a query in its own gallery is always found."""
-    seen = Counter(record.path for side in SPLITS for record in getattr(split, side))
-    twice = [path.name for path, count in seen.items() if count > 1]
+    seen = Counter((record.path, record.short) for side in SPLITS for record in getattr(split, side))
+    twice = [name for (_, name), count in seen.items() if count > 1]
     remedy = f"listed more than once: {_named(twice)}; keep one line of each"
     return Check("images listed twice", f"{len(twice):,} of {len(seen):,}", "0", not twice, remedy)
 
 
 def _answered(query: ImageRecord, cameras: set[int], protocol: Protocol) -> bool:
     return bool(cameras - {query.camid} if protocol is Protocol.MARKET else cameras)
+
+
+def _remarks(split: Split) -> Iterable[Check]:
+    """Of one's own images: what an index of them leaves out, or holds in copies."""
+    for line in inventory.remarks(split) if split.name in YOURS else ():
+        yield Check("to be known", line)
 
 
 def _named(names: Iterable[str]) -> str:
@@ -186,22 +193,21 @@ def _named(names: Iterable[str]) -> str:
 def _pixels(split: Split) -> Iterable[Check]:
     records = [record for side in SPLITS for record in getattr(split, side)]
     sizes = _each(_size, records, label="images")
-    broken = [record.path for record, size in zip(records, sizes) if size is None]
-    remedy = (
-        f"unreadable or damaged: {_named(f'{p.parent.name}/{p.name}' for p in broken)}; unpack them again"
-    )
+    broken = {record.short: size for record, size in zip(records, sizes) if isinstance(size, str)}
+    remedy = f"{_named(broken)}; of the first: {next(iter(broken.values()), '')}"
     yield Check("broken images", f"{len(broken):,} of {len(records):,}", "0", not broken, remedy)
-    whole = sorted(size for size in sizes if size)
+    whole = sorted(size for size in sizes if not isinstance(size, str))
     if whole:
         (low, *_), (*_, high) = whole, whole
         yield Check("height x width", f"{low[0]}x{low[1]} to {high[0]}x{high[1]}")
 
 
-def _size(record: ImageRecord) -> tuple[int, int] | None:
+def _size(record: ImageRecord) -> tuple[int, int] | str:
+    """Height and width, or why the image cannot be read."""
     try:
         return read_image(record.path).shape[:2]
-    except ValueError:
-        return None
+    except ValueError as error:
+        return str(error)
 
 
 def _labels(split: Split) -> Iterable[Check]:
@@ -223,7 +229,7 @@ def _labels(split: Split) -> Iterable[Check]:
 
 def _mask_error(record: ImageRecord) -> str | None:
     size = _size(record)
-    if size is None:
+    if isinstance(size, str):
         return None  # told as a broken image
     try:
         read_mask(record.mask, size=size)

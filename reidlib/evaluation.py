@@ -106,7 +106,7 @@ def ranking(
 
 
 def single_shot(
-    query: Features, gallery: Features, *, distance: Distance, protocol: Protocol, block: int = 256
+    query: Features, gallery: Features, *, distance: Distance, protocol: Protocol | str, block: int = 256
 ) -> Float[np.ndarray, "Q 4"]:
     """CMC where the gallery shows every identity once, its image drawn at random: the expectation over all draws.
 

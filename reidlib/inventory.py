@@ -1,12 +1,13 @@
 """What of one's own images is asked for and searched, what was left out, and what would flatter a score."""
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from reidlib.data.datasets import SUFFIXES
+from reidlib.data.datasets import SUFFIXES, YOURS
 from reidlib.data.index import SPLITS, ImageRecord, Split
 from reidlib.protocol import DISTRACTOR
 
@@ -26,11 +27,13 @@ def lines(split: Split) -> list[str]:
         f"used: {len(split.query):,} queries of {len(people):,} people, searched in {len(split.gallery):,} gallery "
         "images"
     ]
-    if split.name not in ("folder", "csv"):
-        return said
-    if split.name == "folder":
-        said += _deeper(split) + _alone(split, people) + _left_out(split)
-    return said + _repeated(split) + _copies(split)
+    return said + _repeated(split) + remarks(split) if split.name in YOURS else said
+
+
+def remarks(split: Split) -> list[str]:
+    """What is left out of one's own images, lies where one may not think, or is there in copies."""
+    said = _deeper(split) + _alone(split) + _left_out(split) if split.name == "folder" else []
+    return said + _copies(split)
 
 
 def _deeper(split: Split) -> list[str]:
@@ -40,7 +43,8 @@ def _deeper(split: Split) -> list[str]:
     return [line] if deeper else []
 
 
-def _alone(split: Split, people: set[int]) -> list[str]:
+def _alone(split: Split) -> list[str]:
+    people = {record.pid for record in split.query}
     alone = [record for record in split.gallery if record.pid not in people]
     names = _some(record.path.relative_to(split.root).parts[0] for record in alone)
     line = (
@@ -69,8 +73,8 @@ def _left_out(split: Split) -> list[str]:
 
 
 def _repeated(split: Split) -> list[str]:
-    counts = Counter(record.path for side in ("query", "gallery") for record in getattr(split, side))
-    twice = [path.name for path, count in counts.items() if count > 1]
+    counts = Counter((r.path, r.short) for r in (*split.query, *split.gallery))
+    twice = [name for (_, name), count in counts.items() if count > 1]
     line = f"warning: {len(twice):,} pictures are listed more than once; a query in its own gallery is always found: "
     return [line + _some(twice)] if twice else []
 
@@ -80,7 +84,8 @@ def _copies(split: Split) -> list[str]:
     alike: dict[str, dict[Path, ImageRecord]] = defaultdict(dict)
     by_size: dict[int, list[ImageRecord]] = defaultdict(list)
     for record in (*split.query, *split.gallery):
-        by_size[record.path.stat().st_size].append(record)
+        if os.access(record.path, os.R_OK):  # of another, who decodes it says what is wrong
+            by_size[record.path.stat().st_size].append(record)
     for records in by_size.values():
         for record in records if len(records) > 1 else ():
             alike[hashlib.sha256(record.path.read_bytes()).hexdigest()][record.path] = record
@@ -90,22 +95,19 @@ def _copies(split: Split) -> list[str]:
     confused = [group for group in copies if len({record.pid for record in group} - {DISTRACTOR}) > 1]
     said = []
     if asked:
-        names = _some(_short(record.path) for record in (group[0] for group in asked))
+        names = _some(group[0].short for group in asked)
         said.append(
             f"warning: {len(asked):,} queries lie in the gallery as copies, which are found at once: {names}"
         )
     if confused:
-        names = _some(" = ".join(_short(record.path) for record in group[:2]) for group in confused)
+        people = ({r.pid: r.short for r in group if r.pid != DISTRACTOR} for group in confused)
+        names = _some(" = ".join([*names.values()][:2]) for names in people)
         said.append(f"warning: {len(confused):,} pictures stand for several people: {names}")
     if others := sum(len(group) - 1 for group in copies) - len(asked):
         said.append(
             f"{others:,} further copies by content among {len(split.gallery) + len(split.query):,} pictures"
         )
     return said
-
-
-def _short(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -281,12 +281,17 @@ def _matrix(
     if array.ndim != 2 or len(array) != len(records) or not array.size or array.dtype.kind not in "fiu":
         raise ValueError(
             f"features {path} are {array.dtype} of shape {array.shape}; expected one row of numbers for each of "
-            f"the {len(records)} images, from {records[0].path.name} to {records[-1].path.name}"
+            f"the {len(records)} images, from {records[0].short} to {records[-1].short}"
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array).all(1))[0, 0])
-        raise ValueError(f"features {path}: row {row} ({records[row].path.name}) is not finite")
+        raise ValueError(f"features {path}: row {row} ({records[row].short}) is not finite")
+    if len(empty := np.flatnonzero(~array.any(1))):
+        logger.warning(
+            "warning: features %s: %d rows are all zeros, the first is row %d (%s)",
+            path, len(empty), empty[0], records[empty[0]].short,
+        )  # fmt: skip
     return torch.from_numpy(array)
 
 
@@ -296,14 +301,19 @@ def _array(path: Path) -> np.ndarray:
     Raises:
         ValueError: saying how features are written, whatever the file is.
     """
-    remedy = "write the matrix with numpy.save, as numbers, in a file of its own"
+    remedy = (
+        "write the matrix with numpy.save, as numbers (of a tensor, .float().numpy()), in a file of its own"
+    )
     try:
         with path.open("rb") as file:
             magic = file.read(6)
     except OSError as error:
         raise ValueError(f"features {path} cannot be read ({error.strerror}); {remedy}") from None
     if magic.startswith(b"PK"):
-        raise ValueError(f"features {path} hold several arrays; expected an npy file with one: {remedy}")
+        raise ValueError(
+            f"features {path} are an archive (npz, or PyTorch's) of several arrays; expected an npy file with one: "
+            f"{remedy}"
+        )
     if magic != b"\x93NUMPY":
         raise ValueError(f"features {path} cannot be read: this is no npy file; {remedy}")
     try:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -62,6 +63,12 @@ LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-site.lock"]
 def test_the_site_changes_no_version_that_the_study_uses():
     study, site = ({line.split("==")[0] for line in file.read_text().splitlines()} for file in LOCKS)
     assert not study & site
+
+
+def test_a_root_with_a_space_is_one_argument_of_make():
+    command = ["make", "--dry-run", "data", "DATASET=market1501", "DATA_ROOT=my data"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shlex.split(done.stdout.splitlines()[-1])[-2:] == ["--root", "my data"]
 
 
 def test_the_version_is_one():

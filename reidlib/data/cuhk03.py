@@ -18,27 +18,22 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from tqdm.auto import tqdm
 
+from reidlib.data.datasets import MAT, child, downloaded
 from reidlib.data.index import SPLITS
 from reidlib.files import replacing
 
-MAT = "cuhk-03.mat"
 KINDS = {"cuhk03": "detected", "cuhk03-labelled": "labeled"}
 """Data set -> which boxes it has."""
 
 FIRST_VIEW = 5  # of a person's ten images
 
 
-def find(home: Path) -> Path | None:
-    """The downloaded file below a folder; None if there is none."""
-    return min(home.rglob(MAT), default=None, key=str) if home.is_dir() else None
-
-
 def unpack(name: str, root: Path) -> Path:
-    """Write the images of a set as PNG and its split as Torchreid's json, beside the folder of the download.
+    """Write the images of a set as PNG and its split as Torchreid's json, into ``cuhk03/``.
 
     Args:
         name: ``cuhk03`` or ``cuhk03-labelled``.
-        root: folder that holds ``cuhk03/``.
+        root: folder below which the download lies, and that holds ``cuhk03/`` then.
 
     Returns:
         The split file, which ``datasets.load`` reads.
@@ -46,11 +41,11 @@ def unpack(name: str, root: Path) -> Path:
     Raises:
         ValueError: a file is absent or broken, or h5py is not installed.
     """
-    kind, home = KINDS[name], root / "cuhk03"
-    source = find(home)
+    kind, home = KINDS[name], child(root, "cuhk03") or root / "cuhk03"
+    source = downloaded(MAT, root=root)
     if source is None:
-        raise ValueError(f"{name}: no {MAT} below {home}; fetch cuhk03_release.zip from the set's authors")
-    table = _split(home, kind)
+        raise ValueError(f"{name}: no {MAT} below {root}; fetch cuhk03_release.zip from the set's authors")
+    table = _split(root, kind)
     folder = home / f"images_{kind}"
     written = {file for file, picture in _pictures(source, kind) if _write(folder / file, picture)}
     if lacking := sorted({file for rows in table.values() for file, *_ in rows} - written):
@@ -64,13 +59,13 @@ def unpack(name: str, root: Path) -> Path:
     return target
 
 
-def _split(home: Path, kind: str) -> dict[str, list[tuple[str, int, int]]]:
+def _split(root: Path, kind: str) -> dict[str, list[tuple[str, int, int]]]:
     """File, person (from 0) and camera (from 0) of the images of every side."""
     file = f"cuhk03_new_protocol_config_{kind}.mat"
-    path = min(home.rglob(file), default=None, key=str)
+    path = downloaded(file, root=root)
     if path is None:
         raise ValueError(
-            f"no {file} below {home}: it comes with the code of Zhong et al. (person-re-ranking)"
+            f"no {file} below {root}: it comes with the code of Zhong et al. (person-re-ranking)"
         )
     try:
         content = loadmat(path)
@@ -101,7 +96,7 @@ def _pictures(source: Path, kind: str) -> Iterator[tuple[str, np.ndarray]]:
                         if picture.ndim == 3 and picture.size:
                             view = 1 if number <= FIRST_VIEW else 2
                             yield f"{pair}_{person:03d}_{view}_{number:02d}.png", picture.astype(np.uint8)
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{source} cannot be read ({error}); fetch it again") from None
 
 

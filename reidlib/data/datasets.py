@@ -9,8 +9,10 @@ is dropped; distractors (pid 0) stay in the gallery. Sources of all facts: ``dat
 import csv
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -39,6 +41,9 @@ SIDES = (
 
 MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a"}
 """How tables write a cell without a value, in small letters."""
+
+MAT = "cuhk-03.mat"
+"""CUHK03 as it is downloaded."""
 
 JUNK = -1
 QUERY_CAMERA, GALLERY_CAMERA = 0, 1
@@ -276,7 +281,7 @@ def _is_folder(path: Path | None) -> bool:
 def _hint(name: str, root: Path) -> str:
     source = DATASETS[name]
     if not root.is_dir():
-        return f"the folder {root} does not exist"
+        return f"{root} is a file" if root.exists() else f"the folder {root} does not exist"
     if _form(root, source) is not None:
         return f"root is the data set itself: pass the folder above it, {root.resolve().parent}"
     for folder in source.homes:
@@ -288,14 +293,17 @@ def _hint(name: str, root: Path) -> str:
         for below in sorted(path for path in root.iterdir() if path.is_dir()):
             if (inner := child(below, folder)) and _form(inner, source):
                 return f"found it one level deeper: pass {below}"
-        if home is not None and (mat := next(home.rglob("cuhk-03.mat"), None)):
-            return (
-                f"{mat.name} lies there as it is downloaded: `python -m reidlib unpack {name} --root {root}` writes "
-                "its images and its split"
-            )
-        if _is_folder(home):
-            layout = source.layouts[0]
-            return f"{home} lacks {layout.query}/ or {layout.gallery}/: unpack it again"
+    if source.split_file and (mat := downloaded(MAT, root=root)):
+        return (
+            f"{mat} lies there as it is downloaded: `python -m reidlib unpack {name} --root {shlex.quote(str(root))}` "
+            "writes its images and its split"
+        )
+    for folder in source.homes:
+        if _is_folder(home := child(root, folder)):
+            lacking = [
+                [f for f in (x.query, x.gallery) if not _is_folder(child(home, f))] for x in source.layouts
+            ]
+            return f"{home} lacks {'/ and '.join(min(lacking, key=len))}/: unpack it again"
     for below in _below(root):
         if _form(below, source) is not None:
             return f"{below} has these folders: if it is the set, rename it to {source.homes[0]}"
@@ -308,6 +316,14 @@ def _hint(name: str, root: Path) -> str:
         if archives := sorted(path.name for path in root.glob("*.*") if _is_archive(path, folder)):
             return f"{archives[0]} lies there but is not unpacked"
     return "unpack or generate the data set there"
+
+
+def downloaded(file: str, *, root: Path) -> Path | None:
+    """A file of CUHK03 as it is downloaded: in ``cuhk03/``, or where its archive unpacks; None if there is none."""
+    home = child(root, "cuhk03")
+    inside = home.rglob(file) if _is_folder(home) else ()
+    near = (path for above in ("", "*/", "*/*/") for path in root.glob(f"{above}{file}"))
+    return next(chain(inside, near), None)
 
 
 def _below(root: Path) -> Iterator[Path]:
@@ -545,7 +561,8 @@ def _numbers(words: set[str]) -> dict[str, int]:
 def _from_folder(root: Path) -> Split:
     """A folder per person: the first image of each is the query, the others are the gallery."""
     if not root.is_dir():
-        raise FileNotFoundError(f"folder: {root} does not exist; pass a folder with one folder per person")
+        why = "is a file" if root.exists() else "does not exist"
+        raise FileNotFoundError(f"folder: {root} {why}; pass a folder with one folder per person")
     people = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     images = {person: sorted(_walk(person, depth=DEEP), key=str) for person in people}
     images = {person: found for person, found in images.items() if found}

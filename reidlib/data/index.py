@@ -23,6 +23,11 @@ class ImageRecord:
     camid: int
     mask: Path | None = None
 
+    @property
+    def short(self) -> str:
+        """Folder and file, in messages: where every person has a folder, the file's name alone says little."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
 
 @dataclass(frozen=True)
 class Split:

@@ -160,7 +160,7 @@ def _fill(model: BPBreID, checkpoint: Checkpoint) -> None:
     if left:
         raise ValueError(
             f"checkpoint {path} is of another network: it has {len(left)} entries that this one lacks, first "
-            f"{left[0]}; choose the backbone and the number of parts that it was trained with"
+            f"{left[0]}; what they compute is not built here"
         )
     model.load_state_dict({n: v for n, v in found.items() if n not in wrong}, strict=False)
 

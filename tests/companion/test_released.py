@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import cv2
 import pytest
@@ -81,8 +82,11 @@ def test_six_parts_are_table_3(scratch, split):
 
 def test_what_the_paper_does_not_print_is_scored_and_said_so(scratch, split, capsys):
     path = released(scratch / "a.pth")
+    rmtree(split.root / "bounding_box_train")  # nothing is trained on
     assert main(score(path, scratch)) == 0
-    out = capsys.readouterr().out
+    streams = capsys.readouterr()
+    assert "train" not in streams.err
+    out = streams.out
     assert "prints no row of this network" in out
     assert list((scratch / "cache" / "released").rglob("*.png"))
 

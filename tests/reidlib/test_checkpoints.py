@@ -54,3 +54,17 @@ def test_what_holds_no_weights_is_one_clear_error(tmp_path, content):
     assert "weights_only" not in str(error.value)
     with pytest.raises(ValueError, match="no file"):
         read(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), [torch.ones(3)]])
+def test_tensors_without_names_are_no_weights(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="holds no tensors by name; expected a network's state dict"):
+        read(tmp_path / "a.pth")
+
+
+def test_half_a_file_is_said_in_one_sentence(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "a.pth")
+    (tmp_path / "a.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"cannot be read \([^.]*\); fetch it again"):
+        read(tmp_path / "a.pth")

@@ -68,6 +68,17 @@ def test_the_mat_files_become_images_and_a_split(tmp_path, capsys):
     assert not (tmp_path / "cuhk03" / "images_detected" / "1_002_2_07.png").exists()
 
 
+@pytest.mark.parametrize("folder", ["CUHK03", "."])
+def test_the_download_may_lie_in_any_folder_of_the_root(tmp_path, folder):
+    """As its archive unpacks, ``cuhk03_release/``, or in a folder of the set's name, however it is written."""
+    root = tmp_path / "my data"
+    plant_mat(root / folder, h5py=pytest.importorskip("h5py", reason="the optional package of CUHK03"))
+    with pytest.raises(FileNotFoundError, match="unpack cuhk03 --root '.*/my data'`"):
+        load("cuhk03", root)
+    cuhk03.unpack("cuhk03", root)
+    assert len(load("cuhk03", root).train) == 29
+
+
 def test_what_is_absent_or_broken_is_named(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"no cuhk-03\.mat below"):
         cuhk03.unpack("cuhk03", tmp_path)

@@ -87,8 +87,22 @@ def test_wrong_level_gives_a_hint(tree, root, hint):
 
 def test_incomplete_tree_says_what_is_expected(tree):
     (tree / "market1501" / "query").rename(tree / "market1501" / "queries")
-    with pytest.raises(FileNotFoundError, match="lacks query/"):
+    with pytest.raises(FileNotFoundError, match="lacks query/: unpack"):
         load("market1501", tree)
+
+
+def test_what_lacks_is_said_of_the_layout_that_is_there(tmp_path):
+    layout = DATASETS["occluded-reid"].layouts[1]
+    (plant("occluded-reid", tmp_path, layout=layout) / "query").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="Occluded_REID lacks query/: unpack"):
+        load("occluded-reid", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["market1501", "folder"])
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path, name):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg is a file"):
+        load(name, tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("name", ["me.jpg", "0002_c1_000451_03.jpg", "٣_c1s1_000451_03.jpg"])

@@ -110,6 +110,20 @@ def test_truncated_and_unreadable_images_are_named(tmp_path):
     query[0].write_bytes(b"")
     remedy = failed(examine("occluded-duke", tmp_path))["broken images"]
     assert f"bounding_box_train/{train[3].name}, query/{query[0].name};" in remedy
+    assert f"of the first: image {train[3]} is unreadable or truncated" in remedy
+
+
+def test_what_is_left_out_of_one_s_own_images_is_told(tmp_path):
+    for person in (1, 2):
+        (tmp_path / str(person)).mkdir()
+        for shot in (1, 2):
+            paint(tmp_path / str(person) / f"{shot}.png", 2 * person + shot)
+    (tmp_path / "2" / "3.heic").touch()
+    diagnosis = examine("folder", tmp_path)
+    assert diagnosis.healthy
+    assert "left out: 1 files of another kind (.heic): 2/3.heic" in "\n".join(diagnosis.lines())
+    (tmp_path / "2" / "4.png").symlink_to("nowhere.png")
+    assert "2/4.png is unreadable" in failed(examine("folder", tmp_path))["broken images"]
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])

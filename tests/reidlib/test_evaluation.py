@@ -168,8 +168,9 @@ def test_a_protocol_may_be_named():
         for rule in ("market", Protocol.MARKET)
     )
     np.testing.assert_array_equal(by_name.ap, by_rule.ap)
-    with pytest.raises(ValueError, match="protocol = 'markt'; expected one of market, no-camera"):
-        ranking(query, gallery, distance=lookup(matrix), protocol="markt")
+    for refuses in (ranking, single_shot):
+        with pytest.raises(ValueError, match="protocol = 'markt'; expected one of market, no-camera"):
+            refuses(query, gallery, distance=lookup(matrix), protocol="markt")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

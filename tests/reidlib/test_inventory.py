@@ -67,5 +67,12 @@ def test_a_picture_that_a_csv_lists_twice_is_told(crops):
     lines = inventory.lines(load("csv", crops))
     assert lines[0] == "used: 1 queries of 1 people, searched in 2 gallery images"
     assert lines[1].startswith("warning: 1 pictures are listed more than once;")
-    assert lines[1].endswith(": 0.jpg")
+    assert lines[1].endswith(": p0/0.jpg")
     assert len(lines) == 2
+
+
+def test_a_picture_of_several_people_is_named_once_for_each(crops):
+    for person in (0, 1):
+        shutil.copy(crops / "p0" / "1.jpg", crops / f"p{person}" / "9.jpg")
+    lines = said(crops)
+    assert "warning: 1 pictures stand for several people: p0/9.jpg = p1/9.jpg" in lines

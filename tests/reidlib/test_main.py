@@ -55,9 +55,10 @@ def test_every_command_names_a_place_alike(tmp_path, command, capsys):
         assert f"{tmp_path / 'no'} does not exist" in "".join(capsys.readouterr())
 
 
-def test_help_shows_examples_that_are_understood(capsys):
+@pytest.mark.parametrize("command", [[], ["rank"]])
+def test_help_shows_examples_that_are_understood(command, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["--help"])
+        main([*command, "--help"])
     assert end.value.code == 0
     lines = [line.strip().split("   ")[0] for line in capsys.readouterr().out.splitlines()]
     examples = [line.split()[3:] for line in lines if line.startswith("python -m reidlib ")]

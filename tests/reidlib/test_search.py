@@ -64,7 +64,7 @@ def test_from_a_folder_of_crops_to_a_table_and_a_figure(crops, backbone, tmp_pat
 def test_without_weights_the_project_s_own_network_ranks_and_says_so(crops, tmp_path, capsys):
     assert main(["rank", "folder", "--root", str(crops), "--figure", str(tmp_path / "a.png")]) == 0
     out = capsys.readouterr().out
-    assert "resnet50-0676ba61.pth; --download fetches them): the project's small network ranks instead" in out
+    assert "resnet50-0676ba61.pth; --download fetches it): the project's small network ranks instead" in out
     assert "trained on drawn people: on photographs its scores and its ranking are a guess" in out
     assert "trained on drawn people" in (tmp_path / "index.html").read_text()
     assert main(["rank", "folder", str(crops), "--weights", "ours", "--figure", str(tmp_path / "a.png")]) == 0
@@ -97,7 +97,7 @@ def test_weights_are_fetched_when_asked_for(crops, tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr("reidlib.backbones.download", unreachable)
     assert main(arguments) == 0
-    assert "(no route to host; --download fetches them): the project's" in capsys.readouterr().out
+    assert "(no route to host): the project's" in capsys.readouterr().out
     monkeypatch.setattr("reidlib.backbones.download", fetched)
     assert main(arguments) == 0
     out = capsys.readouterr().out
@@ -157,6 +157,8 @@ def test_a_page_of_somebody_else_is_not_overwritten(crops, tmp_path, capsys):
     assert "index.html is not ours" in capsys.readouterr().err
     assert main([*arguments, str(tmp_path / "new" / "folder" / "a")]) == 0
     assert "new/folder/a.png and " in capsys.readouterr().out
+    assert main([*arguments, str(tmp_path / "new" / "folder")]) == 0
+    assert "new/folder/ranking.png and " in capsys.readouterr().out
 
 
 def stored(path, *, trained_on):
@@ -242,7 +244,7 @@ def test_the_trapezoid_rule_stands_beside(crops, files, tmp_path, capsys):
         (np.zeros((7, 5)), r"shape \(7, 5\).*one row of numbers for each of the 8 images"),
         (np.zeros(8), r"shape \(8,\)"),
         (np.zeros((8, 5), "U3"), "U3"),
-        (np.full((8, 5), np.nan), r"row 0 \(1\.jpg\) is not finite"),
+        (np.full((8, 5), np.nan), r"row 0 \(person 0/1\.jpg\) is not finite"),
         (np.zeros((8, 6)), "5 columns and .* 6"),
         (np.full((8, 5), 1e200), "row 0 is beyond double precision"),
         (np.full((8, 5), 1e-200), "row 0 is beyond double precision"),
@@ -262,6 +264,21 @@ def test_wrong_features_name_the_file(crops, files, array, error):
     with pytest.raises(ValueError, match=rf"(?s){error}") as caught:
         search.given(load("folder", crops), *files)
     assert "pickle" not in str(caught.value)
+
+
+def test_rows_of_zeros_are_told(crops, files, caplog):
+    """An array that was made for all images and filled for some."""
+    rows = np.load(files[1])
+    rows[[3, 5]] = 0
+    np.save(files[1], rows)
+    search.given(load("folder", crops), *files)
+    assert "2 rows are all zeros, the first is row 3 (person 1/2.jpg)" in caplog.text
+
+
+def test_weights_that_are_absent_are_told_before_the_images_are_read(crops, tmp_path, capsys):
+    arguments = ["rank", "folder", str(crops), "--figure", str(tmp_path / "a.png")]
+    assert main([*arguments, "--weights", str(tmp_path / "no.pth")]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_several_arrays_in_a_file_are_refused(crops, files):
