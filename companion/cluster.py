@@ -84,7 +84,7 @@ def _connected(address: str) -> Iterator["Client"]:
 @contextmanager
 def _token() -> Iterator[str]:
     """A file among the results, which every worker must see."""
-    path = places.RESULTS / f".cluster-{uuid4().hex}"
+    path = places.RESULTS / f".cluster-{uuid4().hex}.tmp"  # git ignores what a kill leaves
     with replacing(path) as handle:
         handle.write(b"")
     try:

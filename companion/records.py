@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -155,6 +156,15 @@ def _is(value: object, kind: Any) -> bool:
     if not isinstance(value, outer) or not inner:
         return isinstance(value, outer)
     return all(_is(item, inner[-1]) for item in (value.values() if outer is dict else value))
+
+
+def alike(run: RunConfig) -> RunRecord | None:
+    """A record that means the same training, whatever its paper and name; None where no readable one does."""
+    home = places.RESULTS / "runs"
+    for target in sorted(home.glob(f"*/{run.preset}-*-s{run.seed}-{run.hash}.json")):
+        with suppress(RecordError):
+            return read(target)
+    return None
 
 
 def find(run: RunConfig) -> RunRecord | None:

@@ -1,6 +1,7 @@
 """From a run config to its record, straight: inputs, training, scoring, record, each once."""
 
 import io
+import json
 import logging
 import platform
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
+from torch import nn
 
 from companion import places, records, start, truth
 from companion.fingerprint import behaviour, same
@@ -27,7 +29,7 @@ from companion.run import LIVE, RunConfig, differences
 from companion.trained import Origin, Trained, figure_maps, initial
 from reidlib.files import replacing
 from reidlib.models.stored import load_model, save_model
-from reidlib.training import History, extract, fit, told
+from reidlib.training import CheckpointError, History, extract, fit, told
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +108,9 @@ def _check_flag(fresh: object) -> None:
 
 
 def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:
-    """The record of a variation that no table names, trained now or read from the cache.
+    """The record of a variation: of any row that means it, else from the cache, else trained now.
 
-    One that changes nothing is the run itself, whose record is read.
+    One that changes nothing is the run itself.
 
     Args:
         run: what was varied.
@@ -118,8 +120,7 @@ def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:
     known = varied.model_config.scorings()
     scorings = tuple(scoring for scoring in run.scorings if scoring in known)
     varied = replace(varied, paper=LIVE, name=name, scorings=scorings)
-    unchanged = varied.hash == run.hash
-    return (complete(run) if unchanged else None) or train(varied)
+    return (complete(run) if varied.hash == run.hash else records.alike(varied)) or train(varied)
 
 
 def complete(run: RunConfig) -> RunRecord | None:
@@ -161,7 +162,12 @@ def forget(run: RunConfig) -> None:
     """Drop the cached features, weights and checkpoint of a run; its record stays."""
     _forget_features(run)
     weights_path(run).unlink(missing_ok=True)
+    _forget_checkpoint(run)
+
+
+def _forget_checkpoint(run: RunConfig) -> None:
     _checkpoint_path(run).unlink(missing_ok=True)
+    _begun_path(run).unlink(missing_ok=True)
 
 
 def _forget_features(run: RunConfig) -> None:
@@ -177,6 +183,11 @@ def weights_path(run: RunConfig) -> Path:
 
 def _checkpoint_path(run: RunConfig) -> Path:
     return places.CACHE / "checkpoints" / f"{run.training}.pt"
+
+
+def _begun_path(run: RunConfig) -> Path:
+    """What the code did that began a training: its checkpoint tells recipe and data alone."""
+    return _checkpoint_path(run).with_suffix(".json")
 
 
 def _origin_path(run: RunConfig) -> Path:
@@ -218,27 +229,63 @@ def _fit(
         if known := _cached(inputs):
             return known
         data, now = inputs.fingerprints, behaviour(run)
-        loader = inputs.loader()
-        model = initial(run, identities=inputs.identities)
-        if run.data.real:
-            _rehearse(model, inputs)
-        history = fit(
-            model,
-            loader,
-            config=run.train,
-            seed=run.draw,
-            checkpoint=_checkpoint_path(run),
-            deadline=deadline,
-            devices=devices,
-            label=run.stem if progress else None,
-        )
+        model, history = _learn(inputs, now, deadline=deadline, progress=progress, devices=devices)
         # weights that are read from a file are contiguous, and sums must keep their order
         model.to(memory_format=torch.contiguous_format).eval()
         found = Trained(inputs, model, Origin(history, now, commit(), data))
         _forget_features(run)
         _keep(found)
-        _checkpoint_path(run).unlink(missing_ok=True)
+        _forget_checkpoint(run)
         return found
+
+
+def _learn(
+    inputs: Inputs, now: list[float], *, deadline: float | None, progress: bool, devices: int
+) -> tuple[nn.Module, History]:
+    """Train on from the checkpoint, or afresh where it was begun by other code or on other data, or is damaged.
+
+    Args:
+        now: what today's code does.
+    """
+    run, checkpoint = inputs.run, _checkpoint_path(inputs.run)
+    _forget_other_code(run, now)
+    begun = checkpoint.exists()
+    model = initial(run, identities=inputs.identities)
+    if run.data.real:
+        _rehearse(model, inputs)
+    try:
+        history = fit(
+            model,
+            inputs.loader(),
+            config=run.train,
+            seed=run.draw,
+            checkpoint=checkpoint,
+            deadline=deadline,
+            devices=devices,
+            label=run.stem if progress else None,
+        )
+    except CheckpointError as error:
+        if not begun:
+            raise
+        logger.warning("%s (done: %s starts afresh)", error, run.stem)
+        _forget_checkpoint(run)
+        return _learn(inputs, now, deadline=deadline, progress=progress, devices=devices)
+    return model, history
+
+
+def _forget_other_code(run: RunConfig, now: list[float]) -> None:
+    """Drop a checkpoint that was not begun by code that does what today's does: one record must not mix the two."""
+    note = _begun_path(run)
+    if _checkpoint_path(run).exists():
+        try:
+            if same(json.loads(note.read_text()), now):
+                return
+        except (OSError, ValueError, TypeError):  # lost or damaged
+            pass
+        logger.warning("the interrupted training of %s was begun by other code; it starts afresh", run.stem)
+        _forget_checkpoint(run)
+    with replacing(note) as handle:
+        handle.write(json.dumps(now).encode())
 
 
 def _cached(inputs: Inputs) -> Trained | None:
@@ -295,7 +342,7 @@ def _keep(trained: Trained) -> None:
     )
 
 
-def _rehearse(model: torch.nn.Module, inputs: Inputs) -> None:
+def _rehearse(model: nn.Module, inputs: Inputs) -> None:
     """Decode all test images and embed one of each set: hours of training should not end with a broken image."""
     for name in inputs.data.test_sets:
         extract(model, inputs.test_set(name).query[torch.tensor([0])], groups=inputs.groups)

@@ -56,6 +56,10 @@ class Interrupted(Exception):
     """The deadline came before training was done; the same call resumes from the checkpoint."""
 
 
+class CheckpointError(ValueError):
+    """A checkpoint from which this training cannot go on: it is of another one, or damaged."""
+
+
 @dataclass(frozen=True)
 class TrainConfig(BatchConfig):
     """The recipe: batches, optimiser, schedule, precision."""
@@ -229,7 +233,8 @@ def fit(
 
     Raises:
         Interrupted: the deadline came first.
-        ValueError: a loss is not finite, the checkpoint belongs to another recipe, or there are too few devices.
+        CheckpointError: the checkpoint is of another recipe, seed, data or model, or damaged.
+        ValueError: a loss is not finite, or there are too few devices.
     """
     target = _device(device)
     options = {"config": config, "seed": seed, "deadline": deadline, "label": label}
@@ -501,6 +506,7 @@ class _Job:
     def save(self, path: Path) -> None:
         state = {
             "recipe": self.recipe,
+            "content": self.content,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "history": asdict(self.history),
@@ -515,22 +521,32 @@ class _Job:
         if not path.exists():
             return
         state = _load(path, self.loader.device)
-        if state["recipe"] != self.recipe:
-            raise ValueError(
-                f"checkpoint {path} belongs to another recipe, seed or data; delete it to start afresh"
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.history = History(**state["history"])
+        for part, words in (("recipe", "another recipe or seed"), ("content", "other images or labels")):
+            if state[part] != getattr(self, part):
+                raise CheckpointError(f"checkpoint {path} belongs to {words}; delete it to start afresh")
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.history = History(**state["history"])
+        except (LookupError, TypeError, RuntimeError, ValueError) as error:  # torch tells it in many lines
+            raise CheckpointError(
+                f"checkpoint {path} belongs to another model; delete it to start afresh"
+            ) from error
         logger.info("resuming %s at step %d of %d", path, self.history.steps, self.steps)
 
     @cached_property
     def recipe(self) -> str:
-        """All that a checkpoint must have in common with a training that goes on from it."""
+        """What is learned how: with ``content``, all that a checkpoint must share with a training that goes on."""
+        stack, given = self.given.stack, self.given
+        return f"{self.config} seed={self.seed} loader={(len(stack), stack.size, given.seed, given.config)}"
+
+    @cached_property
+    def content(self) -> int:
+        """Checksum of all that is learned from."""
         stack, groups = self.given.stack, self.given.groups
-        data = (stack.images, stack.label, *(() if groups is None else (stack.masks, groups.lookup)))
-        loader = (len(stack), stack.size, self.given.seed, self.given.config)
-        return f"{self.config} seed={self.seed} loader={loader} content={_checksum(data):08x}"
+        return _checksum(
+            (stack.images, stack.label, *(() if groups is None else (stack.masks, groups.lookup)))
+        )
 
 
 def _checksum(tensors: Iterable[Tensor]) -> int:
@@ -542,11 +558,14 @@ def _checksum(tensors: Iterable[Tensor]) -> int:
 
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
+        return {name: state[name] for name in ("recipe", "content", "model", "optimiser", "history")}
     except Exception as error:  # torch raises whatever its reader stumbles over
         # its own words go over lines and advise to run what the file holds
         kind = type(error).__name__
-        raise ValueError(f"checkpoint {path} cannot be read ({kind}); delete it to start afresh") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({kind}); delete it to start afresh"
+        ) from error
 
 
 def _optimiser(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.optim.Optimizer:

@@ -51,6 +51,14 @@ def test_code_cells_are_short_and_define_nothing(path):
         assert not re.search(r"^\s*(def|class) |^!|sys\.path|\.backward\(", source, re.MULTILINE), source
 
 
+def test_a_notebook_runs_from_any_folder(path):
+    """It names no place: the library knows where things lie, wherever the kernel was started."""
+    for cell in cells(path, "code"):
+        assert not re.search(r"\b(open|Path|read_\w+|getcwd|chdir)\(|\.\./|\./", cell["source"]), cell[
+            "source"
+        ]
+
+
 def test_text_carries_no_result_numbers(path):
     for cell in cells(path, "markdown"):
         text = re.sub(

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
 from pathlib import Path
@@ -52,16 +53,34 @@ def test_the_library_swallows_no_keyword_and_prints_nothing():
 
 def test_conda_and_pip_install_the_same_lock():
     environment = (ROOT / "environment.yml").read_text()
-    assert "-r requirements.lock" in environment
-    assert "-e ." in environment
+    assert "\n      - -r requirements.lock" in environment
+    assert "pip install --no-deps -e ." in environment  # in a step of its own: pip would ask for its hash
+    assert "- -e ." not in environment
 
 
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-site.lock"]
 """What `make setup` installs, and what `make site` adds to it."""
 
 
+def pins(file: Path) -> list[str]:
+    """The lines of a lock that name a version, without its hashes."""
+    return re.findall(r"^(\S+==[^\\\n]*?) *\\?$", file.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", LOCKS, ids=lambda file: file.name)
+def test_every_locked_version_has_hashes_of_its_files(file):
+    """So that no registry can give another file for it: pip and uv check them where they are."""
+    blocks = re.split(r"\n(?! )", file.read_text().strip())
+    assert len(blocks) == len(pins(file)) > 20
+    for block in blocks:
+        first, *hashes = block.split(" \\\n")
+        assert "==" in first
+        assert hashes
+        assert all(re.fullmatch(r" {4}--hash=sha256:[0-9a-f]{64}", line) for line in hashes), first
+
+
 def test_the_site_changes_no_version_that_the_study_uses():
-    study, site = ({line.split("==")[0] for line in file.read_text().splitlines()} for file in LOCKS)
+    study, site = ({line.split("==")[0] for line in pins(file)} for file in LOCKS)
     assert not study & site
 
 
@@ -94,7 +113,7 @@ NOT_LOCKED = {"distributed", "faiss-cpu"}
 
 
 def test_the_lock_satisfies_the_declared_dependencies():
-    lines = [line for file in LOCKS for line in file.read_text().splitlines()]
+    lines = [line for file in LOCKS for line in pins(file)]
     locked: dict[str, list[str]] = {}
     for name, version in (line.split(" ;")[0].split("==") for line in lines):
         locked.setdefault(plain(name), []).append(version)
@@ -173,6 +192,16 @@ def test_tracked_files_are_small_and_name_no_machine_path():
             assert not re.search(r"(^|[^\w.])/(home|root|work)/", path.read_text()), path
 
 
+def test_no_two_tracked_names_differ_in_case_or_form_alone():
+    """On a Mac they would be one file; and no part of a name is one that Windows keeps for itself."""
+    seen: dict[str, Path] = {}
+    for path in tracked():
+        for part in (path, *path.parents):
+            key = unicodedata.normalize("NFC", str(part)).casefold()
+            assert seen.setdefault(key, part) == part
+        assert not re.search(r'[<>:"|?*\\]|[. ]$', path.name), path
+
+
 def test_figures_are_small():
     figures = tracked("results/figures")
     assert figures
@@ -218,7 +247,7 @@ def licence(name: str) -> str:
 
 def test_no_dependency_has_a_licence_that_reaches_our_code():
     """All that the lock names and this machine has installed; a new licence is to be looked at here first."""
-    names = [line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()]
+    names = [line.split("==")[0] for line in pins(LOCKS[0])]
     found = {}
     for name in dict.fromkeys(names):
         try:
@@ -246,6 +275,12 @@ def test_pickles_are_read_by_the_reader_of_tensors_alone():
     assert [name for name, call in calls if "weights_only=True" not in call] == ["checkpoints.py"]
     everything = "\n".join(path.read_text() for path in LIBRARY)
     assert "allow_pickle=True" not in everything
+
+
+def test_the_lab_listens_on_this_machine_alone_and_asks_for_its_token():
+    (line,) = re.findall(r".*jupyterlab.*", (ROOT / "Makefile").read_text())
+    assert "--ServerApp.ip=localhost" in line
+    assert not re.search(r"token|password|allow", line)  # Jupyter's own default: a new token every time
 
 
 def test_a_test_that_asks_the_network_fails():

@@ -5,7 +5,10 @@ A child of this process does the work and is killed by SIGKILL, at a random time
 unbroken run leaves, in everything but times. Everything lies in a folder of its own, which is removed.
 
     python tools/kills.py --kills 50
-    python tools/kills.py sweep notebook --kills 5 --output results/kills.json
+    python tools/kills.py sweep notebook --kills 50 --output results/kills.json
+
+A file is added to after every trial, until each stage named has that many kills; stages not named stay as they are.
+Stopped at any time, the same command goes on. To count a stage anew, take it out of the file.
 """
 
 import os
@@ -24,9 +27,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -47,6 +52,15 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
 """Audit events of changes to a file system; opening for writing is the other."""
 MOST = 3  # kills in a row before the work may end
 TIMES = ("started", "seconds", "throughput")  # of a record's provenance
+CLUSTER = """
+from distributed import LocalCluster
+from companion.__main__ import main
+
+words = ["run", "--preset", "smoke", "--only", "bot", "pcb", "k2", "k4"]
+with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers:
+    code = main([*words, "--dask", workers.scheduler_address])
+raise SystemExit(code)
+"""
 COPIED = ("companion", "reidlib", "synthreid", "notebooks", "data/published", "pyproject.toml")
 
 
@@ -177,7 +191,8 @@ def checkout(folder: Path) -> dict[str, str]:
             copy(source, target)
     if not (folder / "data" / "synthetic").exists():
         (folder / "data" / "synthetic").symlink_to(places.SYNTHETIC)
-    return os.environ | {"PYTHONPATH": str(folder), "COMPANION_CACHE": str(folder / "results" / "cache")}
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path, "COMPANION_CACHE": str(folder / "results" / "cache")}
 
 
 def command(folder: Path, *words: str) -> None:
@@ -190,6 +205,10 @@ def command(folder: Path, *words: str) -> None:
 def sweep(folder: Path) -> None:
     rows = ("bot", "pcb", "k2", "k4")
     command(folder, "-m", "companion", "run", "--preset", "smoke", "--jobs", "2", "--only", *rows)
+
+
+def cluster(folder: Path) -> None:
+    command(folder, "-c", CLUSTER)
 
 
 def notebook(folder: Path) -> None:
@@ -207,6 +226,7 @@ STAGES = {
     "record": Stage(write_record, made, one_of_them),
     "pretraining": Stage(make_start, made),
     "sweep": Stage(sweep, made, group=True, slow=True),
+    "Dask workers": Stage(cluster, made, group=True, slow=True),
     "notebook": Stage(notebook, made, group=True, slow=True),
 }
 
@@ -250,11 +270,15 @@ def child(stage: Stage, folder: Path, *, last: int | None = None, count: Path | 
 def ended(pid: int, *, timeout: float) -> int | None:
     """How a child ended, None if it has not."""
     until = time.monotonic() + timeout
-    while time.monotonic() < until:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+    try:
+        while time.monotonic() < until:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(min(0.05, timeout / 1000))
+    except KeyboardInterrupt:  # which its session does not hear
+        end(pid)
+        raise
     return None
 
 
@@ -271,6 +295,13 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def end(pid: int) -> None:
+    """End a child and the processes of its session, as a command that is stopped must."""
+    for member in family(pid):
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+
+
 def strike(pid: int, stage: Stage, chance: random.Random) -> str:
     """Kill a child, or some of its processes where it has any; which."""
     members = family(pid) if stage.group else [pid]
@@ -278,10 +309,8 @@ def strike(pid: int, stage: Stage, chance: random.Random) -> str:
     who = chance.choice(("all processes", "the first", "another")) if others else "the first"
     struck = {"all processes": members, "the first": [pid], "another": [chance.choice(others or [pid])]}
     for victim in struck[who]:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
     return who
 
 
@@ -294,15 +323,21 @@ def unbroken(stage: Stage, folder: Path) -> tuple[dict, float, int]:
     return stage.left(folder), time.monotonic() - began, int(count.read_text())
 
 
-def torment(name: str, *, kills: int, limit: float, chance: random.Random, home: Path) -> dict:
-    """Kill a stage so often; the tally."""
+def torment(name: str, *, kills: int, limit: float, seed: int, home: Path, known: dict) -> Iterator[dict]:
+    """Kill a stage until it was killed so often; the tally after every trial, on top of a known one."""
     stage, home = STAGES[name], home / name.replace(" ", "-")
+    tally, faults = Counter(known), [*known.get("faults", ())]
+    left = known.get("temporary files left", 0)
+    for key in ("seconds unbroken", "temporary files left", "faults"):
+        del tally[key]
+    until = time.monotonic() + limit
+    if tally["kills"] >= kills:
+        return
     home.mkdir()
     expected, seconds, operations = unbroken(stage, home / "unbroken")
-    tally: Counter = Counter()
-    faults, leftovers, until = [], 0, time.monotonic() + limit
     while tally["kills"] < kills and time.monotonic() < until:
-        folder = home / f"trial-{tally['completed']}"
+        trial = tally["completed"]
+        chance, folder = random.Random(f"{seed} {name} {trial}"), home / f"trial-{trial}"
         folder.mkdir()
         for _ in range(chance.randint(1, min(MOST, kills - tally["kills"]))):
             by_time = stage.slow or chance.random() < 0.5
@@ -325,24 +360,35 @@ def torment(name: str, *, kills: int, limit: float, chance: random.Random, home:
         tally["completed"] += 1
         found = stage.left(folder) if code == 0 else {}
         if code:
-            faults.append(f"trial {tally['completed'] - 1}: the same command ended with {code}")
+            faults.append(f"trial {trial}: the same command ended with {code}")
         elif found != expected:
             names = sorted(
                 key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)
             )
-            faults.append(f"trial {tally['completed'] - 1}: other than unbroken: {', '.join(names[:5])}")
-        leftovers += sum(1 for _ in folder.rglob("*.tmp"))
+            faults.append(f"trial {trial}: other than unbroken: {', '.join(names[:5])}")
+        left += sum(1 for _ in folder.rglob("*.tmp"))
         if not (code or found != expected):
             shutil.rmtree(folder)
         print(
             f"{name}: {tally['kills']} kills, {tally['completed']} completed, {len(faults)} faults",
             flush=True,
         )
-    return dict(sorted(tally.items())) | {
-        "seconds unbroken": round(seconds, 2),
-        "temporary files left": leftovers,
-        "faults": faults,
-    }
+        yield dict(sorted(tally.items())) | {
+            "seconds unbroken": round(seconds, 2),
+            "temporary files left": left,
+            "faults": faults,
+        }
+
+
+def add(output: Path | None, tallies: dict) -> None:
+    """Put tallies in a file in place of the same stages' there."""
+    if output:
+        with replacing(output) as handle:
+            handle.write((json.dumps(read(output) | tallies, indent=1) + "\n").encode())
+
+
+def read(output: Path | None) -> dict:
+    return json.loads(output.read_text()) if output and output.exists() else {}
 
 
 def main() -> int:
@@ -358,29 +404,45 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := sorted(set(options.stages) - STAGES.keys()):
         sys.exit(f"error: no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
+    names = options.stages or [*STAGES]
+    if "Dask workers" in names and find_spec("distributed") is None:
+        if options.stages:
+            sys.exit("error: Dask workers need the extra dask")
+        print("Dask workers are left out: they need the extra dask")
+        names.remove("Dask workers")
     logging.disable(logging.INFO)
     cv2.setNumThreads(1)
     home = Path(tempfile.mkdtemp(prefix="kills-"))
-    runner.commit = lambda: "pinned"  # records name the checkout's, which may move meanwhile
-    places.SYNTHETIC, benchmark.PROFILES["tiny"] = home / "drawn", TINY
-    train(home / "warm")  # what is imported late, and fingerprints, every child finds there
-    behaviour(stand_in())
-    benchmark.generate(places.SYNTHETIC, profile="smoke")  # what sweeps and notebooks read
-    tallies = {}
-    for name in options.stages or STAGES:
-        chance = random.Random(f"{options.seed} {name}")
-        tallies[name] = torment(name, kills=options.kills, limit=options.limit, chance=chance, home=home)
-        if options.output:
-            known = json.loads(options.output.read_text()) if options.output.exists() else {}
-            with replacing(options.output) as handle:
-                handle.write((json.dumps(known | tallies, indent=1) + "\n").encode())
-    print(json.dumps(tallies, indent=1))
-    broken = any(tally["faults"] for tally in tallies.values())
+    try:
+        broken = every(names, options, home=home)
+    except KeyboardInterrupt:
+        shutil.rmtree(home)
+        print("interrupted; the same command goes on with what --output holds", file=sys.stderr)
+        return 130
     if options.keep or broken:
         print(f"trials: {home}")
     else:
         shutil.rmtree(home)
     return 1 if broken else 0
+
+
+def every(names: list[str], options: argparse.Namespace, *, home: Path) -> bool:
+    """Kill stages and tell their tallies; whether one has faults."""
+    runner.commit = lambda: "pinned"  # records name the checkout's, which may move meanwhile
+    places.SYNTHETIC, benchmark.PROFILES["tiny"] = home / "drawn", TINY
+    train(home / "warm")  # what is imported late, and fingerprints, every child finds there
+    behaviour(stand_in())
+    benchmark.generate(places.SYNTHETIC, profile="smoke")  # what sweeps and notebooks read
+    tallies = {name: read(options.output).get(name, {}) for name in names}
+    for name in names:
+        trials = torment(
+            name, kills=options.kills, limit=options.limit, seed=options.seed, home=home, known=tallies[name]
+        )
+        for tally in trials:
+            tallies[name] = tally
+            add(options.output, {name: tally})
+    print(json.dumps(tallies, indent=1))
+    return any(tally.get("faults") for tally in tallies.values())
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,6 +43,9 @@ FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("dpti", "qpm", "pan", "aap", "bpbreid")  # so that none is left to run alone
 QUALITIES = (92, 85, 75, 60, 40)  # of a WebP, the best that is small enough
 WIDGET = "application/vnd.jupyter.widget-view+json"
+KILLED = (
+    "its kernel was killed, most likely for want of memory; the same command resumes, --jobs 1 takes less"
+)
 SCRIPTS = (
     "require_js_url",
     "mathjax_url",
@@ -88,6 +92,9 @@ def main() -> int:
     names = options.notebooks or sorted((path.stem for path in NOTEBOOKS.glob("*.ipynb")), key=_order)
     for name in names:
         check_parameters(name, options.parameters)
+    for folder in (EXECUTED, options.output):  # told now, not after minutes
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
     print(f"{len(names)} notebooks at preset {options.preset}, {options.jobs} at a time; logs in {EXECUTED}")
     print(foretold(names, options), flush=True)
     if not (data := preset(options.preset).data).real:
@@ -110,12 +117,12 @@ def foretold(names: list[str], options: argparse.Namespace) -> str:
     from companion.study import Study
 
     given = dict(options.parameters)
-    wanted = given.get("COMPUTE", "auto")
+    wanted, seeds = given.get("COMPUTE", "auto"), given.get("SEEDS", "None").replace("None", "1")
     every = wanted in ("missing", "all") or (wanted == "auto" and options.preset == "gpu")
     runs = []
     for name in (name for name in names if name in PAPERS):
         study = Study(paper(name), options.preset, dataset=given.get("DATASET"))
-        worlds = range(1, int(given.get("SEEDS", 1)) + 1) if every else (1,)
+        worlds = range(1, int(seeds) + 1) if every else (1,)
         rows = study.trainings() if every else [study.paper.main]
         asked = [study.run(row, seed=seed) for seed in worlds for row in rows]
         runs += asked if wanted == "all" else Plan.of(asked).runs
@@ -145,6 +152,8 @@ def _agreement(name: str, preset_name: str) -> str:
 def _reason(log: Path) -> list[str]:
     """The last lines of a log that say what went wrong."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    if "DeadKernelError" in plain:
+        return [KILLED]
     return [line for line in plain.splitlines() if line.strip()][-3:]
 
 
@@ -229,6 +238,11 @@ def check_parameters(name: str, parameters: list[list[str]]) -> None:
     for parameter, _ in parameters:
         if parameter not in known:
             sys.exit(f"error: notebook {name} has no parameter {parameter!r}; it has {', '.join(known)}")
+    if (seeds := dict(parameters).get("SEEDS", "1")) != "None":
+        try:
+            at_least(1)(seeds)
+        except argparse.ArgumentTypeError as error:
+            sys.exit(f"error: SEEDS {error}")
 
 
 def start(name: str, options: argparse.Namespace) -> Job:
@@ -399,6 +413,8 @@ def export_figures(notebook, folder: Path, *, kinds: dict[str, str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)
         sys.exit(130)

@@ -491,7 +491,9 @@ def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
     """Stripes and their quality, and the two distances of the whole image."""
     parts = [features.embeddings["parts"] for features in (one, gallery)]
     distances = 1 - torch.cosine_similarity(*parts, dim=-1)  # [G, K]
-    whole = [qpm.QPM.distance(one, gallery, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")]  # [G, 1]
+    whole = [
+        qpm.QPM.distance(one, gallery, scoring=qpm.SCORINGS[name]).T for name in ("part", "agfe")
+    ]  # [G, 1]
     scores = torch.cat([features.visibility["quality"] for features in (one, gallery)])  # [1 + G, K]
     nothing = torch.full((len(scores), 2), torch.nan)
     return SlotView(

@@ -17,6 +17,7 @@ from companion.report.notebook import (
     rescored,
     show,
     trace,
+    try_it,
 )
 from companion.report.released import beside_printed, open_checkpoint, shown
 from companion.report.sentences import contrast, spread_answer, start_answer
@@ -60,5 +61,6 @@ __all__ = [
     "start_answer",
     "styled",
     "trace",
+    "try_it",
     "verdict_table",
 ]

@@ -333,10 +333,11 @@ def _model(title: str, model: Model, asked: Asked, asking: Picture) -> str:
 
 def _why(seen: Seen) -> str:
     """The nearest right against the nearest wrong image: parts of the difference, the largest first."""
-    rights, wrongs = np.flatnonzero(seen.right), np.flatnonzero(~seen.right)
+    known = np.isfinite(seen.distances)  # a part may be hidden in all others
+    rights, wrongs = np.flatnonzero(seen.right & known), np.flatnonzero(~seen.right & known)
     if not len(rights) or not len(wrongs):
         missing = "right" if not len(rights) else "wrong"
-        return f"<p>No {missing} image is among the nearest {len(seen.right)}.</p>"
+        return f"<p>No {missing} image is among the nearest {known.sum()}.</p>"
     near, far = sorted((rights[0], wrongs[0]))
     words = {True: "right", False: "wrong"}
     gap = seen.distances[far] - seen.distances[near]
@@ -365,11 +366,11 @@ def _line(name: str, cells: Sequence[str], *, tag: str = "td") -> str:
     return f'<tr><{tag} style="text-align:left">{escape(name)}</{tag}>{inside}</tr>'
 
 
-def _number(distance: float) -> str:
+def _number(distance: float | np.floating) -> str:
     return f"{distance:.3f}" if np.isfinite(distance) else "–"
 
 
-def _weight(weight: float | bool) -> str:
+def _weight(weight: float | bool | np.generic) -> str:
     """What is hidden in an image, or how much a part counts in it; nothing where all count alike."""
     if isinstance(weight, bool | np.bool_):
         return "" if weight else " <small>hidden</small>"

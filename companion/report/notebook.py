@@ -6,6 +6,7 @@ import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from reidlib.training import TrainConfig
 
 INJECTED = "# Parameters\n"  # as papermill's own cell begins
 COMPUTE = ("auto", "missing", "nothing", "all")
+SHOWN = ("default", "no-visibility", "part", "global", "parts", "reranked")
+"""Test-time variants that a tried model is shown under, where it has them."""
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 
 
@@ -255,6 +258,36 @@ def trace(run: RunConfig) -> Styler:
 def _is_called(module: torch.nn.Module) -> bool:
     """Whether a module has a forward pass of its own and is no mere container."""
     return not isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict))
+
+
+def try_it(run: RunConfig, **changes: Any) -> Styler | None:
+    """A variation of a run beside it: read from any record that means it, else trained now.
+
+    Says what it will take, what cannot work, and how to go on after an interrupt.
+    """
+    told = ", ".join(f"{name} = {value!r}" for name, value in changes.items())
+    try:
+        varied = run.vary(**changes)
+        known = varied.hash == run.hash or records.alike(varied) is not None
+        print(f"{told}: {'recorded' if known else Plan.of([replace(varied, paper=runner.LIVE)]).cost()}")
+        found, base = runner.live(run, varied, name=run.name), runner.complete(run)
+    except (ValueError, TypeError) as error:
+        print(f"{told} cannot work: {error}")
+        return None
+    except KeyboardInterrupt:
+        print("stopped; run the cell again, and it goes on where it stopped")
+        return None
+    lines = []
+    for test_set in run.data.test_sets:
+        for scoring in [s for s in SHOWN if s in found.metrics[test_set]]:
+            tried, shown = (
+                found.metrics[test_set][scoring],
+                base.metrics[test_set].get(scoring) if base else None,
+            )
+            line = {"test set": test_set, "by": scoring} | {m: percent(tried[m]) for m in METRICS}
+            gaps = {m: percent(tried[m] - shown[m], signed=True) if shown else "–" for m in METRICS}
+            lines.append(line | {f"{m} less the shown row's": gap for m, gap in gaps.items()})
+    return styled(pd.DataFrame(lines)).set_caption(f"{told}; one training, one world: no interval")
 
 
 def rescored(trained: Trained, scoring: Any) -> Styler:

@@ -1,12 +1,18 @@
 """Verdicts from records made by hand: endpoints, words, the gate, corrections, and the csv behind them."""
 
+import csv
+import io
+import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from companion import claims, published
+from companion import claims, places, published
 from companion.again import Again, again
 from companion.claims import POINT, Status, Verdict, verdicts, word
 from companion.contrasts import contrasts, differences, identity, in_words
@@ -488,6 +494,74 @@ def test_a_wrong_kind_is_one_clear_error(monkeypatch, claim, change, message):
     monkeypatch.setattr(published, "claims", lambda: frame)
     with pytest.raises(ValueError, match=message):
         verdicts(Study(PAPERS["bpbreid"], "cpu"))
+
+
+NAMES = ("claims.csv", "contrasts.csv", "bpbreid.csv")
+READERS = (published.claims, published.contrasts, partial(published.printed, "bpbreid"))
+FIELDS = st.sampled_from(
+    ["", " ", "bpbreid", "bpbried", "1", "-3", "nan", "1e999", "own", "rank1", '"', "a\nb", "\0"]
+)
+
+
+def reread(reader):
+    """What a reader says of a file that has changed."""
+    getattr(reader, "func", reader).cache_clear()
+    try:
+        return reader()
+    finally:
+        getattr(reader, "func", reader).cache_clear()
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    """A copy of the printed tables, to be edited."""
+    shutil.copytree(places.PUBLISHED, tmp_path / "published")
+    monkeypatch.setattr(places, "PUBLISHED", tmp_path / "published")
+    return tmp_path / "published"
+
+
+@pytest.mark.parametrize(("name", "reader"), zip(NAMES, READERS))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_tables_of_anything_are_read_as_they_stand_or_refused_in_one_line(edited, name, reader, data):
+    """No field moves, no line is lost, no number becomes none."""
+    columns = {"claims.csv": published.CLAIMS, "contrasts.csv": published.CONTRASTS}.get(
+        name, published.PRINTED
+    )
+    lines = data.draw(st.lists(st.lists(FIELDS, min_size=6, max_size=9), max_size=3))
+    text = io.StringIO()
+    csv.writer(text).writerows([columns, *lines])
+    raw = data.draw(st.sampled_from([text.getvalue().encode(), text.getvalue().encode()[:-9]]) | st.binary())
+    (edited / name).write_bytes(raw)
+    try:
+        found = reread(reader)
+    except ValueError as error:
+        assert name in str(error)  # noqa: PT017
+        return
+    texts = found.astype(str).drop(columns="value", errors="ignore")
+    asked = [[f for c, f in zip(columns, line) if c in texts] for line in lines]
+    if raw == text.getvalue().encode():
+        assert texts.to_numpy().tolist() == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("claims.csv", "bpbreid,4,", "bpbried,4,", "claims.csv, bpbried 4: paper is 'bpbried'; expected the name"),
+        ("claims.csv", "bpbreid,4,", "bpbreid,3,", "claims.csv, bpbreid 3: claim is '3'; expected each number once"),
+        ("claims.csv", ",lacks,", ",lack,", "claims.csv has columns paper,.*lack, note; expected paper,"),
+        ("contrasts.csv", "bpbreid,4,rank1 mAP,", "bpbreid,4,,", "contrasts.csv, bpbreid 4: metric is ''"),
+        ("contrasts.csv", "table2/bot,,,", "table2/bot,,,,", "contrasts.csv: 9 fields in line 'bpbreid,4,"),
+        ("bpbreid.csv", ",own,", ",onw,", "bpbreid.csv, table1 .*: kind is 'onw'; expected own or cited"),
+        ("bpbreid.csv", ",rank1,", ",rank1,o", "bpbreid.csv, table1 .*: value is 'o.*'; expected a number or nothing"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_a_table_is_one_clear_error(edited, name, old, new, words):
+    text = (edited / name).read_text()
+    assert old in text
+    (edited / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=words):
+        reread(READERS[NAMES.index(name)])
 
 
 def test_a_contrast_reads_as_titles_of_rows():

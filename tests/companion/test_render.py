@@ -103,6 +103,35 @@ def test_a_misspelt_parameter_or_notebook_is_refused(render):
         render.check_parameters("bprebid", [])
 
 
+@pytest.mark.parametrize("seeds", ["three", "0", "2.5", ""])
+def test_a_number_of_worlds_that_is_none_is_refused_before_anything_runs(render, seeds):
+    with pytest.raises(SystemExit, match=f"error: SEEDS '{seeds}' is no whole number from 1 on"):
+        render.check_parameters("bpbreid", [["SEEDS", seeds]])
+    render.check_parameters("bpbreid", [["SEEDS", "None"]])
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(render, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(render, "EXECUTED", tmp_path / "executed")
+    monkeypatch.setattr(render, "start", None)
+    monkeypatch.setattr(
+        "sys.argv",
+        ["render.py", "bpbreid", "--preset", "smoke", "--output", str(tmp_path / "file" / "pages")],
+    )
+    with pytest.raises(OSError, match="file/pages"):
+        render.main()
+
+
+def test_a_killed_kernel_is_one_line_that_says_how_to_go_on(render, tmp_path):
+    log = tmp_path / "x.log"
+    log.write_text("Executing Cell 3---\nTraceback (most recent call last):\nValueError: a\nb\nc\n")
+    assert render._reason(log) == ["ValueError: a", "b", "c"]
+    log.write_text("Traceback\n  raise DeadKernelError\nnbclient.exceptions.DeadKernelError: Kernel died\n")
+    (line,) = render._reason(log)
+    assert "its kernel was killed" in line
+    assert "the same command resumes" in line
+
+
 def test_a_log_tells_which_cell_runs_and_how_far_its_training_is(render, tmp_path):
     log = tmp_path / "x.log"
     job = render.Job("x", None, log, 9)

@@ -1,5 +1,6 @@
 """From config to record on the smoke preset: cached, resumable, repeatable."""
 
+import json
 import os
 import resource
 import threading
@@ -149,6 +150,15 @@ def test_a_variation_that_changes_nothing_is_read_from_the_record(monkeypatch):
     record = runner.train(BRIEF, progress=False)
     monkeypatch.setattr(runner, "train", forbid)
     assert runner.live(BRIEF, BRIEF, name="the same") == record
+
+
+def test_a_variation_that_a_row_of_any_name_means_is_read_from_its_record(monkeypatch):
+    kept = replace(BRIEF, preset="cpu")  # a preset whose records are kept
+    varied = kept.vary(parts=2)
+    record = replace(runner.train(BRIEF.vary(parts=2), progress=False), seed=varied.seed)
+    records.write(record, records.path(replace(varied, name="two")))
+    monkeypatch.setattr(runner, "train", forbid)
+    assert runner.live(kept, varied, name="tried").metrics == record.metrics
 
 
 def test_a_failing_run_does_not_stop_the_others():
@@ -309,6 +319,15 @@ def test_a_disk_without_locks_or_that_cannot_be_written_is_one_clear_error(scrat
         runner.train(SHORT, progress=False)
 
 
+def test_a_full_disk_under_the_generator_names_the_folder(drawn, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(inputs.benchmark, "generate", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{drawn}'"):
+        inputs.index(SHORT.data)
+
+
 def test_a_disk_that_is_full_at_any_stage_is_one_clear_error_and_the_same_command_goes_on(scratch):
     """Caches of images, checkpoint, weights, features, record: each is the first that does not fit."""
     Inputs.of(SHORT)  # drawn before
@@ -361,17 +380,22 @@ def test_caches_are_read_without_running_what_they_hold(scratch, caplog):
     records.remove(SHORT)
     checkpoint = runner._checkpoint_path(SHORT)
     torch.save({"recipe": Evil(scratch)}, checkpoint)
-    with pytest.raises(ValueError, match="cannot be read.*delete it to start afresh"):
-        runner.train(SHORT, progress=False)
-    checkpoint.unlink()
+    runner._begun_path(SHORT).write_text(json.dumps(fingerprint.behaviour(SHORT)))
+    assert runner.train(SHORT, progress=False).metrics == whole.metrics
+    assert f"checkpoint {checkpoint} cannot be read" in caplog.text
+    runner.forget(SHORT)
+    records.remove(SHORT)
     (image, *_) = (scratch / "cache" / "images").glob("*-images.npy")
     np.save(image, np.array([Evil(scratch)], dtype=object), allow_pickle=True)
     assert runner.train(SHORT, progress=False).metrics == whole.metrics
     assert not (scratch / "made").exists()
 
 
-def test_a_training_goes_on_only_with_the_data_that_it_began_with(scratch, monkeypatch):
-    run = replace(SHORT, train=replace(SHORT.train, iterations=6))
+LONGER = replace(SHORT, train=replace(SHORT.train, iterations=6))  # an epoch has three steps
+
+
+def begin(monkeypatch):
+    """A training that is stopped after its first epoch."""
     save = training._Job.save
 
     def stopped(job, path):
@@ -381,15 +405,48 @@ def test_a_training_goes_on_only_with_the_data_that_it_began_with(scratch, monke
     with monkeypatch.context() as patch:
         patch.setattr(training._Job, "save", stopped)
         with pytest.raises(KeyboardInterrupt):
-            runner.train(run, progress=False)
-    stack = Inputs.of(run).training
-    other = replace(stack, images=stack.images.flip(0))
-    monkeypatch.setattr(Inputs, "training", other)
-    with pytest.raises(
-        ValueError, match="belongs to another recipe, seed or data; delete it to start afresh"
-    ):
-        runner.train(run, progress=False)
-    assert not records.path(run).exists()
+            runner.train(LONGER, progress=False)
+    assert runner._checkpoint_path(LONGER).exists()
+
+
+@pytest.mark.parametrize("part", ["images", "label"])
+def test_a_training_does_not_go_on_with_other_data_than_it_began_with(scratch, monkeypatch, caplog, part):
+    """It starts afresh and says so: the record is that of an unbroken run on today's data."""
+    stack = Inputs.of(LONGER).training
+    monkeypatch.setattr(Inputs, "training", replace(stack, **{part: getattr(stack, part).flip(0)}))
+    whole = runner.train(LONGER, progress=False)
+    monkeypatch.setattr(Inputs, "training", stack)
+    runner.forget(LONGER)
+    records.remove(LONGER)
+    begin(monkeypatch)
+    monkeypatch.setattr(Inputs, "training", replace(stack, **{part: getattr(stack, part).flip(0)}))
+    again = runner.train(LONGER, progress=False)
+    assert "belongs to other images or labels; delete it to start afresh (done: smoke-k8-s1" in caplog.text
+    assert timeless(again) == timeless(whole)
+    assert not [*(scratch / "cache" / "checkpoints").iterdir()]
+
+
+@pytest.mark.parametrize("note", ["as it was", "[0.0]", "{", "3", '["a"]', None])
+def test_a_training_goes_on_only_with_the_code_that_it_began_with(monkeypatch, caplog, note):
+    """Recipe and data may be the same where a loss is another."""
+    begin(monkeypatch)
+    if note is None:
+        runner._begun_path(LONGER).unlink()
+    elif note != "as it was":
+        runner._begun_path(LONGER).write_text(note)
+    starts = []
+    epoch = training._Job.epoch
+
+    def noted(job, bar):
+        starts.append(job.history.steps)
+        epoch(job, bar)
+
+    fingerprint.behaviour(LONGER)  # trains, too
+    monkeypatch.setattr(training._Job, "epoch", noted)
+    assert sweep([LONGER])["done"] == 1
+    assert starts == ([3] if note == "as it was" else [0, 3])
+    told = "was begun by other code; it starts afresh" in caplog.text
+    assert told == (note != "as it was")
 
 
 def test_what_a_kill_after_the_record_left_is_dropped(monkeypatch):

@@ -50,6 +50,11 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_in_words_keeps_them(tmp_path):
+    with pytest.raises(OSError, match="^no such format$"), replacing(tmp_path / "file.bin"):
+        raise OSError("no such format")
+
+
 def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
     """Of this target alone, and never what another process may be writing; whatever the clock says."""
     names = ("a[1].bin.00000000.tmp", "a[1].bin.11111111.tmp", "b.bin.22222222.tmp", "a[1].bin")

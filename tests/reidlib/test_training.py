@@ -14,7 +14,16 @@ from reidlib import training
 from reidlib.data.loading import ImageStack, Loader
 from reidlib.data.masks import groups, part_targets
 from reidlib.data.transforms import Augment
-from reidlib.training import History, Interrupted, TrainConfig, extract, extract_maps, fit, learning_rate
+from reidlib.training import (
+    CheckpointError,
+    History,
+    Interrupted,
+    TrainConfig,
+    extract,
+    extract_maps,
+    fit,
+    learning_rate,
+)
 from reidlib.types import ReIDOutput
 
 CONFIG = TrainConfig(iterations=7, identities=4, images=2, lr=1e-2)
@@ -162,10 +171,20 @@ def test_deadline_stops_and_resumes(loader, tmp_path):
 def test_foreign_or_broken_checkpoint_is_refused(loader, tmp_path):
     path = tmp_path / "run.pt"
     train(loader, checkpoint=path)
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(ValueError, match="another recipe or seed"):
         train(loader, checkpoint=path, seed=1)
+    state = torch.load(path, weights_only=True)
+    torch.save({name: value for name, value in state.items() if name != "content"}, path)
+    with pytest.raises(
+        CheckpointError, match=r"run\.pt cannot be read \(KeyError\); delete it"
+    ):  # of another version
+        train(loader, checkpoint=path)
+    for name in ("model", "optimiser"):
+        torch.save(state | {name: {"other": torch.zeros(1)}}, path)
+        with pytest.raises(CheckpointError, match=r"run\.pt belongs to another model; delete it"):
+            train(loader, checkpoint=path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"run\.pt cannot be read.*delete it"):
+    with pytest.raises(CheckpointError, match=r"run\.pt cannot be read.*delete it"):
         train(loader, checkpoint=path)
 
 
@@ -177,7 +196,7 @@ def test_a_checkpoint_of_other_data_is_refused(stack, loader, tmp_path, part):
     changed = getattr(stack, part).clone()
     changed[5] = (changed[5] + 1) % 8
     other = replace(stack, **{part: changed})
-    with pytest.raises(ValueError, match=r"run\.pt belongs to another recipe, seed or data; delete it"):
+    with pytest.raises(ValueError, match=r"run\.pt belongs to other images or labels; delete it"):
         train(replace(loader, stack=other), checkpoint=path)
     path.unlink()
     blind = replace(loader, groups=None)
