@@ -33,6 +33,7 @@ DEEP = 200
 """How far down the nearest right and the nearest wrong image are looked for."""
 ORDERS = {"as numbered": 1, "worst first": 1, "best first": -1}
 CELL = "text-align:center;padding:1px 7px;white-space:nowrap"
+WRAPPED, WIDE = {"flex_flow": "row wrap"}, {"width": "300px", "min_width": "300px"}
 ANY, NOTHING, PART = "anything", "nothing", "only "
 
 
@@ -167,19 +168,19 @@ class Explorer(VBox):
             continuous_update=False,
         )
         self.order = Dropdown(options=[*ORDERS], description="order")
-        self.turn = IntSlider(max=0, description="page", continuous_update=False)
+        self.turn = IntSlider(max=0, description="page", layout=WIDE, continuous_update=False)
         self.query = BoundedIntText(value=asked.query, max=self._last(asked.test_set), description="query")
         self.model = Dropdown(options=titles, description="model")
         self.beside = Dropdown(options=[NOTHING, *titles], description="beside it")
         self.by = Dropdown(options=first.ways, value=asked.by, description="ranked by")
         self.look = Dropdown(options=[NOTHING, *first.looks], description="attention")
-        self.strip, self.answer = HBox(), HTML()
+        self.strip, self.answer = HBox(layout=WRAPPED), HTML()
         which = [self.test_set, self.order] + ([self.behind, self.share] if len(kinds) > 1 else [])
         super().__init__(
             [
-                HBox([*which, self.turn]),
+                HBox([*which, self.turn], layout=WRAPPED),
                 self.strip,
-                HBox([self.query, self.model, self.beside, self.by, self.look]),
+                HBox([self.query, self.model, self.beside, self.by, self.look], layout=WRAPPED),
                 self.answer,
             ]
         )

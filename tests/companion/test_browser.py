@@ -127,6 +127,10 @@ def lab(tmp_path, drawn):
         server.wait()
 
 
+READY = """
+(book => book?.sessionContext.isReady && book.sessionContext.session?.kernel?.status === 'idle')(
+  [...jupyterapp.shell.widgets('main')].find(widget => widget.sessionContext))
+"""
 PICK = """
 [...document.querySelectorAll('.widget-dropdown')].filter(w => w.innerText.startsWith('{label}')).forEach(w => {{
   const s = w.querySelector('select'); s.value = '{value}'; s.dispatchEvent(new Event('change')); }})
@@ -140,8 +144,7 @@ def test_clicks_and_menus_change_what_is_shown(lab, tmp_path):
         until(
             lambda: page.run("!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-CodeCell'))")
         )
-        kernel = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
-        until(lambda: page.run(kernel) == "idle")
+        until(lambda: page.run(READY))
         page.run("void jupyterapp.commands.execute('notebook:run-all-cells')")
         answer = "(document.querySelector('.jp-OutputArea .widget-html-content')?.innerText || '')"
         until(lambda: "query 0:" in page.run(answer))
