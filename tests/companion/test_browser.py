@@ -18,7 +18,7 @@ from companion.inputs import Inputs
 from companion.papers import PAPERS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 120
+PATIENCE = 60
 """Seconds, on a busy machine."""
 CELL = """\
 from dataclasses import replace
@@ -133,7 +133,9 @@ READY = """
 """
 PICK = """
 [...document.querySelectorAll('.widget-dropdown')].filter(w => w.innerText.startsWith('{label}')).forEach(w => {{
-  const s = w.querySelector('select'); s.value = '{value}'; s.dispatchEvent(new Event('change')); }})
+  const menu = w.querySelector('select');
+  menu.selectedIndex = [...menu.options].findIndex(option => option.text === '{value}');
+  menu.dispatchEvent(new Event('change', {{bubbles: true}})); }})
 """
 
 
