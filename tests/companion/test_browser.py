@@ -134,7 +134,7 @@ READY = """
 PICK = """
 [...document.querySelectorAll('.widget-dropdown')].filter(w => w.innerText.startsWith('{label}')).forEach(w => {{
   const menu = w.querySelector('select');
-  menu.selectedIndex = [...menu.options].findIndex(option => option.text === '{value}');
+  menu.selectedIndex = [...menu.options].findIndex(option => option.text.replaceAll('\\u00a0', ' ') === '{value}');
   menu.dispatchEvent(new Event('change', {{bubbles: true}})); }})
 """
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from companion import forensics
 from companion.inputs import Inputs
 from companion.papers import PAPERS
-from companion.papers.aap import printed_sizes
 from companion.trained import Origin, Trained, initial
 from reidlib.data.index import Split
 from reidlib.evaluation import evaluate
@@ -21,18 +21,18 @@ from reidlib.types import Features
 
 def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded():
     """29 cells: truncated to two decimals 27, rounded the other two; the specification's section 6."""
-    sizes = printed_sizes()
+    sizes = forensics.sizes(PAPERS["aap"])
     assert len(sizes) == 29
     rounded = sizes.query("rule != 'truncated'")
-    assert rounded[["table", "row", "dataset", "rule"]].to_numpy().tolist() == [
-        ["table2", "cwa-all", "dukemtmc", "rounded"],
-        ["table3", "resnet18-sp", "market1501", "rounded"],
+    assert rounded[["row", "dataset", "rule"]].to_numpy().tolist() == [
+        ["cwa-all", "dukemtmc", "rounded"],
+        ["resnet18-sp", "market1501", "rounded"],
     ]
-    exact = sizes.set_index(["table", "row", "dataset"])["exact"]
-    assert exact["table2", "baseline", "market1501"] == 25_313_199
-    assert exact["table2", "aap-reid", "market1501"] == 27_691_183
-    assert exact["table3", "resnet101-bam", "market1501"] == 53_825_033
-    added = [exact["table2", row, "market1501"] - 25_313_199 for row in ("cwa-all", "aap-reid")]
+    exact = sizes.set_index(["row", "dataset"])["exact"]
+    assert exact["baseline", "market1501"] == 25_313_199
+    assert exact["aap-reid", "market1501"] == 27_691_183
+    assert exact["resnet101-bam", "market1501"] == 53_825_033
+    added = [exact[row, "market1501"] - 25_313_199 for row in ("cwa-all", "aap-reid")]
     assert added == [2_536_976, 2_377_984]
 
 
