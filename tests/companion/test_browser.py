@@ -31,7 +31,7 @@ from companion.papers import PAPERS
 from companion.study import Study
 study = Study(PAPERS["bpbreid"], "smoke")
 run = replace(study.run("k8"), train=replace(study.run("k8").train, iterations=1))
-explore(study, runner.trained(Inputs.of(run)), test_set="synth-occluded", query=0)
+explore(study, runner.trained(Inputs.of(run), progress=False), test_set="synth-occluded", query=0)
 """
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -77,8 +77,11 @@ class Page:
         self.process.wait()
 
 
-def until(found, *, patience: float = PATIENCE):
+def until(found, *, patience: float = PATIENCE, told=str):
     """The first thing found that is true.
+
+    Args:
+        told: what stands there instead, for the message.
 
     Raises:
         AssertionError: nothing is for too long.
@@ -88,7 +91,7 @@ def until(found, *, patience: float = PATIENCE):
         if answer := found():
             return answer
         time.sleep(0.1)
-    raise AssertionError(f"not within {patience} s")
+    raise AssertionError(f"not within {patience} s: {told()}")
 
 
 @pytest.fixture
@@ -148,8 +151,10 @@ def test_clicks_and_menus_change_what_is_shown(lab, tmp_path):
         )
         until(lambda: page.run(READY))
         page.run("void jupyterapp.commands.execute('notebook:run-all-cells')")
-        answer = "(document.querySelector('.jp-OutputArea .widget-html-content')?.innerText || '')"
-        until(lambda: "query 0:" in page.run(answer))
+        answer = (
+            "([...document.querySelectorAll('.jp-OutputArea .widget-html-content')].at(-1)?.innerText || '')"
+        )
+        until(lambda: "query 0:" in page.run(answer), told=lambda: page.run("document.body.innerText"))
         assert page.run("document.querySelectorAll('.widget-html-content img').length") == 9
         page.run("""document.querySelector('button[title="query 3"]').click()""")
         until(lambda: "query 3:" in page.run(answer))
