@@ -382,7 +382,13 @@ def saliency_table(shares: pd.DataFrame) -> Styler:
 
 def size_table() -> Styler:
     """Every size that the paper prints, beside the exact count; bold where it is not cut to two decimals."""
-    columns = {"variant": "row", "dataset": "dataset", "printed": "printed, M", "exact": "exact", "rule": "rule"}
+    columns = {
+        "variant": "row",
+        "dataset": "dataset",
+        "printed": "printed, M",
+        "exact": "exact",
+        "rule": "rule",
+    }
     frame = forensics.sizes(PAPER)[[*columns]].rename(columns=columns)
     bold = frame["rule"].map(lambda rule: "font-weight:600" if rule != "truncated" else "")
     marked = styled(frame).apply(lambda _: bold, subset=["rule"])

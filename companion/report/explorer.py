@@ -266,7 +266,7 @@ class Explorer(VBox):
         for row, image in zip(rows, pictures([split.query[i] for i in rows]) if len(rows) else ()):
             button = Button(description=str(row), tooltip=f"query {row}", layout={"width": "52px"})
             button.on_click(lambda pressed: setattr(self.query, "value", int(pressed.description)))
-            boxes.append(VBox([Image(value=_png(image), width=48), button]))
+            boxes.append(VBox([Image(value=_webp(image), format="webp", width=48), button]))
         self.strip.children = boxes or [HTML("no query is so; widen the filters")]
 
     def _show(self, _: object = None) -> None:
@@ -391,12 +391,12 @@ def _heated(image: Picture, heat: Float[np.ndarray, "h w"]) -> Picture:
 
 
 def _img(image: Picture, frame: str, alt: str) -> str:
-    data = base64.b64encode(_png(image)).decode()
+    data = base64.b64encode(_webp(image)).decode()
     return (
-        f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}" '
+        f'<img alt="{escape(alt)}" src="data:image/webp;base64,{data}" '
         f'style="width:64px;max-width:none;border:3px solid {frame}">'
     )
 
 
-def _png(image: Picture) -> bytes:
-    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+def _webp(image: Picture) -> bytes:
+    return cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 90])[1].tobytes()
