@@ -53,7 +53,8 @@ python_use_unqualified_type_names = True
 
 def formula(translator, node: nodes.Element) -> None:
     display = "block" if isinstance(node, nodes.math_block) else "inline"
-    translator.body.append(mathml(node.astext(), display=display))
+    drawn = mathml(node.astext(), display=display)
+    translator.body.append(f'<div class="formula">{drawn}</div>' if display == "block" else drawn)
     raise nodes.SkipNode
 
 

@@ -85,7 +85,7 @@ def test_the_site_changes_no_version_that_the_study_uses():
 
 
 def test_a_root_with_a_space_is_one_argument_of_make():
-    command = ["make", "--dry-run", "data", "DATASET=market1501", "DATA_ROOT=my data"]
+    command = ["make", "--dry-run", "--no-print-directory", "data", "DATASET=market1501", "DATA_ROOT=my data"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert shlex.split(done.stdout.splitlines()[-1])[-2:] == ["--root", "my data"]
 
