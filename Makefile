@@ -49,7 +49,7 @@ archive: setup                             ## records, tables, figures and what 
 tables: setup                              ## README and results/tables from the records
 	$(PY) -m companion tables
 lab: setup                                 ## JupyterLab on the notebooks
-	$(PY) -m jupyterlab --ServerApp.ip=localhost notebooks
+	$(PY) -m jupyterlab --ServerApp.ip=localhost
 lint: setup                                ## style, import contracts, notebooks without outputs
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/nbstripout --verify notebooks/*.ipynb
 unit: setup                                ## unit tests

@@ -194,6 +194,15 @@ def _origin_path(run: RunConfig) -> Path:
     return weights_path(run).with_suffix(".training.pt")
 
 
+def reached(run: RunConfig) -> int:
+    """Steps of an interrupted training that its checkpoint keeps."""
+    path = _checkpoint_path(run)
+    if not path.exists():
+        return 0
+    losses = torch.load(path, map_location="cpu", weights_only=True)["history"]["losses"]
+    return max(map(len, losses.values()), default=0)
+
+
 @contextmanager
 def lock(run: RunConfig) -> Iterator[None]:
     """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""

@@ -275,7 +275,8 @@ def try_it(run: RunConfig, **changes: Any) -> Styler | None:
         print(f"{told} cannot work: {error}")
         return None
     except KeyboardInterrupt:
-        print("stopped; run the cell again, and it goes on where it stopped")
+        kept, steps = runner.reached(replace(varied, paper=runner.LIVE)), run.train.iterations
+        print(f"stopped; {kept} of {steps} steps are kept: run the cell again, and it goes on from there")
         return None
     lines = []
     for test_set in run.data.test_sets:
