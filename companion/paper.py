@@ -81,6 +81,10 @@ class Measured:
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+LITERAL = "as the text says"
+"""The reading of a text that takes it at its word."""
+
+
 @dataclass(frozen=True)
 class Size:
     """A printed size and what a reading of the text counts.
@@ -97,7 +101,7 @@ class Size:
     metric: str
     digits: int
     exact: int
-    reading: str = "as the text says"
+    reading: str = LITERAL
 
 
 def no_sizes() -> list[Size]:

@@ -120,7 +120,11 @@ def live(run: RunConfig, varied: RunConfig, *, name: str) -> RunRecord:
     known = varied.model_config.scorings()
     scorings = tuple(scoring for scoring in run.scorings if scoring in known)
     varied = replace(varied, paper=LIVE, name=name, scorings=scorings)
-    return (complete(run) if varied.hash == run.hash else records.alike(varied)) or train(varied)
+    if varied.hash == run.hash:
+        return complete(run) or train(varied)
+    if found := records.alike(varied):
+        _refuse_other_data(found, varied)
+    return found or train(varied)
 
 
 def complete(run: RunConfig) -> RunRecord | None:

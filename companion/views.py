@@ -226,9 +226,7 @@ class SlotView:
 
     names: tuple[str, ...]  # of the parts, behind the foreground where there is one
     distances: np.ndarray  # [S, G]; infinite where the slot is not shared
-    weights: (
-        np.ndarray
-    )  # [S, 1 + G]: how much a slot counts in the query and each image; NaN where it has none
+    weights: np.ndarray  # [S, 1 + G]: how much a slot counts in the query and in each; NaN where it has none
 
 
 Slots = Callable[[Trained, Features, Features], SlotView]

@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 from companion import forensics
 from companion.claims import Status, holds
 from companion.formats import number, styled
-from companion.paper import Cell, Measured, Paper, Row, Size
+from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
 from companion.plots.sheets import SIGNED, grey, heat
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
@@ -235,9 +235,9 @@ def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
 def _sizes() -> list[Size]:
     """At test time, 256x128 pixels; the text's model shares a layer, the printed size counts one per mask."""
     configs = {
-        ("pan-resnet50", "as the text says"): Config(),
+        ("pan-resnet50", LITERAL): Config(),
         ("pan-resnet50", "a layer per mask"): Config(shared=False),
-        ("pcb-baseline", "as the text says"): Config.baseline(),
+        ("pcb-baseline", LITERAL): Config.baseline(),
     }
     found = []
     for (row, reading), config in configs.items():
@@ -253,11 +253,9 @@ def _size(_: Study) -> tuple[Status, str]:
     for (row, reading), lines in known.groupby(["row", "reading"], sort=False):
         size, work = lines["exact"]
         name = {"pan-resnet50": "PAN", "pcb-baseline": "baseline"}[row]
-        name += "" if reading == "as the text says" else f" with {reading}"
+        name += "" if reading == LITERAL else f" with {reading}"
         words.append(f"{name} {size / 1e6:.1f} M and {work / 1e9:.2f} G")
-    return holds("another" not in known.query("reading == 'as the text says'")["rule"].tolist()), ", ".join(
-        words
-    )
+    return holds("another" not in known.loc[known["reading"] == LITERAL, "rule"].tolist()), ", ".join(words)
 
 
 PAPER = Paper(

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.claims import Status, holds
 from companion.inputs import Inputs, TestSet, figure_queries
-from companion.paper import Cell, Measured, Paper, Row, Size
+from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
 from companion.published import printed
 from companion.real import ERASING, TALL, Recipe, steps
 from companion.run import RunConfig
@@ -518,7 +518,7 @@ def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
 
 def _sizes() -> list[Size]:
     """At test time, as printed in Table VIII; no reading of the text gives that number."""
-    readings = {"as the text says": Config(), "parts of 256 numbers, the nearest": Config(dim=256)}
+    readings = {LITERAL: Config(), "parts of 256 numbers, the nearest": Config(dim=256)}
     return [
         Size("qpm", "occluded-duke", "params_m", 1, complexity(partial(qpm.QPM, config)).parameters, reading)
         for reading, config in readings.items()

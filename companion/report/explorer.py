@@ -57,9 +57,9 @@ class Seen:
     """What one model ranks for one query.
 
     Args:
-        nearest: gallery rows, [DEEP], -1 behind the last that counts.
-        right: whether they show the person.
-        distances: to them.
+        nearest: gallery rows that count, the nearest first, ``[n]`` with n up to ``DEEP``.
+        right: whether they show the person, ``[n]``.
+        distances: to them, ``[n]``.
         terms: parts of the distance to them; None for a model without.
     """
 

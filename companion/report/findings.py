@@ -10,6 +10,7 @@ from companion.claims import Verdict
 from companion.contrasts import in_words
 from companion.formats import markdown, percent
 from companion.headlines import headlines
+from companion.paper import LITERAL
 from companion.papers import PAPERS
 from companion.report.figures import pictures
 from companion.report.sentences import spread_answer, start_answer
@@ -38,7 +39,7 @@ ASKED = {
     "templates": (
         "dpti",
         "10-alike.png",
-        "Templates of a narrow network on 16 by 8 cells, as many as the paper's have, from 450 steps of training.",
+        "Templates of a narrow network in a short training, on as many cells as the paper's.",
     ),
     "masks": ("pan", "10-mask-truth.png", "Two halves of one descriptor are compared, not two trainings."),
 }
@@ -166,7 +167,7 @@ def _sizes() -> list[str]:
         if known.empty:
             lines.append(f"- {paper.title} prints none.")
             continue
-        literal = known[known["reading"] == "as the text says"]["rule"]
+        literal = known[known["reading"] == LITERAL]["rule"]
         told = {"truncated": "the exact count truncated", "rounded": "rounded", "another": "another number"}
         tally = ", ".join(
             f"{(literal == rule).sum()} {words}" for rule, words in told.items() if rule in set(literal)

@@ -268,10 +268,14 @@ def try_it(run: RunConfig, **changes: Any) -> Styler | None:
     told = ", ".join(f"{name} = {value!r}" for name, value in changes.items())
     try:
         varied = run.vary(**changes)
+    except (ValueError, TypeError) as error:  # a value, or a field that there is not
+        print(f"{told} cannot work: {error}")
+        return None
+    try:
         known = varied.hash == run.hash or records.alike(varied) is not None
         print(f"{told}: {'recorded' if known else Plan.of([replace(varied, paper=runner.LIVE)]).cost()}")
         found, base = runner.live(run, varied, name=run.name), runner.complete(run)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:  # which only training finds
         print(f"{told} cannot work: {error}")
         return None
     except KeyboardInterrupt:
