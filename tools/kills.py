@@ -52,14 +52,20 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
 """Audit events of changes to a file system; opening for writing is the other."""
 MOST = 3  # kills in a row before the work may end
 TIMES = ("started", "seconds", "throughput")  # of a record's provenance
-CLUSTER = """
-from distributed import LocalCluster
-from companion.__main__ import main
+SWEEP = """
+from companion.sweep import sweep
+from kills import several
 
-words = ["run", "--preset", "smoke", "--only", "bot", "pcb", "k2", "k4"]
+raise SystemExit(sweep(several(), jobs=2)["failed"])
+"""
+CLUSTER = """
+from companion.sweep import sweep
+from distributed import LocalCluster
+from kills import several
+
 with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers:
-    code = main([*words, "--dask", workers.scheduler_address])
-raise SystemExit(code)
+    failed = sweep(several(), dask=workers.scheduler_address)["failed"]
+raise SystemExit(failed)
 """
 COPIED = ("companion", "reidlib", "synthreid", "notebooks", "data/published", "pyproject.toml")
 
@@ -100,6 +106,14 @@ def short():
     run = paper("bpbreid").run("k8", preset_name="smoke")
     data = replace(run.data, profile="tiny", test_sets=run.data.test_sets[:2])
     return replace(run, data=data, train=BRIEF, scorings=("default",))
+
+
+def several():
+    """Runs of a sweep: those of ``smoke``, with few steps and two sets to score, so that many kills take minutes."""
+    for row in ("bot", "pcb", "k2", "k4"):
+        run = paper("bpbreid").run(row, preset_name="smoke")
+        data = replace(run.data, test_sets=run.data.test_sets[:2])
+        yield replace(run, data=data, train=BRIEF, scorings=("default",), measure=None)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -191,7 +205,8 @@ def checkout(folder: Path) -> dict[str, str]:
             copy(source, target)
     if not (folder / "data" / "synthetic").exists():
         (folder / "data" / "synthetic").symlink_to(places.SYNTHETIC)
-    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    paths = (str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(filter(None, paths))
     return os.environ | {"PYTHONPATH": path, "COMPANION_CACHE": str(folder / "results" / "cache")}
 
 
@@ -203,8 +218,7 @@ def command(folder: Path, *words: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    rows = ("bot", "pcb", "k2", "k4")
-    command(folder, "-m", "companion", "run", "--preset", "smoke", "--jobs", "2", "--only", *rows)
+    command(folder, "-c", SWEEP)
 
 
 def cluster(folder: Path) -> None:
