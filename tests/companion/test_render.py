@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from companion import runner
+from companion.papers import PAPERS
+
 SOURCE = Path(__file__).parents[2] / "tools" / "render.py"
 
 
@@ -120,6 +123,25 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(render, tm
     )
     with pytest.raises(OSError, match="file/pages"):
         render.main()
+
+
+def test_what_will_be_trained_is_foretold(render, scratch):
+    rows = len(PAPERS["pan"].trainings(preset_name="smoke"))
+
+    def told(preset="smoke", fresh=False, **parameters):
+        options = Namespace(preset=preset, parameters=[*parameters.items()], fresh=fresh, jobs=2)
+        return render.foretold(["pan", "compare"], options)
+
+    assert told().startswith("1 to train, about ")  # the shown model
+    assert told(COMPUTE="missing").startswith(f"{rows} to train, ")
+    assert told(COMPUTE="missing", SEEDS="3").startswith(f"{3 * rows} to train, ")
+    at_gpu = len(PAPERS["pan"].trainings(preset_name="gpu"))
+    assert told(preset="gpu").startswith(f"{at_gpu} to train, ")  # there, auto computes what is missing
+    runner.train(PAPERS["pan"].run("pan", preset_name="smoke"), progress=False)
+    assert re.fullmatch(r"nothing to train; about \d+ (seconds|minutes)", told())
+    assert told(fresh=True).startswith("1 to train, ")
+    assert told(COMPUTE="missing").startswith(f"{rows - 1} to train, ")
+    assert told(COMPUTE="all").startswith(f"{rows} to train, ")
 
 
 def test_a_killed_kernel_is_one_line_that_says_how_to_go_on(render, tmp_path):
