@@ -5,7 +5,8 @@ in milliseconds, and the same on a page that nobody answers.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -174,7 +175,7 @@ class Explorer(VBox):
         self.beside = Dropdown(options=[NOTHING, *titles], description="beside it")
         self.by = Dropdown(options=first.ways, value=asked.by, description="ranked by")
         self.look = Dropdown(options=[NOTHING, *first.looks], description="attention")
-        self.strip, self.answer = HBox(layout=WRAPPED), HTML()
+        self.strip, self.answer, self.settled = HBox(layout=WRAPPED), HTML(), True
         which = [self.test_set, self.order] + ([self.behind, self.share] if len(kinds) > 1 else [])
         super().__init__(
             [
@@ -237,21 +238,32 @@ class Explorer(VBox):
         return rows
 
     def _other_set(self, _: object) -> None:
-        self.behind.options = self._kinds(self.test_set.value)
-        self.query.max = self._last(self.test_set.value)
-        self._sift()
-        self._show()
+        with self._together():
+            self.behind.options = self._kinds(self.test_set.value)
+            self.query.max = self._last(self.test_set.value)
 
     def _other_model(self, _: object) -> None:
         model = self.models[self.model.value]
         by, look = self.by.value, self.look.value
-        self.by.options, self.look.options = model.ways, [NOTHING, *model.looks]
-        self.by.value = by if by in model.ways else "default"
-        self.look.value = look if look in self.look.options else NOTHING
+        with self._together():
+            self.by.options, self.look.options = model.ways, [NOTHING, *model.looks]
+            self.by.value = by if by in model.ways else "default"
+            self.look.value = look if look in self.look.options else NOTHING
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Several widgets change, and all is drawn once."""
+        self.settled = False
+        try:
+            yield
+        finally:
+            self.settled = True
         self._sift()
         self._show()
 
     def _sift(self, _: object = None) -> None:
+        if not self.settled:
+            return
         self.found = self.sifted()
         self.turn.max = max(0, (len(self.found) - 1) // STRIP)
         if self.turn.value:
@@ -270,6 +282,8 @@ class Explorer(VBox):
         self.strip.children = boxes or [HTML("no query is so; widen the filters")]
 
     def _show(self, _: object = None) -> None:
+        if not self.settled:
+            return
         titles = dict.fromkeys([self.model.value] + [self.beside.value] * (self.beside.value != NOTHING))
         self.answer.value = view({title: self.models[title] for title in titles}, self.asked)
 

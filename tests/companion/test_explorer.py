@@ -104,6 +104,20 @@ def test_two_models_side_by_side_and_a_way_that_one_lacks(bpbreid):
     assert "only head" not in explorer.by.options
 
 
+def test_another_set_or_model_is_drawn_once(bpbreid, monkeypatch):
+    study, trained = bpbreid
+    beside = {"the same": trained}
+    explorer = explore(study, trained, test_set=trained.run.data.holistic, query=0, beside=beside)
+    explorer.behind.value, explorer.by.value = explorer.behind.options[-1], "only head"
+    explorer.query.value = explorer.query.max
+    drawn = []
+    monkeypatch.setattr("companion.report.explorer.view", lambda *asked: drawn.append(asked) or "")
+    explorer.test_set.value = trained.run.data.test_sets[-1]
+    assert len(drawn) == 1
+    explorer.model.value = "the same"
+    assert len(drawn) == 2
+
+
 def test_why_adds_up_and_names_the_nearer_one(bpbreid):
     study, trained = bpbreid
     models, asked = {"BPBreID": Model(trained, study.paper.slots)}, Asked(trained.run.data.holistic, 0)
