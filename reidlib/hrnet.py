@@ -20,6 +20,7 @@ class HRNet(HighResolutionNet):
             widths = [width * 2**branch for branch in range(branches)]
             config[f"stage{branches}"] = _stage(count, "BASIC", widths, blocks)
         super().__init__(config, head="incre")
+        self.downsamp_modules = None  # timm before 1.0.31 leaves it out and fails
         heads = [head * 2**branch for branch in range(4)]  # timm's own are always as wide as 128 to 1024
         self.incre_modules = nn.ModuleList(
             nn.Sequential(_bottleneck(before, after)) for before, after in zip(widths, heads)

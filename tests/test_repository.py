@@ -9,7 +9,7 @@ import sys
 import tomllib
 import unicodedata
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -115,8 +115,8 @@ NOT_LOCKED = {"distributed", "faiss-cpu"}
 def test_the_lock_satisfies_the_declared_dependencies():
     lines = [line for file in LOCKS for line in pins(file)]
     locked: dict[str, list[str]] = {}
-    for name, version in (line.split(" ;")[0].split("==") for line in lines):
-        locked.setdefault(plain(name), []).append(version)
+    for name, pinned in (line.split(" ;")[0].split("==") for line in lines):
+        locked.setdefault(plain(name), []).append(pinned)
 
     def numbers(version: str) -> tuple[int, ...]:
         return tuple(int(number) for number in re.findall(r"[0-9]+", version))
@@ -247,13 +247,18 @@ def licence(name: str) -> str:
 
 def test_no_dependency_has_a_licence_that_reaches_our_code():
     """All that the lock names and this machine has installed; a new licence is to be looked at here first."""
-    names = [line.split("==")[0] for line in pins(LOCKS[0])]
-    found = {}
-    for name in dict.fromkeys(names):
+    found, other = {}, []
+    for line in pins(LOCKS[0]):
+        name, locked = re.split("==|;", line)[:2]
         try:
-            found[name] = licence(name)
+            if version(name) == locked.strip():
+                found[name] = licence(name)
+            else:
+                other.append(name)
         except PackageNotFoundError:  # of another system
             continue
+    if len(other) > 10:  # versions for another Python, or the project's own: a few
+        pytest.skip(f"{len(other)} packages are not as the lock has them: {', '.join(other[:3])}, ...")
     assert len(found) > 100
     assert {name for name, words in found.items() if not words} <= UNNAMED
     for name, words in found.items():
