@@ -17,7 +17,6 @@ from reidlib.data.datasets import load
 from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import ImageStack, Loader, load_stack
 from reidlib.data.masks import PartGroups, groups
-from reidlib.files import naming
 from synthreid import benchmark
 from synthreid.parser import EXACT, misread
 
@@ -54,14 +53,9 @@ def index(data: DataConfig, *, workers: int = 1) -> dict[str, Split]:
     names = dict.fromkeys((data.train_set, *data.test_sets))
     if data.real:
         return {name: load(name, places.DATA) for name in names}
-    with naming(places.SYNTHETIC):
-        root = benchmark.generate(
-            places.SYNTHETIC,
-            profile=data.profile,
-            seed=data.seed,
-            workers=workers,
-            difficulty=data.difficulty,
-        )
+    root = benchmark.generate(
+        places.SYNTHETIC, profile=data.profile, seed=data.seed, workers=workers, difficulty=data.difficulty
+    )
     return {name: load(name, root) for name in names}
 
 

@@ -12,17 +12,6 @@ _LEFT = 86400.0  # seconds after which nobody is taken to be writing a temporary
 
 
 @contextmanager
-def naming(place: Path) -> Iterator[None]:
-    """Let an error that names no file, as that of a full disk, name what was being written."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(place)) from error
-        raise
-
-
-@contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
     """Open a temporary sibling for writing and rename it over the target on success.
 
@@ -37,10 +26,13 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(target)
     try:
-        with naming(target):
-            with temporary.open("wb") as handle:
-                yield handle  # closed before it is renamed: a full disk may tell only then
-            temporary.replace(target)
+        with temporary.open("wb") as handle:
+            yield handle  # closed before it is renamed: a full disk may tell only then
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno and error.filename is None:  # of a full disk: what was being written
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

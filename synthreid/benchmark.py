@@ -604,8 +604,10 @@ def generate(
             content = _write_all(draft, sets, profile=size, seed=seed, difficulty=difficulty, workers=workers)
             _write_manifest(draft, parameters, content=content)
             draft.rename(folder)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno and error.filename is None:  # of a full disk
+                raise OSError(error.errno, error.strerror, str(folder)) from error
             raise
     return folder
 

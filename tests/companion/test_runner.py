@@ -319,15 +319,6 @@ def test_a_disk_without_locks_or_that_cannot_be_written_is_one_clear_error(scrat
         runner.train(SHORT, progress=False)
 
 
-def test_a_full_disk_under_the_generator_names_the_folder(drawn, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(inputs.benchmark, "generate", full)
-    with pytest.raises(OSError, match=f"No space left on device: '{drawn}'"):
-        inputs.index(SHORT.data)
-
-
 def test_a_disk_that_is_full_at_any_stage_is_one_clear_error_and_the_same_command_goes_on(scratch):
     """Caches of images, checkpoint, weights, features, record: each is the first that does not fit."""
     Inputs.of(SHORT)  # drawn before

@@ -1,6 +1,7 @@
 """The embedded benchmark: reproducible bytes, honest ground truth, no shortcuts, safe files."""
 
 import hashlib
+import resource
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -294,6 +295,17 @@ def test_an_interrupted_generation_is_redone(tmp_path, monkeypatch):
     folder = generate(tmp_path, profile="tiny")
     assert (folder / "manifest.json").exists()
     assert not list(folder.rglob("half.jpg"))
+
+
+def test_a_full_disk_names_the_folder_and_nothing_stays(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/tiny-1"):
+            generate(tmp_path, profile="tiny")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_other_parameters_and_foreign_files_are_refused(tmp_path):
