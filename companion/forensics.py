@@ -7,7 +7,7 @@ import pandas as pd
 
 from companion import published
 from companion.contrasts import Contrast, contrasts
-from companion.formats import percent
+from companion.formats import percent, table_title
 from companion.paper import Paper
 from companion.published import PERCENT
 
@@ -35,7 +35,7 @@ def impossible(papers: Iterable[Paper]) -> pd.DataFrame:
             if not row["value"].is_monotonic_increasing:
                 values = ", ".join(f"rank-{k} {percent(value)}" for k, value in zip(row["k"], row["value"]))
                 kind = "" if row["kind"].iloc[0] == "own" else " (cited)"
-                lines.append((paper.title, f"{table}: {name}{kind}, {dataset}", values))
+                lines.append((paper.title, f"{table_title(table)}: {name}{kind}, {dataset}", values))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -52,7 +52,9 @@ def printed_twice(papers: Iterable[Paper]) -> pd.DataFrame:
         model = keys.map({cell.key: paper.title_of(cell.run, cell.scoring) for cell in paper.cells})
         own = known.assign(model=model)[model.notna() & known["metric"].isin(PERCENT)]
         for (name, dataset, metric), cells in own.groupby(["model", "dataset", "metric"], sort=False):
-            lines += _differing(paper.title, f"{name}, {dataset}, {metric}", cells, cells["table"])
+            lines += _differing(
+                paper.title, f"{name}, {dataset}, {metric}", cells, cells["table"].map(table_title)
+            )
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -75,7 +77,7 @@ def cited_differently(papers: Sequence[Paper]) -> tuple[pd.DataFrame, int]:
 def _differing(paper: str, what: str, cells: pd.DataFrame, places: pd.Series) -> list[tuple[str, str, str]]:
     """A line where cells differ, each value with its first place."""
     first = ~cells["value"].duplicated()
-    told = [f"{percent(value)} in {place}" for value, place in zip(cells["value"][first], places[first])]
+    told = [f"{percent(value)} ({place})" for value, place in zip(cells["value"][first], places[first])]
     return [(paper, what, ", ".join(told))] if len(told) > 1 else []
 
 

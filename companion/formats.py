@@ -25,6 +25,11 @@ def number(value: float, *, half: float = np.nan, digits: int = 2, signed: bool 
     return text if np.isnan(half) else f"{text}{PLUS_MINUS}{half:.{digits}f}"
 
 
+def table_title(table: str) -> str:
+    """``table4`` as people say it."""
+    return re.sub(r"(?<=[a-z])(?=\d)", " ", table).capitalize()
+
+
 def styled(frame: pd.DataFrame) -> "pd.io.formats.style.Styler":
     """A table for a notebook: no index, its caption above, text to the left, numbers to the right on their decimals."""
     numeric = [place for place, name in enumerate(frame) if is_numeric(frame[name])]

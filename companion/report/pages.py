@@ -1,7 +1,6 @@
 """Files written from the records: the README's findings, the pages of results, and the figures of all claims."""
 
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -14,7 +13,7 @@ import pandas as pd
 from companion import claims, places
 from companion.again import again
 from companion.claims import Status, Verdict
-from companion.formats import markdown, percent
+from companion.formats import markdown, percent, table_title
 from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.plots.charts import MARKS, SVG, VERDICTS, forest
@@ -90,17 +89,12 @@ def paper_page(study: Study, verdicts: list[Verdict]) -> str:
         "",
     ]
     for table in dict.fromkeys(cell.table for cell in study.paper.cells):
-        lines += [f"## {in_words(table)}", "", *_sets(wide(study, table))]
+        lines += [f"## {table_title(table)}", "", *_sets(wide(study, table))]
         lines += [f"- {note}" for note in footnotes(study, table)] + [""]
     lines += ["## Pictures", ""]
     for path, caption in pictures(study.paper.slug).items():
         lines += [f"![{caption}](../{path})", "", f"*{caption}*", ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def in_words(table: str) -> str:
-    """``table4`` as people say it."""
-    return re.sub(r"(?<=[a-z])(?=\d)", " ", table).capitalize()
 
 
 def _sets(frame: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 
 from companion.claims import Status, Verdict
 from companion.contrasts import in_words
-from companion.formats import percent, styled
+from companion.formats import percent, styled, table_title
 from companion.intervals import LEVEL, Interval
 from companion.paper import Cell
 from companion.plots.charts import MARKS, VERDICTS
@@ -163,10 +163,11 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     gain = ", a gain is paired within worlds" if baseline else ""
     sets = [*frame.groupby("printed on", sort=False)]
     where = f"{beside(*sets[0])}. " if len(sets) == 1 else ""
+    lacking = ", or † not comparable, see the notes" if frame["row"].str.endswith("†").any() else ""
     caption = (
-        f"{study.paper.title} {table}, percent. {where}Printed (real data) beside ours ({data_label(study)}; mean over "
-        f"worlds ± half of its 95 % interval, none with one world{gain}). Best of a column in bold; faint: cited only, "
-        f"of fewer worlds{', or † not comparable, see the notes' if frame['row'].str.endswith('†').any() else ''}."
+        f"{study.paper.title}, {table_title(table)}, percent. {where}Printed (real data) beside ours "
+        f"({data_label(study)}; mean over worlds ± half of its 95 % interval, none with one world{gain}). "
+        f"Best of a column in bold; faint: cited only, of fewer worlds{lacking}."
     )
     css, drop = looks(frame), ["printed on", "ours on"] if len(sets) == 1 else ["ours on"]
     shown = frame.assign(

@@ -25,7 +25,7 @@ def test_a_hit_within_five_is_one_within_ten(monkeypatch):
     ranks = [("table2", "a", "set", f"rank{k}", v, "own") for k, v in ((10, 0.7), (1, 0.5), (5, 0.8))]
     fine = [("table2", "b", "set", f"rank{k}", v, "cited") for k, v in ((1, 0.5), (5, 0.5), (10, 0.6))]
     found = forensics.impossible(printed(monkeypatch, qpm=ranks + fine))
-    assert found.values.tolist() == [["QPM", "table2: A, set", "rank-1 50.0, rank-5 80.0, rank-10 70.0"]]
+    assert found.values.tolist() == [["QPM", "Table 2: A, set", "rank-1 50.0, rank-5 80.0, rank-10 70.0"]]
 
 
 def test_a_method_is_cited_in_two_ways_only_by_papers_that_cite_it(monkeypatch):
@@ -33,7 +33,7 @@ def test_a_method_is_cited_in_two_ways_only_by_papers_that_cite_it(monkeypatch):
     other = [("table1", "a", "set", "mAP", 0.6, "cited"), ("table1", "b", "set", "mAP", 0.9, "own")]
     third = [("table3", "b", "set", "mAP", 0.5, "cited")]
     found, shared = forensics.cited_differently(printed(monkeypatch, qpm=one, pan=other, dpti=third))
-    assert found.values.tolist() == [["QPM, PAN", "A, set, mAP", "50.0 in QPM, 60.0 in PAN"]]
+    assert found.values.tolist() == [["QPM, PAN", "A, set, mAP", "50.0 (QPM), 60.0 (PAN)"]]
     assert shared == 2
 
 
@@ -44,7 +44,7 @@ def test_one_model_is_printed_twice_where_cells_share_a_training(monkeypatch):
         ("table2", "pan-resnet50", "market1501", "mAP", 0.876, "own"),
     ]
     found = forensics.printed_twice(printed(monkeypatch, pan=lines))
-    assert found.values.tolist() == [["PAN", "PAN, market1501, mAP", "87.6 in table1, 87.7 in table4"]]
+    assert found.values.tolist() == [["PAN", "PAN, market1501, mAP", "87.6 (Table 1), 87.7 (Table 4)"]]
 
 
 def test_the_papers_have_what_the_specifications_found():
