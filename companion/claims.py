@@ -1,7 +1,8 @@
-"""Verdicts: a claim has one endpoint, the average of its contrasts, and an interval over worlds decides it.
+"""Verdicts: a claim has one endpoint, and an interval over worlds decides it.
 
-``claims.csv`` holds the claims, ``contrasts.csv`` their contrasts, each with its claimed side positive. What a word
-means stands at ``Status``, how an interval comes about in ``companion.intervals``.
+``claims.csv`` holds the claims, ``contrasts.csv`` their contrasts, each with its claimed side positive. The endpoint is
+their average, or, where a claim says something of each of several comparisons, the least of them. What a word means
+stands at ``Status``, how an interval comes about in ``companion.intervals``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,15 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from companion import published
-from companion.contrasts import Contrast, contrasts, differences, identity, incomparable, unrecorded
+from companion.contrasts import (
+    Contrast,
+    contrasts,
+    differences,
+    identity,
+    in_words,
+    incomparable,
+    unrecorded,
+)
 from companion.inputs import NoTruth
 from companion.intervals import Interval, holm, moderated
 from companion.presets import preset
@@ -25,7 +34,10 @@ POINT = 0.01
 SHOWN = 2
 """Names that a remark lists before it counts."""
 
-KINDS = ("contrast", "equivalence", "no-gain", "exact", "untestable")
+SIDED = ("contrast", "each")
+"""Kinds that claim a side: of the average of all contrasts, or of each comparison of rows."""
+
+KINDS = (*SIDED, "equivalence", "no-gain", "exact", "untestable")
 
 
 class Status(StrEnum):
@@ -67,7 +79,8 @@ class Outcome:
 class Verdict:
     """What became of one claim.
 
-    ``endpoint`` and ``printed`` are averages over the contrasts that are not beside the claim, as fractions.
+    ``endpoint`` and ``printed`` are averages, as fractions, over the contrasts that are not beside the claim; where
+    each of several comparisons must be as claimed, over those of the one that is farthest from it, ``decisive``.
     """
 
     paper: str
@@ -84,6 +97,7 @@ class Verdict:
     found: str = ""  # what a computation gave
     note: str = ""  # what limits the claim in the paper, or our test of it
     margin: float = 0.0  # of an equivalence, a fraction
+    decisive: str = ""  # in words, where one of several decides
 
     @property
     def real(self) -> bool:
@@ -126,23 +140,31 @@ def holds(condition: bool) -> Status:
 
 
 def word(
-    interval: Interval, *, kind: str = "contrast", printed: float = np.nan, margin: float = 0.0
+    interval: Interval,
+    *,
+    kind: str = "contrast",
+    printed: float = np.nan,
+    margin: float = 0.0,
+    among: int = 1,
 ) -> Status:
     """The word for an endpoint.
 
     Args:
-        kind: contrast, equivalence (both bounds within the margin) or no-gain (the lower bound is).
+        kind: contrast or each (a side), equivalence (both bounds within the margin) or no-gain (the lower bound is).
         printed: the printed effect, NaN where there is none.
         margin: of an equivalence or of a gain that does not matter.
+        among: how many comparisons this one is the least of. That all are as claimed needs no correction; that one
+            is not, the worst of several looks, does.
     """
     if not interval.freedom:
         return Status.UNDECIDED
-    if kind == "contrast":
+    if kind in SIDED:
         if interval.low > 0:
             return Status.SMALLER if interval.high < printed else Status.HOLDS
-        if interval.high < 0:
+        high = interval.upper(among=among)
+        if high < 0:
             return Status.OPPOSITE
-        return Status.NONE if interval.high < printed else Status.UNDECIDED
+        return Status.NONE if high < printed else Status.UNDECIDED
     if interval.low > -margin and (kind == "no-gain" or interval.high < margin):
         return Status.HOLDS
     beyond = interval.high < -margin or (kind == "equivalence" and interval.low > margin)
@@ -160,8 +182,14 @@ def verdicts(study: Study) -> list[Verdict]:
     _check(study, lines)
     found = outcomes(study)
     claims = {line.claim: [o for o in found if o.contrast.claim == line.claim] for line in lines}
-    ends = _endpoints(study, claims)
-    return [_verdict(study, line, claims[line.claim], ends.get(line.claim)) for line in lines]
+    parts = {line.claim: _parts(study, line.kind, claims[line.claim]) for line in lines}
+    ends = _endpoints(study, [part for found in parts.values() for part in found])
+    return [
+        _verdict(
+            study, line, claims[line.claim], [(part, ends[_key(study, part)]) for part in parts[line.claim]]
+        )
+        for line in lines
+    ]
 
 
 def _check(study: Study, lines: Sequence[tuple]) -> None:
@@ -237,7 +265,7 @@ def _few(rows: Iterable[str]) -> str:
 def _corrected(study: Study, found: list[Outcome]) -> list[Outcome]:
     """The same outcomes with Holm's p-values over the different contrasts that claim a side."""
     frame = published.claims()
-    sided = set(frame[(frame["paper"] == study.paper.slug) & (frame["kind"] == "contrast")]["claim"])
+    sided = set(frame[(frame["paper"] == study.paper.slug) & frame["kind"].isin(SIDED)]["claim"])
     tested = {
         number: identity(study, outcome.contrast)
         for number, outcome in enumerate(found)
@@ -251,41 +279,85 @@ def _corrected(study: Study, found: list[Outcome]) -> list[Outcome]:
     ]
 
 
-def _endpoints(study: Study, claims: dict[str, list[Outcome]]) -> dict[str, Interval]:
-    """The average of every claim's contrasts; those of accuracies that can be compared are moderated together."""
-    values, family = {}, []
-    for claim, found in claims.items():
-        tested = [outcome for outcome in found if not outcome.contrast.beside]
-        if tested:
-            every = [differences(study, outcome.contrast) for outcome in tested]
-            values[claim] = pd.concat(every, axis=1, join="inner").mean(axis=1)
-            if all(outcome.counts and outcome.contrast.points for outcome in tested):
-                family.append(claim)
-    ends = {claim: _alone(found) for claim, found in values.items()}
-    return ends | dict(zip(family, moderated([values[claim].to_numpy(float) for claim in family])))
+Part = tuple[Outcome, ...]
+"""Contrasts of a claim that are averaged."""
 
 
-def _verdict(study: Study, line: tuple, found: list[Outcome], endpoint: Interval | None) -> Verdict:
+def _parts(study: Study, kind: str, found: Sequence[Outcome]) -> list[Part]:
+    """What of a claim must be as claimed by itself: all as one, each comparison of rows, or each contrast."""
     tested = [outcome for outcome in found if not outcome.contrast.beside]
-    printed = float(np.mean([outcome.contrast.printed for outcome in tested])) if tested else np.nan
+    if kind == "equivalence":
+        return [(outcome,) for outcome in tested]
+    parts: dict[tuple, list[Outcome]] = {}
+    for outcome in tested:
+        rows = ((term.sign, term.cell.run, term.cell.scoring) for term in outcome.contrast.terms)
+        parts.setdefault(tuple(rows) if kind == "each" else (), []).append(outcome)
+    return [tuple(part) for part in parts.values()]
+
+
+def _key(study: Study, part: Part) -> tuple:
+    return tuple(sorted(identity(study, outcome.contrast) for outcome in part))
+
+
+def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
+    """The average of every part's contrasts; those of accuracies that can be compared are moderated together."""
+    ends, family = {}, {}
+    for part in parts:
+        key, every = _key(study, part), [differences(study, outcome.contrast) for outcome in part]
+        found = pd.concat(every, axis=1, join="inner").mean(axis=1)
+        ends[key] = _alone(found)
+        if all(outcome.counts and outcome.contrast.points for outcome in part):
+            family[key] = found.to_numpy(float)
+    return ends | dict(zip(family, moderated([*family.values()])))
+
+
+def _decisive(kind: str, parts: Sequence[tuple[Part, Interval]]) -> tuple[Part, Interval]:
+    """The part that is farthest from what is claimed; one of a single world before all others."""
+
+    def distance(one: tuple[Part, Interval]) -> float:
+        end = one[1]
+        if not end.freedom:
+            return np.inf
+        return end.half + (abs(end.estimate) if kind == "equivalence" else -end.estimate)
+
+    return max(parts, key=distance)
+
+
+def _verdict(
+    study: Study, line: tuple, found: list[Outcome], parts: Sequence[tuple[Part, Interval]]
+) -> Verdict:
     verdict = Verdict(
         study.paper.slug, line.claim, line.statement, line.source, line.kind, study.preset_name,
-        Status.UNTESTABLE, endpoint, printed, tuple(found), note=line.note, margin=float(line.margin or 0) / 100,
+        Status.UNTESTABLE, outcomes=tuple(found), note=line.note, margin=float(line.margin or 0) / 100,
     )  # fmt: skip
     if line.kind == "untestable":
         return verdict
     if line.kind == "exact":
         return _computed(study, verdict)
+    part, endpoint = _decisive(line.kind, [one for one in parts if one[1].worlds] or parts)
+    printed = float(np.mean([outcome.contrast.printed for outcome in part]))
+    verdict = replace(verdict, endpoint=endpoint, printed=printed)
     if lacks := _lacks(study).get(line.claim):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason=lacks)
-    if not endpoint.worlds:
-        rows = dict.fromkeys(row for outcome in tested for row in unrecorded(study, outcome.contrast))
+    tested = [outcome for one, _ in parts for outcome in one]
+    if lacking := [one for one, end in parts if not end.worlds]:
+        rows = dict.fromkeys(
+            row for one in lacking for outcome in one for row in unrecorded(study, outcome.contrast)
+        )
         reason = f"nothing recorded of {_few(rows)}" if rows else "no world has all its rows"
         return replace(verdict, status=Status.UNMEASURED, reason=reason)
     if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))
-    status = word(endpoint, kind=line.kind, printed=printed, margin=verdict.margin)
-    return replace(verdict, status=status, reason="" if endpoint.freedom else "one world: no interval")
+    status = word(endpoint, kind=line.kind, printed=printed, margin=verdict.margin, among=len(parts))
+    decisive = f"of {len(parts)}: {_told(study, part)}" if len(parts) > 1 else ""
+    reason = "" if endpoint.freedom else "one world: no interval"
+    return replace(verdict, status=status, reason=reason, decisive=decisive)
+
+
+def _told(study: Study, part: Part) -> str:
+    """A part in words: its rows, and the metric where it has one only."""
+    first = part[0].contrast
+    return in_words(study, first) + (f", {first.metric}" if len(part) == 1 else "")
 
 
 def _computed(study: Study, verdict: Verdict) -> Verdict:

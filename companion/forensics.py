@@ -83,7 +83,7 @@ def _differing(paper: str, what: str, cells: pd.DataFrame, places: pd.Series) ->
 
 def unsupported(paper: Paper) -> list[Contrast]:
     """Contrasts that a claim needs and whose printed numbers are level or on the other side."""
-    claims = published.claims().query("paper == @paper.slug and kind == 'contrast'")["claim"]
+    claims = published.claims().query("paper == @paper.slug and kind in ['contrast', 'each']")["claim"]
     return [
         contrast
         for contrast in contrasts(paper)

@@ -77,11 +77,23 @@ class Interval:
         """Whether an effect lies outside; never with one world."""
         return bool(edge < self.low or edge > self.high)
 
+    def upper(self, *, among: int) -> float:
+        """The upper bound where this difference was looked for among so many (Bonferroni)."""
+        return float(self.estimate + students_t.ppf(1 - (1 - LEVEL) / (2 * among), self.freedom) * self.error)
+
     def worlds_to_exclude(self, edge: float) -> float:
-        """How many worlds would exclude an effect if the estimate stayed, in the normal approximation."""
-        distance = abs(self.estimate - edge)
-        spread = norm.ppf((1 + LEVEL) / 2) * self.error * math.sqrt(self.worlds)
-        return math.inf if not distance else float(math.ceil((spread / distance) ** 2))
+        """How many worlds, more than these, would exclude an effect if estimate and spread stayed."""
+        distance, spread = abs(self.estimate - edge), self.error * math.sqrt(self.worlds)
+        if not distance:
+            return math.inf
+        least = math.ceil((norm.ppf((1 + LEVEL) / 2) * spread / distance) ** 2)  # if the spread were known
+        worlds = max(self.worlds + 1, least)
+        while (
+            students_t.ppf((1 + LEVEL) / 2, self.freedom + worlds - self.worlds) * spread / math.sqrt(worlds)
+            > distance
+        ):
+            worlds += 1
+        return float(worlds)
 
 
 def prior(variances: Sequence[float], freedoms: Sequence[int]) -> Prior:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from companion import claims, places
 from companion.again import again
-from companion.claims import Status, Verdict
+from companion.claims import SIDED, Status, Verdict
 from companion.formats import markdown, percent, table_title
 from companion.headlines import headlines
 from companion.papers import PAPERS
@@ -237,10 +237,19 @@ def finding(study: Study, verdicts: list[Verdict]) -> str:
     return sentence
 
 
+READ = "read from"
+"""Begins the source of a claim that a paper's table makes and its text does not."""
+
+
 def _clearest(verdicts: list[Verdict], statuses: tuple[Status, ...]) -> Verdict | None:
-    """The verdict of some words whose effect is farthest from zero, in standard errors, of those that claim a side."""
-    found = [v for v in verdicts if v.status in statuses and v.kind == "contrast" and v.points]
-    return max(found, key=lambda v: abs(v.endpoint.estimate) / max(v.endpoint.error, 1e-9), default=None)
+    """The verdict of some words that is surest, in standard errors, of those that the paper itself claims a side in."""
+
+    def sure(v: Verdict) -> tuple[bool, float]:
+        edge = v.printed if v.status == Status.NONE else 0.0
+        return v.status != Status.NONE, abs(v.endpoint.estimate - edge) / max(v.endpoint.error, 1e-9)
+
+    found = [v for v in verdicts if v.status in statuses and v.kind in SIDED and v.points]
+    return max((v for v in found if not v.source.startswith(READ)), key=sure, default=None)
 
 
 def network_luck(studies: Iterable[Study]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.claims import Status, Verdict
+from companion.claims import SIDED, Status, Verdict
 from companion.contrasts import in_words
 from companion.formats import percent, styled, table_title
 from companion.intervals import LEVEL, Interval
@@ -80,14 +80,19 @@ def sureness(verdict: Verdict) -> str:
 
 
 def remark(verdict: Verdict) -> str:
-    """What a computation gave, why there is no decision, or how many worlds one would take."""
+    """What a computation gave; which comparison decides; why none does, or how many worlds would."""
     if verdict.kind == "exact":
         return f"checked by computation: {verdict.found}"
-    if verdict.status == Status.UNDECIDED and verdict.needed:
+    most = "largest" if verdict.kind == "equivalence" else "least"
+    told = [f"{most} {verdict.decisive}"] if verdict.decisive else []
+    if verdict.reason:
+        told.append(verdict.reason)
+    elif verdict.status == Status.UNDECIDED and verdict.needed:
         many = f"about {verdict.needed:.0f}" if verdict.needed <= REACH else f"more than {REACH:,}"
-        return verdict.reason or f"{many} worlds would decide"
-    within = f"margin {100 * verdict.margin:g} point" if verdict.margin else ""
-    return verdict.reason or within
+        told.append(f"{many} worlds would decide")
+    elif verdict.margin:
+        told.append(f"margin {100 * verdict.margin:g} point")
+    return "; ".join(told)
 
 
 def answer(verdict: Verdict) -> str:
@@ -115,7 +120,7 @@ def contrast_table(study: Study, verdicts: Sequence[Verdict]) -> pd.DataFrame:
         for outcome in verdict.outcomes:
             contrast, interval = outcome.contrast, outcome.interval
             known = interval if interval.worlds else None
-            sided = verdict.kind == "contrast" and not contrast.beside and outcome.counts
+            sided = verdict.kind in SIDED and not contrast.beside and outcome.counts
             lines.append(
                 {
                     "claim": f"C{verdict.claim}" + (" (beside)" if contrast.beside else ""),
@@ -137,7 +142,7 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     sided = [
         outcome
         for verdict in verdicts
-        if verdict.kind == "contrast"
+        if verdict.kind in SIDED
         for outcome in verdict.outcomes
         if outcome.counts and not outcome.contrast.beside
     ]
