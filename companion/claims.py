@@ -355,9 +355,10 @@ def _verdict(
 
 
 def _told(study: Study, part: Part) -> str:
-    """A part in words: its rows, and the metric where it has one only."""
-    first = part[0].contrast
-    return in_words(study, first) + (f", {first.metric}" if len(part) == 1 else "")
+    """A part in words: its rows, and the test set and the metric where it has one only."""
+    texts = [*dict.fromkeys(in_words(study, outcome.contrast) for outcome in part)]
+    text = texts[0] if len(texts) == 1 else texts[0].rpartition(", ")[0]
+    return text + (f", {part[0].contrast.metric}" if len(part) == 1 else "")
 
 
 def _computed(study: Study, verdict: Verdict) -> Verdict:

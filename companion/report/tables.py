@@ -45,8 +45,8 @@ def verdict_table(verdicts: list[Verdict]) -> Styler:
 
 
 CAPTION = (
-    "Effects in points, averaged over a claim's contrasts, with the 95 % interval over worlds. Sure: percent above one "
-    "point, within one, and below minus one."
+    "Effects in points, averaged over a claim's contrasts (or over those of the comparison that the remark names), "
+    "with the 95 % interval over worlds. Sure: percent above one point, within one, and below minus one."
 )
 
 
