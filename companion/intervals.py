@@ -19,6 +19,7 @@ from scipy.stats import t as students_t
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_MANY = 10_000  # worlds from which Student's t is the normal distribution
 
 Worlds = Float[np.ndarray, "_"]
 """One value per world; differences of a family may have different worlds."""
@@ -88,12 +89,14 @@ class Interval:
             return math.inf
         least = math.ceil((norm.ppf((1 + LEVEL) / 2) * spread / distance) ** 2)  # if the spread were known
         worlds = max(self.worlds + 1, least)
-        while (
-            students_t.ppf((1 + LEVEL) / 2, self.freedom + worlds - self.worlds) * spread / math.sqrt(worlds)
-            > distance
-        ):
+        while worlds < _MANY and self._half_of(worlds) > distance:
             worlds += 1
         return float(worlds)
+
+    def _half_of(self, worlds: int) -> float:
+        """Half-width that the interval would have with more worlds."""
+        t = students_t.ppf((1 + LEVEL) / 2, self.freedom + worlds - self.worlds)
+        return float(t * self.error * math.sqrt(self.worlds / worlds))
 
 
 def prior(variances: Sequence[float], freedoms: Sequence[int]) -> Prior:
