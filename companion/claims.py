@@ -105,6 +105,11 @@ class Verdict:
         return self.preset == "real"
 
     @property
+    def said(self) -> bool:
+        """Whether the paper says so itself, not only a table of it."""
+        return not self.source.startswith("read from")
+
+    @property
     def worlds(self) -> int:
         return self.endpoint.worlds if self.endpoint else 0
 

@@ -237,10 +237,6 @@ def finding(study: Study, verdicts: list[Verdict]) -> str:
     return sentence
 
 
-READ = "read from"
-"""Begins the source of a claim that a paper's table makes and its text does not."""
-
-
 def _clearest(verdicts: list[Verdict], statuses: tuple[Status, ...]) -> Verdict | None:
     """The verdict of some words that is surest, in standard errors, of those that the paper itself claims a side in."""
 
@@ -248,8 +244,8 @@ def _clearest(verdicts: list[Verdict], statuses: tuple[Status, ...]) -> Verdict 
         edge = v.printed if v.status == Status.NONE else 0.0
         return v.status != Status.NONE, abs(v.endpoint.estimate - edge) / max(v.endpoint.error, 1e-9)
 
-    found = [v for v in verdicts if v.status in statuses and v.kind in SIDED and v.points]
-    return max((v for v in found if not v.source.startswith(READ)), key=sure, default=None)
+    found = [v for v in verdicts if v.status in statuses and v.kind in SIDED and v.points and v.said]
+    return max(found, key=sure, default=None)
 
 
 def network_luck(studies: Iterable[Study]) -> str:
