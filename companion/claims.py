@@ -11,7 +11,9 @@ from enum import StrEnum
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import spearmanr
+from torch import Tensor, nn
 
 from companion import published
 from companion.contrasts import (
@@ -27,6 +29,7 @@ from companion.inputs import NoTruth
 from companion.intervals import Interval, holm, moderated
 from companion.presets import preset
 from companion.study import Study
+from companion.trained import initial
 
 POINT = 0.01
 """The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
@@ -144,6 +147,50 @@ def holds(condition: bool) -> Status:
     return Status.HOLDS if condition else Status.FAILS
 
 
+def few(rows: Iterable[str]) -> str:
+    """Some names of a list, and how many more there are."""
+    first, more = [*rows][:SHOWN], [*rows][SHOWN:]
+    return ", ".join(first) + (f" and {len(more)} more" if more else "")
+
+
+def reads_no_labels(study: Study, *, training: bool = True) -> tuple[Status, str]:
+    """Whether the paper's main model is the same without part labels.
+
+    Args:
+        training: its embeddings and losses in training too, not only its embeddings at test time.
+    """
+    run = study.run(study.paper.main).vary(weights=None)  # whatever the weights
+    model, random = initial(run, identities=2), torch.Generator().manual_seed(0)
+    height, width = run.data.height, run.data.width
+    images = torch.rand(4, 3, height, width, generator=random)
+    masks = torch.rand(4, (run.model_config.mask_parts or 1) + 1, height // 4, width // 4, generator=random)
+    known = {"embeddings at test time": _embeddings(model.eval(), images, masks=masks)}
+    if training:
+        known["losses in training"] = _losses(model.train(), images, masks=masks)
+    told = [
+        f"{what} with and without part labels are {'equal' if same else 'different'}"
+        for what, same in known.items()
+    ]
+    return holds(all(known.values())), ", ".join(told)
+
+
+@torch.inference_mode()
+def _embeddings(model: nn.Module, images: Tensor, *, masks: Tensor) -> bool:
+    without, given = model(images).embeddings, model(images, masks).embeddings
+    return all(torch.equal(without[name], given[name]) for name in without)
+
+
+@torch.inference_mode()
+def _losses(model: nn.Module, images: Tensor, *, masks: Tensor) -> bool:
+    labels, found = torch.tensor([0, 0, 1, 1]), []
+    for given in (None, masks):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # dropout draws alike
+            found.append(model.loss(model(images, given), labels, masks=given))
+    without, given = found
+    return without.keys() == given.keys() and all(torch.equal(without[name], given[name]) for name in without)
+
+
 def word(
     interval: Interval,
     *,
@@ -257,14 +304,8 @@ def _reason(study: Study, contrast: Contrast, values: pd.Series) -> str:
     """Why a contrast does not count, in words; empty where it does."""
     if values.empty:
         rows = unrecorded(study, contrast)
-        return f"nothing recorded of {_few(rows)}" if rows else "no world has all rows"
+        return f"nothing recorded of {few(rows)}" if rows else "no world has all rows"
     return "; ".join(incomparable(study, contrast))
-
-
-def _few(rows: Iterable[str]) -> str:
-    """Some names of a list, and how many more there are."""
-    first, more = [*rows][:SHOWN], [*rows][SHOWN:]
-    return ", ".join(first) + (f" and {len(more)} more" if more else "")
 
 
 def _corrected(study: Study, found: list[Outcome]) -> list[Outcome]:
@@ -317,15 +358,24 @@ def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
 
 
 def _decisive(kind: str, parts: Sequence[tuple[Part, Interval]]) -> tuple[Part, Interval]:
-    """The part that is farthest from what is claimed; one of a single world before all others."""
+    """The part that is farthest from what is claimed."""
+    chosen = least([end for _, end in parts], largest=kind == "equivalence")
+    return next(one for one in parts if one[1] is chosen)
 
-    def distance(one: tuple[Part, Interval]) -> float:
-        end = one[1]
+
+def least(ends: Sequence[Interval], *, largest: bool = False) -> Interval:
+    """The interval that reaches lowest, or farthest from zero; one of a single world before all others.
+
+    Args:
+        largest: whether it is distance from zero that counts.
+    """
+
+    def distance(end: Interval) -> float:
         if not end.freedom:
             return np.inf
-        return end.half + (abs(end.estimate) if kind == "equivalence" else -end.estimate)
+        return end.half + (abs(end.estimate) if largest else -end.estimate)
 
-    return max(parts, key=distance)
+    return max(ends, key=distance)
 
 
 def _verdict(
@@ -349,7 +399,7 @@ def _verdict(
         rows = dict.fromkeys(
             row for one in lacking for outcome in one for row in unrecorded(study, outcome.contrast)
         )
-        reason = f"nothing recorded of {_few(rows)}" if rows else "no world has all its rows"
+        reason = f"nothing recorded of {few(rows)}" if rows else "no world has all its rows"
         return replace(verdict, status=Status.UNMEASURED, reason=reason)
     if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))

@@ -73,6 +73,22 @@ class RunRecord:
         found = self.measures.get(test_set, {}).get(metric, np.nan)
         return float(found) if isinstance(found, int | float) else np.nan
 
+    @property
+    def learned(self) -> float:
+        """By how much the identity losses fell from the first to the last twentieth of the steps, over the first.
+
+        NaN where there is none.
+        """
+        ends = []
+        for name, values in self.history.items():
+            if name.startswith("id"):
+                stretches = np.array_split(values, min(20, len(values)))
+                ends.append([stretches[0].mean(), stretches[-1].mean()])
+        if not ends:
+            return np.nan
+        first, last = np.sum(ends, axis=0)
+        return float(1 - last / first)
+
     def per_query(self, test_set: str, scoring: str, metric: str) -> np.ndarray:
         """Per-query rank-1 hits, AP, or a measure against ground truth; NaN where there is none. ``[Q]``"""
         if f"{test_set}/{metric}" in self.arrays:

@@ -1,7 +1,8 @@
 """Do moderated intervals cover what they should? Simulated families of differences, as papers have them.
 
-Prints a table for ``docs/verdicts.md``: how many of the 95 % intervals hold the true difference, moderated and by
-Student's t alone, and how much narrower moderated ones are on average.
+Prints two tables for ``docs/verdicts.md``: how many of the 95 % intervals hold the true difference, moderated and by
+Student's t alone, and how much narrower moderated ones are on average; and how often the word on a claim about each of
+several comparisons is wrong.
 """
 
 from argparse import ArgumentParser
@@ -9,6 +10,7 @@ from argparse import ArgumentParser
 import numpy as np
 from scipy.stats import t as students_t
 
+from companion.claims import Status, least, word
 from companion.intervals import LEVEL, moderated
 
 SPREADS = {
@@ -48,22 +50,67 @@ def coverage(
     return float(hits[0]), float(hits[1]), float(widths[0] / widths[1])
 
 
+EFFECT = 3.0
+"""Printed effect of the simulated claims about each of several, in typical standard deviations between worlds."""
+
+TRUTHS = {
+    "all as printed": (lambda n: np.full(n, EFFECT), (Status.NONE, Status.OPPOSITE)),
+    "all as printed but one of zero": (
+        lambda n: np.r_[0.0, np.full(n - 1, EFFECT)],
+        (Status.HOLDS, Status.SMALLER, Status.OPPOSITE),
+    ),
+    "all zero": (np.zeros, (Status.HOLDS, Status.SMALLER, Status.OPPOSITE)),
+}
+"""True effects of the comparisons, and the words that are wrong then."""
+
+
+def errors(truth: str, *, spread: str, among: int, worlds: int, families: int, seed: int = 0) -> float:
+    """Share of families of correlated comparisons on which the word is wrong.
+
+    Args:
+        truth: one of ``TRUTHS``.
+        spread: one of ``SPREADS``.
+        among: how many comparisons the claim is about.
+        worlds: how many values each has.
+        families: how many are simulated.
+    """
+    random, wrong = np.random.default_rng(seed), 0
+    effects, mistaken = TRUTHS[truth]
+    for _ in range(families):
+        deviations = np.sqrt(SPREADS[spread](random, among))[:, None]
+        common, own = random.normal(size=(1, worlds)), random.normal(size=(among, worlds))
+        values = effects(among)[:, None] + deviations * np.sqrt(0.5) * (common + own)
+        decisive = least(moderated(list(values)))
+        wrong += word(decisive, kind="each", printed=EFFECT, among=among) in mistaken
+    return wrong / families
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--families", type=int, default=1000)
     families = parser.parse_args().families
+    counts = (3, 5, 10)
     print("| true variances of a family | contrasts | correlation | 3 worlds | 5 worlds | 10 worlds |")
     print("| --- | --- | --- | --- | --- | --- |")
     for spread in SPREADS:
         for contrasts, shared in ((12, 0.0), (12, 0.5), (60, 0.5)):
             cells = []
-            for worlds in (3, 5, 10):
+            for worlds in counts:
                 ours, plain, width = coverage(
                     spread, worlds=worlds, contrasts=contrasts, families=families, shared=shared
                 )
                 cells.append(f"{100 * ours:.1f} ({100 * plain:.1f}), {width:.2f}")
             print(f"| {spread} | {contrasts} | {shared:g} | {' | '.join(cells)} |")
+    print("\n| true effects | true variances | comparisons | 3 worlds | 5 worlds | 10 worlds |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for truth in TRUTHS:
+        for spread in SPREADS:
+            for among in (3, 12):
+                options = {"spread": spread, "among": among, "families": families}
+                found = [errors(truth, worlds=worlds, **options) for worlds in counts]
+                cells = " | ".join(f"{100 * share:.1f}" for share in found)
+                print(f"| {truth} | {spread} | {among} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The baselines BoT and PCB of its Table 2 are rows of this paper too.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from companion.claims import Status, holds
+from companion.claims import reads_no_labels
 from companion.formats import number
 from companion.inputs import TestSet
 from companion.paper import Cell, Measured, Paper, Row
@@ -23,7 +24,7 @@ from companion.plots.charts import interval_over
 from companion.real import ERASING, HOLISTIC, TALL, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study, Value
-from companion.trained import Trained, initial
+from companion.trained import Trained
 from companion.truth import VISIBLE, true_visibility
 from companion.views import SlotView, figure_pictures, part_names, sweep
 from reidlib.data.masks import groups
@@ -438,18 +439,6 @@ def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
 # -- claims that a computation decides ----------------------------------------------------------------
 
 
-def _needs_no_masks(study: Study) -> tuple[Status, str]:
-    """Claim 17: in evaluation, part masks are no input; the embeddings are the same without them."""
-    run = study.run("k8").vary(weights=None)  # whatever the weights
-    model = initial(run, identities=4).eval()
-    images = torch.rand(2, 3, run.data.height, run.data.width, generator=torch.Generator().manual_seed(0))
-    masks = torch.rand(2, run.model_config.parts + 1, run.data.height // 4, run.data.width // 4)
-    with torch.inference_mode():
-        without, given = model(images), model(images, masks)
-    same = all(torch.equal(without.embeddings[name], given.embeddings[name]) for name in without.embeddings)
-    return holds(same), f"embeddings with and without masks are {'equal' if same else 'different'}"
-
-
 def _printed(run: RunConfig) -> RunConfig:
     """The printed text: foreground pooled by Eq. 3, visibility by Eq. 4, at ``real`` a higher warm-up."""
     changes = {name: getattr(Config.paper(), name) for name in ("foreground_pooling", "visibility")}
@@ -473,7 +462,7 @@ PAPER = Paper(
     widths={"bpbreid": ("dim",), "bot": (), "pcb": ("dim",)},
     recipe=RECIPE,
     measure=measure,
-    exact={"17": _needs_no_masks},
+    exact={"17": partial(reads_no_labels, training=False)},
     slots=slots,
     readings={"paper": _printed},  # rows follow the released code
 )

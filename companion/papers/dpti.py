@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pandas.io.formats.style import Styler
 from torch import Tensor
 
-from companion.claims import Status, holds
+from companion.claims import Status, holds, reads_no_labels
 from companion.formats import number, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
@@ -389,6 +389,6 @@ PAPER = Paper(
     widths={"dpti": ("dim",)},
     recipe=RECIPE,
     measure=measure,
-    exact={"8": _squares_make_orthogonal, "10": _templates_are_distinct},
+    exact={"8": _squares_make_orthogonal, "10": _templates_are_distinct, "17": reads_no_labels},
     slots=slots,
 )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from companion import forensics
-from companion.claims import Status, holds
+from companion.claims import Status, holds, reads_no_labels
 from companion.formats import number, styled
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
 from companion.plots.sheets import SIGNED, grey, heat
@@ -274,7 +274,7 @@ PAPER = Paper(
     widths={"pan": ("dim", "global_dim")},
     recipe=RECIPE,
     measure=measure,
-    exact={"13": _size},
+    exact={"13": _size, "18": reads_no_labels},
     sizes=_sizes,
     slots=slots,
 )

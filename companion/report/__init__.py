@@ -20,7 +20,7 @@ from companion.report.notebook import (
     try_it,
 )
 from companion.report.released import beside_printed, open_checkpoint, shown
-from companion.report.sentences import contrast, spread_answer, start_answer
+from companion.report.sentences import contrast, learned_answer, spread_answer, start_answer
 from companion.report.tables import (
     answer,
     following,
@@ -42,6 +42,7 @@ __all__ = [
     "explore",
     "following",
     "footnotes_of",
+    "learned_answer",
     "live_check",
     "needs_truth",
     "open_checkpoint",

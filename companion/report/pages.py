@@ -19,7 +19,7 @@ from companion.papers import PAPERS
 from companion.plots.charts import MARKS, SVG, VERDICTS, forest
 from companion.report.figures import pictures
 from companion.report.findings import findings_page
-from companion.report.sentences import spread_answer, starts_answer
+from companion.report.sentences import learned_answer, spread_answer, starts_answer
 from companion.report.tables import (
     BEST,
     CAPTION,
@@ -35,7 +35,7 @@ from companion.report.tables import (
     verdict_line,
     wide,
 )
-from companion.study import METRICS, Study
+from companion.study import METRICS, Study, Value
 from companion.views import convergence, starts
 from reidlib.files import replacing
 from reidlib.palette import INK, ink_on
@@ -87,6 +87,7 @@ def paper_page(study: Study, verdicts: list[Verdict]) -> str:
         *_orders(study),
         *_headline(study),
         "",
+        *_trainings(study),
     ]
     for table in dict.fromkeys(cell.table for cell in study.paper.cells):
         lines += [f"## {table_title(table)}", "", *_sets(wide(study, table))]
@@ -157,6 +158,29 @@ def _headline(study: Study) -> list[str]:
     steps = {study.run(run).train.iterations for run, _ in study.paper.headline}
     label = f"{data_label(study)}, {' or '.join(map(str, sorted(steps)))} training steps"
     return ["## Main models", "", f"Accuracy in percent ({label}):", "", markdown(pd.DataFrame(rows))]
+
+
+def _trainings(study: Study) -> list[str]:
+    """How far every row's training came, since a mechanism that hardly learned says little of itself."""
+    rows = []
+    for name in study.trainings():
+        if found := study.records(name):
+            learned = Value.of(record.learned for record in found)
+            holistic = study.scored(name, test_set=study.run(name).data.holistic)
+            rows.append(
+                {
+                    "row": study.paper.title_of(name),
+                    "identity loss learned": percent(learned.mean),
+                    "holistic rank-1": percent(holistic.mean, half=holistic.half),
+                    "worlds": len(found),
+                    "gate": "; ".join(study.unconverged(name)) or "passed",
+                }
+            )
+    head = (
+        f"How far each training came ({data_label(study)}): by how many percent of their first twentieth the identity "
+        f"losses fell to the last, and what the convergence gate says. {learned_answer(study)}"
+    )
+    return ["## Training", "", head, "", *([markdown(pd.DataFrame(rows)), ""] if rows else [])]
 
 
 def gpu_page() -> str:

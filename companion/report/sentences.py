@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 from scipy.stats import spearmanr
@@ -66,6 +67,24 @@ def spread_answer(frame: pd.DataFrame) -> str:
         rho = spearmanr(frame["rank1"], frame["std"]).statistic
         text += f" Rank correlation of accuracy and spread over {len(frame)} rows: {rho:+.2f}."
     return text
+
+
+def learned_answer(study: Study) -> str:
+    """How far the trainings of a paper came, from its records."""
+    found = {
+        study.paper.title_of(name): Value.of(record.learned for record in study.records(name)).mean
+        for name in study.trainings()
+        if not study.paper.row(name).scratch
+    }
+    known = {title: share for title, share in found.items() if not np.isnan(share)}
+    if not known:
+        return "No training with an identity loss is recorded yet."
+    least, most = min(known, key=known.get), max(known, key=known.get)
+    return (
+        f"From the first to the last twentieth of the steps the identity losses of {len(known)} rows fell by "
+        f"{known[least]:.0%} ({least}) to {known[most]:.0%} ({most}). The less a row learned, the more of its accuracy "
+        "is its pretrained start's, and the less what it changes had a say."
+    )
 
 
 def contrast(

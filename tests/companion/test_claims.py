@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from companion import claims, places, published
 from companion.again import Again, again
@@ -20,8 +21,9 @@ from companion.intervals import Interval
 from companion.papers import PAPERS
 from companion.papers.dpti import followed
 from companion.records import RunRecord
-from companion.report import pages, tables
+from companion.report import learned_answer, pages, tables
 from companion.study import Study
+from reidlib.types import ReIDOutput
 
 SETS = ("synth-market", "synth-occluded", "synth-occluded-transfer", "synth-partial")
 
@@ -387,26 +389,100 @@ def test_a_map_follows_a_part_only_if_it_is_high_there_and_nowhere_higher():
     assert followed(np.ones((8, 5))) == set()
 
 
-@pytest.mark.parametrize(
-    ("gap", "status"), [(0.1, Status.HOLDS), (-0.1, Status.OPPOSITE), (0.0, Status.UNDECIDED)]
-)
-def test_losses_at_the_end_are_compared_between_worlds(monkeypatch, gap, status):
+def with_losses(monkeypatch, losses):
+    """A study of AaP-ReID with records whose loss ends at ``losses(row)``, nearly alike in all worlds."""
     study = Study(PAPERS["aap"], "cpu")
 
     def records(self, name, **_):
-        own = 0.0 if name.endswith("cwa-mul") else gap
         return [
             record(
                 study, name, world, lambda *_: 0.5,
-                history={"identity": [5.0] * 18 + [1.0 + own + 0.001 * (world * len(name) % 7)] * 2, "lr": [9.0] * 20},
+                history={
+                    "identity": [5.0] * 18 + [1.0 + losses(name) + 0.001 * (world * len(name) % 7)] * 2,
+                    "lr": [9.0] * 20,
+                },
             )
             for world in range(1, 4)
         ]  # fmt: skip
 
     monkeypatch.setattr(Study, "records", records)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("gap", "status"), [(0.1, Status.HOLDS), (-0.1, Status.OPPOSITE), (0.0, Status.UNDECIDED)]
+)
+def test_losses_at_the_end_are_compared_between_worlds(monkeypatch, gap, status):
+    study = with_losses(monkeypatch, lambda name: 0.0 if name.endswith("cwa-mul") else gap)
     found = of(study, "12")
     assert found.status == status
-    assert ("lowest of the five on resnet50, resnet18" in found.found) == (gap > 0)
+    assert ("of all, 16 above zero and 0 below" in found.found) == (gap > 0)
+
+
+def test_one_lower_loss_is_enough_to_refute_the_lowest(monkeypatch):
+    def losses(name):
+        return {"resnet34-eca": -0.1}.get(name, 0.0 if name.endswith("cwa-mul") else 0.1)
+
+    found = of(with_losses(monkeypatch, losses), "12")
+    assert found.status == Status.OPPOSITE
+    assert "least of 16: ResNet-34, ECA − CWA(x), -0.1" in found.found
+    assert "15 above zero and 1 below" in found.found
+
+
+@pytest.mark.parametrize(("gap", "status"), [(0.1, Status.HOLDS), (-0.1, Status.OPPOSITE)])
+def test_spatial_attention_is_compared_on_the_two_small_backbones(monkeypatch, gap, status):
+    def losses(name):
+        return gap * (name in ("resnet18-sp", "resnet34-sp"))
+
+    found = of(with_losses(monkeypatch, losses), "16")
+    assert found.status == status
+    assert "least of 8: ResNet-" in found.found
+
+
+class ReadsMasks(nn.Module):
+    """Embeddings, or losses alone, that depend on part labels."""
+
+    def __init__(self, *, in_loss: bool):
+        super().__init__()
+        self.in_loss = in_loss
+
+    def forward(self, images, masks=None):
+        shift = 0.0 if masks is None or self.in_loss else masks.mean()
+        return ReIDOutput({"global": images.mean((2, 3)) + shift}, {}, {}, {})
+
+    def loss(self, output, labels, *, masks=None):
+        return {"id": output.embeddings["global"].sum() + (0.0 if masks is None else masks.sum())}
+
+
+@pytest.mark.parametrize("in_loss", [True, False])
+def test_a_model_that_reads_part_labels_is_found_out(monkeypatch, in_loss):
+    study = Study(PAPERS["pan"], "cpu")
+    assert claims.reads_no_labels(study)[0] == Status.HOLDS
+    monkeypatch.setattr(claims, "initial", lambda *_, **__: ReadsMasks(in_loss=in_loss))
+    status, found = claims.reads_no_labels(study)
+    assert status == Status.FAILS
+    assert "losses in training with and without part labels are different" in found
+    assert claims.reads_no_labels(study, training=False)[0] == (Status.HOLDS if in_loss else Status.FAILS)
+
+
+def test_how_far_trainings_came_is_said_and_listed(recorded):
+    losses = {
+        "id_parts": [3.0] * 19 + [0.5],
+        "id_global": [1.0] * 20,
+        "triplet": [9.0] * 20,
+        "lr": [1.0] * 20,
+    }
+    study, known = recorded("pan", lambda *_: 0.9, worlds=2, rows={"pan", "softmax"}, history=losses)
+    assert known["pan"][0].learned == 0.625
+    assert "of 2 rows fell by 62% (PAN) to 62% (PAN)" in learned_answer(study)
+    page = pages.paper_page(study, verdicts(study))
+    assert "| PAN | 62.5 |" in page.partition("## Training")[2]
+
+
+def test_a_row_without_an_identity_loss_has_learned_none(recorded):
+    study, known = recorded("pan", lambda *_: 0.9, rows={"pan"}, history={"triplet": [9.0], "lr": [1.0]})
+    assert np.isnan(known["pan"][0].learned)
+    assert learned_answer(study) == "No training with an identity loss is recorded yet."
 
 
 def test_real_data_has_no_ground_truth_to_compute_from(scratch):
@@ -487,7 +563,7 @@ UNSAID = {"bpbreid": {"13"}, "dpti": {"4"}, "qpm": {"4", "13"}}
 
 
 @pytest.mark.parametrize(
-    ("slug", "count"), [("bpbreid", 17), ("qpm", 15), ("pan", 12), ("dpti", 10), ("aap", 10)]
+    ("slug", "count"), [("bpbreid", 19), ("qpm", 16), ("pan", 12), ("dpti", 10), ("aap", 11)]
 )
 def test_the_paper_itself_passes_the_claims_it_prints(slug, count):
     """The printed average of every claim lies on its claimed side; single contrasts do, but for known ties."""
