@@ -70,8 +70,9 @@ def chart() -> None:
             places, [gain for _, gain, _ in bars], color=[CORRECT if g >= 1 else WRONG for _, g, _ in bars]
         )
         axes.axvline(1, color=INK, linewidth=1)
-        axes.set_xscale("log")
-        axes.set_xlabel("times the target")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}×")
+        axes.set_xlabel("of the target")
         axes.set_yticks(places, [title for title, _, _ in bars])
         axes.invert_yaxis()
         for place, (_, gain, words) in zip(places, bars):
