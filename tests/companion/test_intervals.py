@@ -106,12 +106,17 @@ def test_the_bootstrap_leaves_out_queries_without_a_match():
     assert bootstrap(difference, np.repeat(np.arange(10), 4)) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("worlds", [3, 5, 10])
-def test_intervals_cover_the_truth_where_variances_differ(worlds):
-    """A short run of the table in docs/verdicts.md."""
+@pytest.fixture(scope="module")
+def tool():
+    """The simulations behind docs/verdicts.md, of which tests make short runs."""
     spec = importlib.util.spec_from_file_location("coverage", SOURCE)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.mark.parametrize("worlds", [3, 5, 10])
+def test_intervals_cover_the_truth_where_variances_differ(tool, worlds):
     found = [
         tool.coverage(spread, worlds=worlds, contrasts=20, families=60, shared=shared, seed=3)
         for spread in tool.SPREADS
@@ -119,3 +124,9 @@ def test_intervals_cover_the_truth_where_variances_differ(worlds):
     ]
     assert 0.93 < np.mean([ours for ours, _, _ in found]) < 0.97
     assert all(width < 1 for _, _, width in found)
+
+
+@pytest.mark.parametrize("truth", ["all as printed", "all as printed but one of zero", "all zero"])
+def test_words_on_the_least_of_several_are_seldom_wrong(tool, truth):
+    wrong = tool.errors(truth, spread="all equal", among=4, worlds=3, families=200)
+    assert wrong < 0.07
