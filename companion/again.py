@@ -1,12 +1,12 @@
 """The A-A test: two networks of one row in the same worlds must hardly ever come out different."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from companion.intervals import bootstrap, moderated
+from companion.intervals import LEVEL, bootstrap, moderated
 from companion.records import RunRecord
 from companion.study import METRICS, Study
 
@@ -17,26 +17,56 @@ class Again:
 
     A pair is a row under a test-time variant, on a test set, in a metric. ``queries`` are pairs of two trainings
     in one world, to which a bootstrap over its queries alone was applied.
+
+    Pairs of one row hang together, so that their share varies more than that of as many independent ones:
+    ``chance`` is what 95 % of its values lie between if nobody knows which of the two networks came first.
     """
 
     pairs: int
     different: int
     queries: int
     queries_different: int
+    chance: tuple[float, float] = (np.nan, np.nan)
+
+
+Families = Sequence[Sequence[tuple[str, np.ndarray]]]
+"""Differences that are moderated together, each with its row, one value per world."""
+
+SHUFFLES = 200
 
 
 def again(studies: Iterable[Study]) -> Again:
     """Compare all rows that were trained again with their first trainings, by both intervals."""
-    flags, naive = [], []
+    families, naive = [], []
     for study in studies:
-        families = defaultdict(list)
+        metrics = defaultdict(list)
         for first, second in _pairs(study):
+            row = f"{study.paper.slug} {second[0].name}"
             for test_set, scoring, metric in _shared(first[0], second[0]):
-                families[metric].append(_differences(first, second, test_set, scoring, metric))
+                metrics[metric].append((row, _differences(first, second, test_set, scoring, metric)))
                 naive += _by_queries(first[0], second[0], test_set, scoring, metric)
-        for family in families.values():
-            flags += [interval.excludes(0.0) for interval in moderated(family) if interval.freedom]
-    return Again(len(flags), sum(flags), len(naive), sum(naive))
+        families += metrics.values()
+    flags = _different(families)
+    chance = _chance(families) if flags else (np.nan, np.nan)
+    return Again(len(flags), sum(flags), len(naive), sum(naive), chance)
+
+
+def _different(families: Families) -> list[bool]:
+    """Of every difference with an interval, whether it excludes zero."""
+    found = [interval for family in families for interval in moderated([values for _, values in family])]
+    return [interval.p < 1 - LEVEL for interval in found if interval.freedom]
+
+
+def _chance(families: Families) -> tuple[float, float]:
+    """Between which shares 95 % lie, if in every world of a row either network may have come first."""
+    random, shares = np.random.default_rng(0), []
+    worlds = {row: len(values) for family in families for row, values in family}
+    for _ in range(SHUFFLES):
+        signs = {row: random.choice([-1.0, 1.0], count) for row, count in worlds.items()}
+        drawn = [[(row, signs[row] * values) for row, values in family] for family in families]
+        shares.append(float(np.mean(_different(drawn))))
+    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _pairs(study: Study) -> list[tuple[list[RunRecord], list[RunRecord]]]:

@@ -47,13 +47,14 @@ def write_tables(*, check: bool = False) -> list[Path]:
     """Write the pages and the README's findings; return the files that changed (or would)."""
     studies = {slug: reference_study(slug) for slug in PAPERS}
     verdicts = {slug: claims.verdicts(study) for slug, study in studies.items()}
+    luck = network_luck(studies.values())
     readme = places.ROOT / "README.md"
     wanted = {
-        readme: front_page(readme.read_text(), studies, verdicts),
+        readme: front_page(readme.read_text(), studies, verdicts, luck=luck),
         places.RESULTS / "figures" / "claims.svg": claim_strip(verdicts),
         places.RESULTS / "figures" / "forest.svg": forest_of(studies, verdicts),
-        places.RESULTS / "README.md": overview(studies, verdicts),
-        places.RESULTS / "findings.md": findings_page(studies, verdicts, luck=network_luck(studies.values())),
+        places.RESULTS / "README.md": overview(studies, verdicts, luck=luck),
+        places.RESULTS / "findings.md": findings_page(studies, verdicts, luck=luck),
         places.RESULTS / "tables" / "verdicts.csv": spreadsheet(verdicts),
     }
     for slug, study in studies.items():
@@ -215,7 +216,9 @@ def _gpu_line(study: Study, name: str, *, seconds: list[float]) -> dict[str, str
 # -- the front page -----------------------------------------------------------------------------------
 
 
-def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]) -> str:
+def front_page(
+    readme: str, studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]], *, luck: str
+) -> str:
     """The README with its findings written anew.
 
     Raises:
@@ -225,7 +228,7 @@ def front_page(readme: str, studies: Mapping[str, Study], verdicts: Mapping[str,
         raise ValueError(f"README.md has no section between {BEGIN!r} and {END!r}; put the markers back")
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
     found = [finding(study, verdicts[slug]) for slug, study in studies.items()]
-    found.append(network_luck(studies.values()))
+    found.append(luck)
     found += [f"- {sentence}" for sentence in headlines(studies).values()]
     spread = spread_answer(pd.concat([convergence(study) for study in studies.values()]))
     found.append(f"- **Worlds and convergence**: {spread[:1].lower()}{spread[1:]}")
@@ -256,8 +259,8 @@ def finding(study: Study, verdicts: list[Verdict]) -> str:
     )
     for statuses, lead in sides:
         if clear := _clearest(measured, statuses):
-            printed = percent(clear.printed, signed=True)
-            sentence += f" {lead}: *{clear.statement}* ({points(clear.endpoint)}, printed {printed})."
+            printed = "" if np.isnan(clear.printed) else f", printed {percent(clear.printed, signed=True)}"
+            sentence += f" {lead}: *{clear.statement}* ({points(clear.endpoint)}{printed})."
     return sentence
 
 
@@ -279,7 +282,8 @@ def network_luck(studies: Iterable[Study]) -> str:
         return "- **Luck of the network**: no row is recorded twice in several worlds yet."
     sentence = (
         "- **Luck of the network**: two networks of one row in the same worlds come out different in "
-        f"{100 * found.different / found.pairs:.0f} % of {found.pairs} comparisons (5 % are due)"
+        f"{100 * found.different / found.pairs:.0f} % of {found.pairs} comparisons (5 % are due; as those of one row hang "
+        f"together, chance gives {100 * found.chance[0]:.0f} to {100 * found.chance[1]:.0f})"
     )
     if found.queries:
         share = 100 * found.queries_different / found.queries
@@ -389,7 +393,7 @@ def spreadsheet(verdicts: Mapping[str, list[Verdict]]) -> str:
 # -- results/README.md --------------------------------------------------------------------------------
 
 
-def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]) -> str:
+def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]], *, luck: str) -> str:
     """What was found, in two figures, a table of verdicts per paper, and its main pictures."""
     lines = [
         "# Results",
@@ -401,7 +405,7 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
         "![Effects of all claims with their intervals, beside the printed ones](figures/forest.svg)",
         "",
     ]
-    lines += [f"Effects in points. {network_luck(studies.values()).removeprefix('- ')}", ""]
+    lines += [f"Effects in points. {luck.removeprefix('- ')}", ""]
     lines += [
         "What only this benchmark can say, and what printed numbers say of themselves: [findings](findings.md). All "
         "models on the same people: [comparison](rendered/compare.ipynb).",

@@ -499,6 +499,7 @@ def test_two_networks_of_a_row_hardly_ever_differ(recorded):
         3 + 1
     )  # two metrics, four test sets, three scorings of one row and one of the other
     assert found.different / found.pairs < 0.15
+    assert found.chance[0] == 0.0 < found.chance[1] <= 0.25
     assert found.queries == 0
     assert "% of 32 comparisons" in pages.network_luck([study])
 
@@ -507,6 +508,8 @@ def test_a_row_that_differs_from_itself_is_found(recorded):
     study, _ = recorded("bpbreid", by_row({"k8-again": 0.05}, holistic=True))
     found = again([study])
     assert found.different >= 24
+    low, high = found.chance  # shuffled, they seldom agree in all worlds; if so, in all pairs of the row
+    assert (low, high) == (0.0, 0.75)
 
 
 def test_the_queries_of_one_world_are_compared_where_they_are_kept(recorded):
@@ -519,7 +522,9 @@ def test_the_queries_of_one_world_are_compared_where_they_are_kept(recorded):
                 "synth-market/pid": np.arange(30, dtype=np.int16),
             }
         )
-    assert again([study]) == Again(pairs=0, different=0, queries=2, queries_different=2)
+    found = again([study])
+    assert replace(found, chance=(0.0, 0.0)) == Again(0, 0, queries=2, queries_different=2, chance=(0.0, 0.0))
+    assert np.isnan(found.chance).all()
 
 
 # -- order of rows -------------------------------------------------------------------------------------
