@@ -280,10 +280,11 @@ def network_luck(studies: Iterable[Study]) -> str:
     found = again(studies)
     if not found.pairs:
         return "- **Luck of the network**: no row is recorded twice in several worlds yet."
+    share, low, high = (f"{100 * s:.0f}" for s in (found.different / found.pairs, *found.chance))
     sentence = (
         "- **Luck of the network**: two networks of one row in the same worlds come out different in "
-        f"{100 * found.different / found.pairs:.0f} % of {found.pairs} comparisons (5 % are due; as those of one row hang "
-        f"together, chance gives {100 * found.chance[0]:.0f} to {100 * found.chance[1]:.0f})"
+        f"{share} % of {found.pairs} comparisons (5 % are due; as those of one row hang together, chance gives {low} "
+        f"to {high})"
     )
     if found.queries:
         share = 100 * found.queries_different / found.queries
