@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import t as students_t
 
 from companion.intervals import LEVEL, bootstrap, moderated
 from companion.records import RunRecord
@@ -54,7 +55,8 @@ def again(studies: Iterable[Study]) -> Again:
 def _different(families: Families) -> list[bool]:
     """Of every difference with an interval, whether it excludes zero."""
     found = [interval for family in families for interval in moderated([values for _, values in family])]
-    return [interval.p < 1 - LEVEL for interval in found if interval.freedom]
+    known = np.array([(i.estimate, i.error, i.freedom) for i in found if i.freedom]).reshape(-1, 3).T
+    return (np.abs(known[0]) > students_t.ppf((1 + LEVEL) / 2, known[2]) * known[1]).tolist()
 
 
 def _chance(families: Families) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import matplotlib as mpl
 import numpy as np
@@ -232,6 +232,7 @@ def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
 # -- claims that a computation decides ----------------------------------------------------------------
 
 
+@cache
 def _sizes() -> list[Size]:
     """At test time, 256x128 pixels; the text's model shares a layer, the printed size counts one per mask."""
     configs = {

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import matplotlib as mpl
 import numpy as np
@@ -518,6 +518,7 @@ def _refinement_is_cheap(_: Study) -> tuple[Status, str]:
     return holds(ratio < 1.3), text
 
 
+@cache
 def _sizes() -> list[Size]:
     """At test time, as printed in Table VIII; no reading of the text gives that number."""
     readings = {LITERAL: Config(), "parts of 256 numbers, the nearest": Config(dim=256)}
