@@ -27,6 +27,7 @@ class Row:
         scorings: test-time variants kept in its record; None keeps all that the model has.
         scratch: starts from noise where the others start from pretrained weights (an ablation of ours).
         again: trains another network in the same worlds (for comparisons of a row with itself).
+        longer: how many times as many steps a small preset trains it (an ablation of ours).
         labels: how a parser errs that draws the part labels.
         deep: about the depth of its backbone, so that the small presets keep all its blocks.
         titles: scoring -> the row under that test-time variant, in words.
@@ -39,6 +40,7 @@ class Row:
     scorings: tuple[str, ...] | None = None
     scratch: bool = False
     again: bool = False
+    longer: int = 1
     labels: Parser = EXACT
     deep: bool = False
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -289,7 +291,8 @@ def _scaled(paper: Paper, row: Row, scale: Preset) -> RunConfig:
     weights = None if row.scratch else start_of(backbone, scale)
     config = replace(printed_model, backbone=backbone, width=scale.width, weights=weights, **narrow)
     data = replace(scale.data, labels=row.labels)
-    run = _run(paper, row, config, data=data, train=scale.train, preset_name=scale.name)
+    train = replace(scale.train, iterations=row.longer * scale.train.iterations)
+    run = _run(paper, row, config, data=data, train=train, preset_name=scale.name)
     return paper.shape(replace(run, network=int(row.again)))
 
 
