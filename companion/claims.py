@@ -206,14 +206,14 @@ def word(
         printed: the printed effect, NaN where there is none.
         margin: of an equivalence or of a gain that does not matter.
         among: how many comparisons this one is the least of. That all are as claimed needs no correction; that one
-            is not, the worst of several looks, does.
+            is not, or is smaller than printed, being the worst of several looks, does.
     """
     if not interval.freedom:
         return Status.UNDECIDED
     if kind in SIDED:
-        if interval.low > 0:
-            return Status.SMALLER if interval.high < printed else Status.HOLDS
         high = interval.upper(among=among)
+        if interval.low > 0:
+            return Status.SMALLER if high < printed else Status.HOLDS
         if high < 0:
             return Status.OPPOSITE
         return Status.NONE if high < printed else Status.UNDECIDED
@@ -346,10 +346,16 @@ def _key(study: Study, part: Part) -> tuple:
 
 
 def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
-    """The average of every part's contrasts; those of accuracies that can be compared are moderated together."""
+    """The average of every part's contrasts; those of accuracies that can be compared are moderated together.
+
+    A single measure against ground truth has its interval, moderated among its own, already.
+    """
     ends, family = {}, {}
     for part in parts:
         key, every = _key(study, part), [differences(study, outcome.contrast) for outcome in part]
+        if len(part) == 1 and not part[0].contrast.points:
+            ends[key] = part[0].interval
+            continue
         found = pd.concat(every, axis=1, join="inner").mean(axis=1)
         ends[key] = _alone(found)
         if all(outcome.counts and outcome.contrast.points for outcome in part):

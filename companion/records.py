@@ -75,19 +75,16 @@ class RunRecord:
 
     @property
     def learned(self) -> float:
-        """By how much the identity losses fell from the first to the last twentieth of the steps, over the first.
+        """By how much an identity loss fell from the first to the last twentieth of the steps, over the first.
 
-        NaN where there is none.
+        The mean over the identity losses; NaN where there is none.
         """
-        ends = []
+        falls = []
         for name, values in self.history.items():
             if name.startswith("id"):
                 stretches = np.array_split(values, min(20, len(values)))
-                ends.append([stretches[0].mean(), stretches[-1].mean()])
-        if not ends:
-            return np.nan
-        first, last = np.sum(ends, axis=0)
-        return float(1 - last / first)
+                falls.append(1 - stretches[-1].mean() / stretches[0].mean())
+        return float(np.mean(falls)) if falls else np.nan
 
     def per_query(self, test_set: str, scoring: str, metric: str) -> np.ndarray:
         """Per-query rank-1 hits, AP, or a measure against ground truth; NaN where there is none. ``[Q]``"""

@@ -54,7 +54,7 @@ EFFECT = 3.0
 """Printed effect of the simulated claims about each of several, in typical standard deviations between worlds."""
 
 TRUTHS = {
-    "all as printed": (lambda n: np.full(n, EFFECT), (Status.NONE, Status.OPPOSITE)),
+    "all as printed": (lambda n: np.full(n, EFFECT), (Status.SMALLER, Status.NONE, Status.OPPOSITE)),
     "all as printed but one of zero": (
         lambda n: np.r_[0.0, np.full(n - 1, EFFECT)],
         (Status.HOLDS, Status.SMALLER, Status.OPPOSITE),

@@ -487,6 +487,8 @@ def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[S
         return Status.NOT_COMPARABLE, "; ".join(failed)
     ends = {name: _final_losses(study, name) for name in names}
     gaps = [(ends[f"{backbone}-{a}"] - ends[f"{backbone}-{b}"]).dropna() for backbone, a, b in pairs]
+    if any(gap.empty for gap in gaps):
+        return Status.UNMEASURED, "no world has all rows"
     found = dict(zip(pairs, moderated([gap.to_numpy(float) for gap in gaps])))
     decisive = least([*found.values()])
     if not decisive.freedom:
@@ -496,8 +498,8 @@ def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[S
     negative = sum(interval.high < 0 for interval in found.values())
     text = (
         f"loss at the end, least of {len(pairs)}: {backbone.replace('resnet', 'ResNet-')}, {TITLES[a]} − {TITLES[b]}, "
-        f"{decisive.estimate:+.3f} [{decisive.low:+.3f}, {decisive.high:+.3f}] over {decisive.worlds} worlds; of all, "
-        f"{positive} above zero and {negative} below"
+        f"{decisive.estimate:+.3f} [{decisive.low:+.3f}, {decisive.high:+.3f}] over {decisive.worlds} worlds; of all "
+        f"95 % intervals, {positive} above zero and {negative} below"
     )
     return word(decisive, kind="each", among=len(pairs)), text
 

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from companion import forensics
-from companion.claims import Status, holds, reads_no_labels
+from companion.claims import Status, holds, least, reads_no_labels, word
 from companion.formats import number, styled
+from companion.intervals import moderated
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
 from companion.plots.sheets import SIGNED, grey, heat
 from companion.real import ERASING, Recipe, steps
@@ -259,6 +260,25 @@ def _size(_: Study) -> tuple[Status, str]:
     return holds("another" not in known.loc[known["reading"] == LITERAL, "rule"].tolist()), ", ".join(words)
 
 
+def _masks_lie_on_bodies(study: Study) -> tuple[Status, str]:
+    """Claim 19: the mean magnitude of all masks together over each body part less that over the background."""
+    found = [m["fusion_regions"] for m in study.measured(study.paper.main) if "fusion_regions" in m]
+    if not found:
+        return Status.UNMEASURED, f"nothing recorded of {study.paper.title_of(study.paper.main)}"
+    background, *body, front = np.array(found).T  # over worlds
+    gaps = moderated([part - background for part in body])
+    decisive = least(gaps)
+    if not decisive.freedom:
+        return Status.UNDECIDED, "one world: no interval"
+    text = (
+        f"mean magnitude over the background {background.mean():.2f} of the image's, over the {len(body)} parts of the "
+        f"body {np.min(np.mean(body, axis=1)):.2f} to {np.max(np.mean(body, axis=1)):.2f}, the least of them less "
+        f"background {decisive.estimate:+.2f} [{decisive.low:+.2f}, {decisive.high:+.2f}] over {decisive.worlds} "
+        f"worlds; over what is in front {front.mean():.2f}"
+    )
+    return word(decisive, kind="each", among=len(gaps)), text
+
+
 PAPER = Paper(
     slug="pan",
     title="PAN",
@@ -275,7 +295,7 @@ PAPER = Paper(
     widths={"pan": ("dim", "global_dim")},
     recipe=RECIPE,
     measure=measure,
-    exact={"13": _size, "18": reads_no_labels},
+    exact={"13": _size, "18": reads_no_labels, "19": _masks_lie_on_bodies},
     sizes=_sizes,
     slots=slots,
 )

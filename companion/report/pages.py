@@ -178,8 +178,9 @@ def _trainings(study: Study) -> list[str]:
                 }
             )
     head = (
-        f"How far each training came ({data_label(study)}): by how many percent of their first twentieth the identity "
-        f"losses fell to the last, and what the convergence gate says. {learned_answer(study)}"
+        f"How far each training came ({data_label(study)}): by how many percent the identity losses fell from the "
+        "first twentieth of the steps to the last, averaged over the losses, and what the convergence gate says. "
+        f"{learned_answer(study)}"
     )
     return ["## Training", "", head, "", *([markdown(pd.DataFrame(rows)), ""] if rows else [])]
 
@@ -283,8 +284,8 @@ def network_luck(studies: Iterable[Study]) -> str:
     share, low, high = (f"{100 * s:.0f}" for s in (found.different / found.pairs, *found.chance))
     sentence = (
         "- **Luck of the network**: two networks of one row in the same worlds come out different in "
-        f"{share} % of {found.pairs} comparisons (5 % are due; as those of one row hang together, chance gives {low} "
-        f"to {high})"
+        f"{share} % of {found.pairs} comparisons (5 % are expected; comparisons of one row are correlated, so that "
+        f"chance alone gives {low} to {high} %)"
     )
     if found.queries:
         share = 100 * found.queries_different / found.queries

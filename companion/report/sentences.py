@@ -81,9 +81,10 @@ def learned_answer(study: Study) -> str:
         return "No training with an identity loss is recorded yet."
     least, most = min(known, key=known.get), max(known, key=known.get)
     return (
-        f"From the first to the last twentieth of the steps the identity losses of {len(known)} rows fell by "
-        f"{known[least]:.0%} ({least}) to {known[most]:.0%} ({most}). The less a row learned, the more of its accuracy "
-        "is its pretrained start's, and the less what it changes had a say."
+        f"The identity losses of {len(known)} rows fell by {known[least]:.0%} ({least}) to {known[most]:.0%} ({most}) "
+        "of what they were in the first twentieth of the steps. Losses on single parts and those behind dropout fall less "
+        "by themselves, so that only rows with the same losses can be compared; where even a paper's main row learned "
+        "little, its accuracy is largely its start's."
     )
 
 
