@@ -82,9 +82,9 @@ def learned_answer(study: Study) -> str:
     least, most = min(known, key=known.get), max(known, key=known.get)
     return (
         f"The identity losses of {len(known)} rows fell by {known[least]:.0%} ({least}) to {known[most]:.0%} ({most}) "
-        "of what they were in the first twentieth of the steps. Losses on single parts and those behind dropout fall less "
-        "by themselves, so that only rows with the same losses can be compared; where even a paper's main row learned "
-        "little, its accuracy is largely its start's."
+        "of what they were in the first twentieth of the steps. Losses on single parts and those behind dropout fall "
+        "less by themselves, so that only rows with the same losses can be compared; where even a paper's main row "
+        "learned little, its accuracy is largely its start's."
     )
 
 
