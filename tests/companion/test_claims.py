@@ -557,7 +557,7 @@ def test_every_contrast_names_cells_that_exist_and_no_row_from_noise(slug):
 
 def test_every_printed_value_that_a_line_names_is_printed():
     named = published.contrasts().query("printed_plus != ''")
-    assert len(named) == 11
+    assert len(named) == 13
     for line in named.itertuples():
         found = [c for c in contrasts(PAPERS[line.paper]) if c.claim == line.claim and not c.beside]
         assert any(not np.isnan(contrast.printed) for contrast in found), line
