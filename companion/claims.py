@@ -12,6 +12,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -164,9 +165,9 @@ def reads_no_labels(study: Study, *, training: bool = True) -> tuple[Status, str
     height, width = run.data.height, run.data.width
     images = torch.rand(4, 3, height, width, generator=random)
     masks = torch.rand(4, (run.model_config.mask_parts or 1) + 1, height // 4, width // 4, generator=random)
-    known = {"embeddings at test time": _embeddings(model.eval(), images, masks=masks)}
+    known = {"embeddings at test time": _same_embeddings(model.eval(), images, masks=masks)}
     if training:
-        known["losses in training"] = _losses(model.train(), images, masks=masks)
+        known["losses in training"] = _same_losses(model.train(), images, masks=masks)
     told = [
         f"{what} with and without part labels are {'equal' if same else 'different'}"
         for what, same in known.items()
@@ -175,13 +176,17 @@ def reads_no_labels(study: Study, *, training: bool = True) -> tuple[Status, str
 
 
 @torch.inference_mode()
-def _embeddings(model: nn.Module, images: Tensor, *, masks: Tensor) -> bool:
+def _same_embeddings(
+    model: nn.Module, images: Float[Tensor, "N 3 H W"], *, masks: Float[Tensor, "N M _ _"]
+) -> bool:
     without, given = model(images).embeddings, model(images, masks).embeddings
     return all(torch.equal(without[name], given[name]) for name in without)
 
 
 @torch.inference_mode()
-def _losses(model: nn.Module, images: Tensor, *, masks: Tensor) -> bool:
+def _same_losses(
+    model: nn.Module, images: Float[Tensor, "4 3 H W"], *, masks: Float[Tensor, "4 M _ _"]
+) -> bool:
     labels, found = torch.tensor([0, 0, 1, 1]), []
     for given in (None, masks):
         with torch.random.fork_rng(devices=[]):

@@ -465,6 +465,18 @@ def test_a_model_that_reads_part_labels_is_found_out(monkeypatch, in_loss):
     assert claims.reads_no_labels(study, training=False)[0] == (Status.HOLDS if in_loss else Status.FAILS)
 
 
+@pytest.mark.parametrize(("least", "status"), [(1.4, Status.HOLDS), (0.2, Status.OPPOSITE)])
+def test_masks_lie_on_bodies_if_they_do_on_every_part(recorded, least, status):
+    study, known = recorded("pan", lambda *_: 0.9, worlds=3, rows={"pan"})
+    for found in known["pan"]:
+        regions = [0.8, 2.0, 1.6, 1.7, least, 2.2, 1.5]
+        regions[0] += 0.01 * found.seed
+        found.measures["synth-occluded"] = {"fusion_regions": regions}
+    verdict = of(study, "19")
+    assert verdict.status == status
+    assert f"parts of the body {least:.2f} to 2.20" in verdict.found
+
+
 def test_how_far_trainings_came_is_said_and_listed(recorded):
     losses = {
         "id_parts": [3.0] * 19 + [0.5],
