@@ -1,8 +1,9 @@
 """The papers' own rows at preset `gpu` on this GPU: images a second, memory, and what was estimated without one.
 
 Run ``python benchmarks/gpu.py`` from the checkout. Images are noise: neither data nor starts are needed. Targets: 95 %
-of a constant batch's throughput, and every row of five papers, one seed, in 30 minutes. ``--dry-run`` does all of it
-in seconds on a CPU, with the networks of preset `smoke`; its numbers mean nothing.
+of a constant batch's throughput, and every row of five papers, one seed, in 30 minutes. ``--compile`` also times the
+compiled step, which decides whether ``companion run --compile`` pays. ``--dry-run`` does all of it on a CPU, with the
+networks of preset `smoke` (in seconds; compiling takes minutes there); its numbers mean nothing.
 """
 
 import argparse
@@ -37,19 +38,21 @@ class Measured:
     memory: float
     estimated_training: float | None  # for the card that is named; None for a row that nobody counted
     estimated_memory: float | None
+    compiled: float | None  # None where it was not asked for
 
     @property
     def ratio(self) -> float:
         return self.training / self.constant
 
 
-def measure(run: RunConfig, *, card: str, device: str, epochs: int) -> Measured:
+def measure(run: RunConfig, *, card: str, device: str, epochs: int, compiled: bool) -> Measured:
     """Train on noise, the first epoch to warm up, and embed it."""
     k = run.model_config.mask_parts
     config = replace(run.train, iterations=None, epochs=1 + epochs, identities=min(32, run.train.identities))
     loader = Loader(stack((run.data.height, run.data.width)), config, 0, None if k is None else groups(k))
     rates = [_rate(run, kind(loader.stack, config, 0, loader.groups), device) for kind in (Loader, Constant)]
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    again = _rate(run, loader, device, compiled=True) if compiled else None
     cost = costs.known(run)
     return Measured(
         row=f"{run.paper}/{run.name}",
@@ -59,6 +62,7 @@ def measure(run: RunConfig, *, card: str, device: str, epochs: int) -> Measured:
         memory=(memory - loader.stack.images.nbytes) / 1e9 if memory else 0.0,
         estimated_training=cost.images / CARDS[card].step(cost, precision=config.precision) if cost else None,
         estimated_memory=cost.memory / 1e9 if cost else None,
+        compiled=again,
     )
 
 
@@ -67,8 +71,8 @@ def _network(run: RunConfig) -> torch.nn.Module:
     return MODELS[run.model](replace(run.model_config, weights=None), identities=702)
 
 
-def _rate(run: RunConfig, loader: Loader, device: str) -> float:
-    history = fit(_network(run), loader, config=loader.config, seed=0, device=device)
+def _rate(run: RunConfig, loader: Loader, device: str, *, compiled: bool = False) -> float:
+    history = fit(_network(run), loader, config=loader.config, seed=0, device=device, compiled=compiled)
     return sum(history.epoch_images[1:]) / sum(history.epoch_seconds[1:])
 
 
@@ -88,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rows", choices=("main", "all"), default="main", help="of every paper")
     parser.add_argument("--card", choices=sorted(CARDS), default="h200", help="whose estimate stands beside")
     parser.add_argument("--epochs", type=int, default=3, help="of noise, for each of two trainings")
+    parser.add_argument("--compile", action="store_true", help="also time the compiled step")
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args()
     if not options.dry_run and not torch.cuda.is_available():
@@ -100,14 +105,16 @@ def main() -> None:
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             run = paper.run(slug, preset_name=preset)
-            found.append(measure(run, card=options.card, device=device, epochs=options.epochs))
+            asked = {"card": options.card, "epochs": options.epochs, "compiled": options.compile}
+            found.append(measure(run, device=device, **asked))
             told = found[-1]
             rate, memory = (
                 "not counted" if value is None else f"{value:.{digits}f} estimated"
                 for value, digits in ((told.estimated_training, 0), (told.estimated_memory, 1))
             )
+            compiled = f", {told.compiled:.0f} compiled" if told.compiled else ""
             print(
-                f"{told.row:28} {told.training:7.0f} img/s ({told.ratio:.2f} of a constant batch, {rate}), "
+                f"{told.row:28} {told.training:7.0f} img/s ({told.ratio:.2f} of a constant batch, {rate}{compiled}), "
                 f"extraction {told.extraction:.0f} img/s, {told.memory:.1f} GB ({memory})",
                 flush=True,
             )

@@ -73,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=at_least(1), default=1, help="runs side by side, one thread each")
     run.add_argument("--devices", type=at_least(1), default=1, help="GPUs that train each run together")
     run.add_argument(
+        "--compile", action="store_true", help="compile every training's step (CUDA graphs on a GPU)"
+    )
+    run.add_argument(
         "--dask", metavar="ADDRESS", help="of a Dask scheduler: its workers do the runs, one each at a time"
     )
     again = run.add_mutually_exclusive_group()
@@ -201,6 +204,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"--seeds {options.seeds}: at most {MAX_SEEDS} worlds are used")
     if options.devices > 1 and options.jobs > 1:
         raise ValueError("--devices and --jobs: runs side by side would share the devices; use one of them")
+    if options.devices > 1 and options.compile:
+        raise ValueError("--devices and --compile: only one device's step can be compiled; use one of them")
     if options.dask and options.jobs > 1:
         raise ValueError("--dask and --jobs: the workers of the cluster decide how many runs go on at a time")
     if options.fresh and options.budget is not None:
@@ -220,6 +225,7 @@ def _run(options: argparse.Namespace) -> int:
         todo,
         jobs=options.jobs,
         devices=options.devices,
+        compiled=options.compile,
         budget=options.budget,
         fresh=fresh,
         dask=options.dask,

@@ -27,8 +27,8 @@ from reidlib.types import Features
 ENTRANTS = {
     "BoT": ("bpbreid", "bot"),
     "PCB": ("bpbreid", "pcb"),
-    "AlignedReID++": ("aap", "baseline"),
-    "AaP-ReID": ("aap", "aap"),
+    "AlignedReID++": ("aap", "baseline-short"),
+    "AaP-ReID": ("aap", "aap-short"),
     "PAN": ("pan", "pan"),
     "QPM": ("qpm", "qpm"),
     "DPTI": ("dpti", "gd"),

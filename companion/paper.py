@@ -27,7 +27,7 @@ class Row:
         scorings: test-time variants kept in its record; None keeps all that the model has.
         scratch: starts from noise where the others start from pretrained weights (an ablation of ours).
         again: trains another network in the same worlds (for comparisons of a row with itself).
-        longer: how many times as many steps a small preset trains it (an ablation of ours).
+        longer: how many times the preset's steps it is trained below ``real``.
         labels: how a parser errs that draws the part labels.
         deep: about the depth of its backbone, so that the small presets keep all its blocks.
         titles: scoring -> the row under that test-time variant, in words.

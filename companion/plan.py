@@ -134,6 +134,7 @@ def carry_out(
     *,
     jobs: int = 1,
     devices: int = 1,
+    compiled: bool = False,
     budget: float | None = None,
     fresh: bool = False,
     progress: bool = False,
@@ -146,6 +147,7 @@ def carry_out(
     Args:
         jobs: runs side by side, one thread each.
         devices: that train each run together.
+        compiled: see ``reidlib.training.fit``.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
         fresh: recompute records that are there.
         progress: also show the steps of every run; of one at a time.
@@ -163,6 +165,7 @@ def carry_out(
         plan.runs,
         jobs=jobs,
         devices=devices,
+        compiled=compiled,
         budget=budget,
         fresh=fresh,
         progress=progress,

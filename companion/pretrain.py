@@ -21,6 +21,7 @@ def make(
     deadline: float | None = None,
     progress: bool = True,
     devices: int = 1,
+    compiled: bool = False,
 ) -> RunRecord:
     """Train a start unless its file and its record are there; write both.
 
@@ -31,6 +32,7 @@ def make(
         fresh: make it again.
         deadline: ``time.time()`` at which to stop after the current epoch.
         devices: that train it together.
+        compiled: see ``reidlib.training.fit``.
 
     Raises:
         Interrupted: the deadline came first; calling again resumes.
@@ -42,7 +44,8 @@ def make(
         if deadline is not None and time.time() > deadline:  # which may have come while another made it
             raise Interrupted(f"{start.name(run)} is not made; run again to resume")
         found = Inputs.of(run)
-        trained = runner.trained(found, fresh=fresh, deadline=deadline, progress=progress, devices=devices)
+        options = {"progress": progress, "devices": devices, "compiled": compiled}
+        trained = runner.trained(found, fresh=fresh, deadline=deadline, **options)
         _write(trained.model.backbone, start.name(run))
         return runner.train(run, progress=progress)
 

@@ -41,6 +41,7 @@ def train(
     deadline: float | None = None,
     progress: bool = True,
     devices: int = 1,
+    compiled: bool = False,
 ) -> RunRecord:
     """The record of a run: read if it is there, else trained, scored and written.
 
@@ -50,6 +51,7 @@ def train(
         fresh: recompute although a record is there.
         deadline: ``time.time()`` at which to stop after the current epoch.
         devices: that train it together.
+        compiled: see ``reidlib.training.fit``.
 
     Raises:
         Interrupted: the deadline came first; calling again resumes.
@@ -68,7 +70,8 @@ def train(
         started = datetime.now(UTC)
         if fresh:
             forget(run)
-        found = _fit(Inputs.of(run), deadline=deadline, progress=progress, devices=devices)
+        options = {"progress": progress, "devices": devices, "compiled": compiled}
+        found = _fit(Inputs.of(run), deadline=deadline, **options)
         record = _record(found, started=started, progress=progress)
         records.write(record, records.path(run))
         if not run.shown:
@@ -83,11 +86,12 @@ def trained(
     deadline: float | None = None,
     progress: bool = True,
     devices: int = 1,
+    compiled: bool = False,
 ) -> Trained:
     """The trained model of a run, trained now if its weights are not cached.
 
     Args:
-        deadline, devices: as in ``train``.
+        deadline, devices, compiled: as in ``train``.
 
     Raises:
         Interrupted: the deadline came first.
@@ -96,7 +100,7 @@ def trained(
     _check_flag(fresh)
     if fresh:
         forget(inputs.run)
-    return _fit(inputs, deadline=deadline, progress=progress, devices=devices)
+    return _fit(inputs, deadline=deadline, progress=progress, devices=devices, compiled=compiled)
 
 
 def _check_flag(fresh: object) -> None:
@@ -234,7 +238,12 @@ def lock(run: RunConfig) -> Iterator[None]:
 
 
 def _fit(
-    inputs: Inputs, *, deadline: float | None = None, progress: bool = True, devices: int = 1
+    inputs: Inputs,
+    *,
+    deadline: float | None = None,
+    progress: bool = True,
+    devices: int = 1,
+    compiled: bool = False,
 ) -> Trained:
     """Train a run unless its weights are cached and today's code and data would still train them."""
     run = inputs.run
@@ -242,7 +251,8 @@ def _fit(
         if known := _cached(inputs):
             return known
         data, now = inputs.fingerprints, behaviour(run)
-        model, history = _learn(inputs, now, deadline=deadline, progress=progress, devices=devices)
+        options = {"deadline": deadline, "devices": devices, "compiled": compiled}
+        model, history = _learn(inputs, now, progress=progress, **options)
         # weights that are read from a file are contiguous, and sums must keep their order
         model.to(memory_format=torch.contiguous_format).eval()
         found = Trained(inputs, model, Origin(history, now, commit(), data))
@@ -253,7 +263,13 @@ def _fit(
 
 
 def _learn(
-    inputs: Inputs, now: list[float], *, deadline: float | None, progress: bool, devices: int
+    inputs: Inputs,
+    now: list[float],
+    *,
+    deadline: float | None,
+    progress: bool,
+    devices: int,
+    compiled: bool,
 ) -> tuple[nn.Module, History]:
     """Train on from the checkpoint, or afresh where it was begun by other code or on other data, or is damaged.
 
@@ -275,6 +291,7 @@ def _learn(
             checkpoint=checkpoint,
             deadline=deadline,
             devices=devices,
+            compiled=compiled,
             label=run.stem if progress else None,
         )
     except CheckpointError as error:
@@ -282,7 +299,8 @@ def _learn(
             raise
         logger.warning("%s (done: %s starts afresh)", error, run.stem)
         _forget_checkpoint(run)
-        return _learn(inputs, now, deadline=deadline, progress=progress, devices=devices)
+        options = {"deadline": deadline, "devices": devices, "compiled": compiled}
+        return _learn(inputs, now, progress=progress, **options)
     return model, history
 
 
@@ -426,7 +444,7 @@ def _provenance(origin: Origin, *, started: datetime) -> dict:
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(origin.history.seconds, 1),
         "throughput": round(origin.history.throughput, 1),
-    }
+    } | ({"compiled": True} if origin.history.compiled else {})
 
 
 def commit() -> str:

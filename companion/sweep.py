@@ -18,6 +18,7 @@ def sweep(
     *,
     jobs: int = 1,
     devices: int = 1,
+    compiled: bool = False,
     budget: float | None = None,
     fresh: bool = False,
     progress: bool = False,
@@ -31,6 +32,7 @@ def sweep(
     Args:
         jobs: processes; on a GPU one is usual.
         devices: that train each run together.
+        compiled: see ``reidlib.training.fit``.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
         progress: show the steps of every run, which is legible with one job.
         dask: address of a Dask scheduler whose workers take the place of processes, however many they are.
@@ -43,7 +45,7 @@ def sweep(
 
     deadline = None if budget is None else time.time() + budget
     outcomes = {"done": 0, "interrupted": 0, "not started": 0, "failed": 0}
-    options = (deadline, fresh, devices, progress)
+    options = (deadline, fresh, devices, compiled, progress)
     if dask:
         ended = cluster.everywhere(dask, _job, ordered(runs), *options)
     else:
@@ -71,17 +73,18 @@ def ordered(runs: Iterable[RunConfig]) -> list[RunConfig]:
 
 
 def _job(
-    run: RunConfig, deadline: float | None, fresh: bool, devices: int, progress: bool
+    run: RunConfig, deadline: float | None, fresh: bool, devices: int, compiled: bool, progress: bool
 ) -> tuple[RunConfig, str, float]:
     started = time.monotonic()
     try:
         if deadline is not None and time.time() > deadline:
             return run, "not started", 0.0
+        how = {"deadline": deadline, "progress": progress, "devices": devices, "compiled": compiled}
         with one_thread():
             if start.missing(run.model_config.weights):
                 makes = start.pretraining(run.model_config.backbone, run.preset)
-                pretrain.make(makes, deadline=deadline, progress=progress, devices=devices)
-            runner.train(run, deadline=deadline, fresh=fresh, progress=progress, devices=devices)
+                pretrain.make(makes, **how)
+            runner.train(run, fresh=fresh, **how)
     except Interrupted:
         return run, "interrupted", time.monotonic() - started
     except (ValueError, OSError, RuntimeError) as error:

@@ -139,6 +139,7 @@ class History:
     epoch_seconds: list[float] = field(default_factory=list)  # per epoch
     epoch_images: list[int] = field(default_factory=list)  # per epoch
     alarms: list[str] = field(default_factory=list)  # signs of collapse
+    compiled: bool = False  # whether steps, or some of them, were
 
     @property
     def steps(self) -> int:
@@ -208,6 +209,7 @@ def fit(
     deadline: float | None = None,
     device: str | None = None,
     devices: int = 1,
+    compiled: bool = False,
     label: str | None = None,
 ) -> History:
     """Train a model in place; one in double precision is trained in it.
@@ -229,17 +231,24 @@ def fit(
         deadline: ``time.time()`` after which to stop at the end of an epoch.
         device: default: CUDA if there is any.
         devices: how many GPUs (or processes on the CPU) train together; a number that divides the batch's identities.
+        compiled: forward pass, losses and their gradients go through ``torch.compile``, on a GPU as CUDA graphs. That
+            takes minutes once, and another kernel's rounding and dropout; ``benchmarks/gpu.py`` says what it gains.
         label: shows a progress bar of that name, None shows none.
 
     Raises:
         Interrupted: the deadline came first.
         CheckpointError: the checkpoint is of another recipe, seed, data or model, or damaged.
-        ValueError: a loss is not finite, or there are too few devices.
+        ValueError: a loss is not finite, there are too few devices, or several that would compile.
     """
     target = _device(device)
     options = {"config": config, "seed": seed, "deadline": deadline, "label": label}
+    if devices > 1 and compiled:
+        raise ValueError(
+            f"compiled with devices = {devices}: only one device's step can be compiled; leave out one"
+        )
     if devices == 1:
-        history = _train(_fabric(target, config), model, loader, checkpoint=checkpoint, **options)
+        fabric = _fabric(target, config)
+        history = _train(fabric, model, loader, checkpoint=checkpoint, compiled=compiled, **options)
     else:
         _check_devices(target, devices, loader=replace(loader, share=(0, devices)))
         with TemporaryDirectory() as folder:
@@ -267,9 +276,10 @@ def _train(
     checkpoint: Path | None,
     deadline: float | None,
     label: str | None,
+    compiled: bool = False,
 ) -> History:
     """What each process does."""
-    job = _Job(model, loader, config=config, seed=seed, fabric=fabric)
+    job = _Job(model, loader, config=config, seed=seed, fabric=fabric, compiled=compiled)
     if checkpoint is not None:
         job.resume(checkpoint)
     shown = label if fabric.is_global_zero else None
@@ -437,9 +447,16 @@ class _Job:
     """A training under way."""
 
     def __init__(
-        self, model: nn.Module, loader: Loader, *, config: TrainConfig, seed: int, fabric: "Fabric"
+        self,
+        model: nn.Module,
+        loader: Loader,
+        *,
+        config: TrainConfig,
+        seed: int,
+        fabric: "Fabric",
+        compiled: bool = False,
     ) -> None:
-        self.config, self.seed, self.fabric = config, seed, fabric
+        self.config, self.seed, self.fabric, self.compiled = config, seed, fabric, compiled
         several = fabric.world_size > 1
         self.given = loader
         self.loader = replace(loader.to(fabric.device), share=(fabric.global_rank, fabric.world_size))
@@ -447,8 +464,11 @@ class _Job:
         model.to(fabric.device, memory_format=self.layout).train()
         optimiser = _optimiser(model, config=config, fused=fabric.device.type == "cuda")
         wrapped = _Objective(model, self.gather if several else None)
+        if compiled:  # one shape: every batch is as large
+            mode = "reduce-overhead" if fabric.device.type == "cuda" else None
+            wrapped = torch.compile(wrapped, mode=mode, dynamic=False)
         self.objective, self.optimiser = fabric.setup(wrapped, optimiser)
-        self.history = History()
+        self.history = History(compiled=compiled)
         self.steps = _steps(self.loader, config)
 
     def gather(self, share: Tensor) -> Tensor:
@@ -474,26 +494,29 @@ class _Job:
                 bar.update()
                 if step + 1 == self.steps:
                     break
-        self.record(losses, first=first)
+        self.record(torch.stack(losses), first=first)
         self.history.epoch_images.append(images)
         self.history.epoch_seconds.append(time.perf_counter() - started)
         bar.set_postfix_str(f"loss {self.history.total[-1]:.3f}, {self.history.throughput:.0f} img/s")
 
-    def step(self, images: Tensor, labels: Tensor, masks: Tensor | None, *, rate: float) -> dict[str, Tensor]:
+    def step(
+        self, images: Tensor, labels: Tensor, masks: Tensor | None, *, rate: float
+    ) -> Float[Tensor, " T"]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.history.lr.append(rate)
         images, masks = _as_weights(self.model, images, masks)
         self.optimiser.zero_grad(set_to_none=True)  # first: the last step's gradients need no memory here
         terms = self.objective(images.contiguous(memory_format=self.layout), labels, masks)
-        self.fabric.backward(torch.stack(list(terms.values())).sum())
+        self.terms = [*terms]
+        values = torch.stack([*terms.values()])  # a copy: CUDA graphs overwrite what they gave before
+        self.fabric.backward(values.sum())
         self.optimiser.step()
-        return {name: term.detach() for name, term in terms.items()}
+        return values.detach()
 
-    def record(self, losses: list[dict[str, Tensor]], *, first: int) -> None:
+    def record(self, losses: Float[Tensor, "S T"], *, first: int) -> None:
         """Fetch an epoch's losses."""
-        names = list(losses[0])
-        table = torch.stack([torch.stack([terms[name] for name in names]) for terms in losses]).double().cpu()
+        names, table = self.terms, losses.double().cpu()
         if not table.isfinite().all():
             row, column = (~table.isfinite()).nonzero()[0].tolist()
             raise ValueError(
@@ -528,6 +551,7 @@ class _Job:
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.history = History(**state["history"])
+            self.history.compiled |= self.compiled
         except (LookupError, TypeError, RuntimeError, ValueError) as error:  # torch tells it in many lines
             raise CheckpointError(
                 f"checkpoint {path} belongs to another model; delete it to start afresh"

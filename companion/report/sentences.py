@@ -74,7 +74,7 @@ def learned_answer(study: Study) -> str:
     found = {
         study.paper.title_of(name): Value.of(record.learned for record in study.records(name)).mean
         for name in study.trainings()
-        if not study.paper.row(name).scratch and study.paper.row(name).longer == 1
+        if not study.paper.row(name).scratch
     }
     known = {title: share for title, share in found.items() if not np.isnan(share)}
     if not known:

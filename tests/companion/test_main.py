@@ -41,6 +41,7 @@ def test_a_variation_is_trained_and_its_scores_are_printed(capsys, scratch):
         (["try", "--paper", "bpbreid", "--set", "parts"], "expected NAME=VALUE"),
         (["run", "--seeds", "99"], "--seeds 99: at most 16 worlds"),
         (["run", "--jobs", "2", "--devices", "2"], "--devices and --jobs"),
+        (["run", "--devices", "2", "--compile"], "--devices and --compile"),
         (["run", "--paper", "all", "--only", "k8", "k99"], "--only k99: no paper has such a row"),
         (["run", "--paper", "pan", "--only", "k8"], "pan has no run 'k8'; expected one of pan"),
         (["run", "--paper", "all", "--preset", "real"], "--paper all goes without preset real"),

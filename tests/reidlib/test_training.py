@@ -116,6 +116,24 @@ def test_same_seed_same_history(loader):
     assert losses(train(replace(loader, seed=1))[1]) != losses(one)  # order and augmentation
 
 
+def test_a_compiled_step_learns_what_a_plain_one_does(loader, monkeypatch):
+    """Without the compiler itself, which takes minutes: what it is given, and what becomes of it."""
+    asked, compiler = [], torch.compile
+
+    def traced(module, **options):
+        asked.append(options)
+        return compiler(module, **{"backend": "eager"} | options)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    (first, plain), (second, compiled) = train(loader), train(loader, compiled=True)
+    assert asked[0] == {"mode": None, "dynamic": False}
+    assert (plain.compiled, compiled.compiled) == (False, True)
+    assert losses(plain) == losses(compiled)
+    assert same(first, second)
+    with pytest.raises(ValueError, match="compiled with devices = 2"):
+        train(loader, devices=2, compiled=True)
+
+
 def test_outer_random_state_is_untouched(loader):
     torch.manual_seed(5)
     expected = torch.rand(3)
