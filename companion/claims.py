@@ -38,8 +38,8 @@ POINT = 0.01
 SHOWN = 2
 """Names that a remark lists before it counts."""
 
-SIDED = ("contrast", "each")
-"""Kinds that claim a side: of the average of all contrasts, or of each comparison of rows."""
+SIDED = ("contrast", "each", "every")
+"""Kinds that claim a side: of the average of all contrasts, of each comparison of rows, or of it in every metric."""
 
 KINDS = (*SIDED, "equivalence", "no-gain", "exact", "untestable")
 
@@ -207,7 +207,7 @@ def word(
     """The word for an endpoint.
 
     Args:
-        kind: contrast or each (a side), equivalence (both bounds within the margin) or no-gain (the lower bound is).
+        kind: contrast, each or every (a side), equivalence (both bounds within the margin) or no-gain (the lower bound is).
         printed: the printed effect, NaN where there is none.
         margin: of an equivalence or of a gain that does not matter.
         among: how many comparisons this one is the least of. That all are as claimed needs no correction; that one
@@ -337,7 +337,7 @@ Part = tuple[Outcome, ...]
 def _parts(study: Study, kind: str, found: Sequence[Outcome]) -> list[Part]:
     """What of a claim must be as claimed by itself: all as one, each comparison of rows, or each contrast."""
     tested = [outcome for outcome in found if not outcome.contrast.beside]
-    if kind == "equivalence":
+    if kind in ("every", "equivalence"):
         return [(outcome,) for outcome in tested]
     parts: dict[tuple, list[Outcome]] = {}
     for outcome in tested:

@@ -236,6 +236,20 @@ def test_differences_that_cancel_are_no_equivalence(recorded):
     assert of(recorded("pan", by_row({}))[0], "15").status == Status.HOLDS
 
 
+@pytest.mark.parametrize(("lost", "status"), [(0.0, Status.HOLDS), (0.2, Status.OPPOSITE)])
+def test_where_a_claim_names_the_metrics_none_makes_up_for_another(recorded, lost, status):
+    """AaP C11 in mAP and in rank-1: what is lost in one metric, the other would outweigh."""
+
+    def level(slug, scoring, test_set, metric, world):
+        gain = {"aap": {"rank1": 0.3}.get(metric, 0.1 - lost)}.get(slug, 0.0)
+        return by_row({slug: gain}, holistic=True)(slug, scoring, test_set, metric, world)
+
+    found = of(recorded("aap", level)[0], "11")
+    assert found.status == status
+    assert "of 4: " in found.decisive
+    assert found.decisive.endswith(", mAP")
+
+
 def test_that_one_of_many_looks_fails_is_corrected_for():
     low = interval(-0.02, -0.0001)
     assert word(low, kind="each") == Status.OPPOSITE
@@ -598,7 +612,7 @@ def test_the_paper_itself_passes_the_claims_it_prints(slug, count):
                 assert abs(value) < margin
             case "no-gain":
                 assert value > -margin
-            case "contrast" | "each":
+            case "contrast" | "each" | "every":
                 assert value > 0
                 if claim not in UNSAID.get(slug, ()):
                     assert min(sums[claim]) > -1e-9, claim
@@ -628,7 +642,7 @@ def test_a_wrong_line_is_one_clear_error(monkeypatch, change, message):
         (
             "4",
             {"kind": "hunch"},
-            "claim 4 has unknown kind 'hunch'; expected one of contrast, each, equivalence",
+            "claim 4 has unknown kind 'hunch'; expected one of contrast, each, every, equivalence",
         ),
         ("4", {"kind": "exact"}, "claim 4 is exact: it and contrasts.csv do not agree"),
         ("1", {"kind": "exact"}, "claim 1 is exact, but its wing computes no such claim"),
