@@ -207,7 +207,8 @@ def word(
     """The word for an endpoint.
 
     Args:
-        kind: contrast, each or every (a side), equivalence (both bounds within the margin) or no-gain (the lower bound is).
+        kind: contrast, each or every (a side), equivalence (both bounds within the margin) or no-gain (the lower
+            bound is).
         printed: the printed effect, NaN where there is none.
         margin: of an equivalence or of a gain that does not matter.
         among: how many comparisons this one is the least of. That all are as claimed needs no correction; that one
