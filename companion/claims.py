@@ -440,11 +440,14 @@ def _computed(study: Study, verdict: Verdict) -> Verdict:
 def rank_correlations(study: Study) -> pd.DataFrame:
     """Does a printed column order its rows as ours does? Spearman's correlation over the rows that can be compared.
 
+    Re-ranked rows are a column of their own: that all of them are above the others says nothing of the rows.
+
     Returns:
         Columns table, dataset, metric, rows (how many), rho; of columns with three such rows or more, not all alike.
     """
     lines = []
     frame = study.frame().dropna(subset=["printed", "ours"])
+    frame["table"] += np.where(frame["scoring"] == "reranked", ", re-ranked", "")
     for (table, dataset, metric), column in frame.groupby(["table", "dataset", "metric"], sort=False):
         known = column[[not study.unconverged(run, dataset=dataset) for run in column["run"]]]
         if min(known["printed"].nunique(), known["ours"].nunique()) > 1 and len(known) > 2:

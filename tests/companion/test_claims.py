@@ -563,6 +563,11 @@ def test_rows_are_ranked_as_printed_or_not(recorded):
     assert found.loc[("table5", "occluded-duke", "mAP"), "rows"] == 7
     assert 0.8 < found.loc[("table5", "occluded-duke", "mAP"), "rho"] <= 1
     assert "+0." in pages.paper_page(study, verdicts(study))
+    study, _ = recorded("aap", by_row({("aap", "reranked"): 0.1, "aap": 0.05}))
+    found = claims.rank_correlations(study).set_index(["table", "dataset", "metric"])
+    assert found.loc[
+        [("table1", "cuhk03", "mAP"), ("table1, re-ranked", "cuhk03", "mAP")], "rows"
+    ].tolist() == [5, 5]
 
 
 # -- the csv -------------------------------------------------------------------------------------------
