@@ -356,8 +356,8 @@ def forest_of(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]
         if v.status in SHOWN and v.points and v.endpoint and v.endpoint.freedom
     ]
     names = ["paper", "claim", "statement", "status", "printed", "estimate", "low", "high"]
-    labels = dict.fromkeys(map(data_label, studies.values()))
-    note = f"Dots: ours, with 95 % intervals over worlds ({'; '.join(labels)}). Diamonds: printed, on the papers' data."
+    label = data_label(*studies.values())
+    note = f"Dots: ours, with 95 % intervals over worlds ({label}). Diamonds: printed, on the papers' data."
     title = "What held of five papers on person re-identification"
     figure, file = forest(pd.DataFrame(lines, columns=names), title=title, note=note), io.StringIO()
     with mpl.rc_context(SVG):

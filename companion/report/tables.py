@@ -210,13 +210,17 @@ def looks(frame: pd.DataFrame) -> pd.DataFrame:
     return css
 
 
-def data_label(study: Study) -> str:
-    """On which data, at which preset and in how many worlds ours was measured, in words."""
-    data = "the same data" if study.real else "synthetic data"
-    counts = {len(study.records(row.slug)) for row in study.paper.rows}
-    least, most = min(counts), max(counts)
-    worlds = f"{most} worlds" if least == most else f"{least} to {most} worlds"
-    return f"{data}, preset {study.preset_name}, {worlds}"
+def data_label(*studies: Study) -> str:
+    """On which data, at which preset and in how many worlds ours was measured, in words; one preset after the other."""
+    labels = []
+    for name in dict.fromkeys(study.preset_name for study in studies):
+        known = [study for study in studies if study.preset_name == name]
+        data = "the same data" if known[0].real else "synthetic data"
+        counts = {len(study.records(row.slug)) for study in known for row in study.paper.rows}
+        least, most = min(counts), max(counts)
+        worlds = f"{most} worlds" if least == most else f"{least} to {most} worlds"
+        labels.append(f"{data}, preset {name}, {worlds}")
+    return "; ".join(labels)
 
 
 CITED = "cited"
