@@ -52,11 +52,12 @@ def findings_page(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verd
     Args:
         luck: what the comparison of rows with themselves found, a sentence.
     """
+    label = data_label(*studies.values())
     lines = [
         "# Findings",
         "",
         "What the five papers cannot say, since it takes true parts, true visibility or several worlds; and what their "
-        f"printed numbers say of themselves. Ours: {data_label(*studies.values())}, effects in points of mAP on occluded queries with 95 % "
+        f"printed numbers say of themselves. Ours: {label}, effects in points of mAP on occluded queries with 95 % "
         "intervals over worlds. Whether the papers' claims hold stands in the [overview](README.md).",
         "",
         "## What only known truth can tell",
