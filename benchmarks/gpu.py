@@ -87,11 +87,19 @@ def _extraction(run: RunConfig, loader: Loader, device: str) -> float:
     return len(images) / (perf_counter() - started)
 
 
+def _write(found: list[Measured]) -> None:
+    machine = torch.cuda.get_device_name()
+    path = OUTPUT / f"gpu-{machine.replace(' ', '-').lower()}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = {"device": machine, "torch": torch.__version__, "python": platform.python_version()}
+    path.write_text(json.dumps(said | {"rows": [asdict(row) for row in found]}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", choices=("main", "all"), default="main", help="of every paper")
     parser.add_argument("--card", choices=sorted(CARDS), default="h200", help="whose estimate stands beside")
-    parser.add_argument("--epochs", type=int, default=3, help="of noise, for each of two trainings")
+    parser.add_argument("--epochs", type=int, default=3, help="of noise, for each training")
     parser.add_argument("--compile", action="store_true", help="also time the compiled step")
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args()
@@ -107,6 +115,8 @@ def main() -> None:
             run = paper.run(slug, preset_name=preset)
             asked = {"card": options.card, "epochs": options.epochs, "compiled": options.compile}
             found.append(measure(run, device=device, **asked))
+            if device == "cuda":
+                _write(found)  # at once, so that a row that fails loses none before it
             told = found[-1]
             rate, memory = (
                 "not counted" if value is None else f"{value:.{digits}f} estimated"
@@ -118,13 +128,6 @@ def main() -> None:
                 f"extraction {told.extraction:.0f} img/s, {told.memory:.1f} GB ({memory})",
                 flush=True,
             )
-    if not options.dry_run:
-        machine = torch.cuda.get_device_name()
-        path = OUTPUT / f"gpu-{machine.replace(' ', '-').lower()}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        said = {"device": machine, "torch": torch.__version__, "python": platform.python_version()}
-        path.write_text(json.dumps(said | {"rows": [asdict(row) for row in found]}, indent=1) + "\n")
-        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from companion.contrasts import (
 from companion.inputs import NoTruth
 from companion.intervals import Interval, holm, moderated
 from companion.presets import preset
+from companion.published import SIDED
 from companion.study import Study
 from companion.trained import initial
 
@@ -37,9 +38,6 @@ POINT = 0.01
 
 SHOWN = 2
 """Names that a remark lists before it counts."""
-
-SIDED = ("contrast", "each", "every")
-"""Kinds that claim a side: of the average of all contrasts, of each comparison of rows, or of it in every metric."""
 
 KINDS = (*SIDED, "equivalence", "no-gain", "exact", "untestable")
 
@@ -207,7 +205,7 @@ def word(
     """The word for an endpoint.
 
     Args:
-        kind: contrast, each or every (a side), equivalence (both bounds within the margin) or no-gain (the lower
+        kind: contrast, each or each-metric (a side), equivalence (both bounds within the margin) or no-gain (the lower
             bound is).
         printed: the printed effect, NaN where there is none.
         margin: of an equivalence or of a gain that does not matter.
@@ -338,7 +336,7 @@ Part = tuple[Outcome, ...]
 def _parts(study: Study, kind: str, found: Sequence[Outcome]) -> list[Part]:
     """What of a claim must be as claimed by itself: all as one, each comparison of rows, or each contrast."""
     tested = [outcome for outcome in found if not outcome.contrast.beside]
-    if kind in ("every", "equivalence"):
+    if kind in ("each-metric", "equivalence"):
         return [(outcome,) for outcome in tested]
     parts: dict[tuple, list[Outcome]] = {}
     for outcome in tested:

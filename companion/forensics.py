@@ -9,7 +9,7 @@ from companion import published
 from companion.contrasts import Contrast, contrasts
 from companion.formats import percent, table_title
 from companion.paper import Paper
-from companion.published import PERCENT
+from companion.published import PERCENT, SIDED
 
 UNITS = {"params_m": 1e6, "gflops": 1e9}
 """Printed sizes -> what one of each counts."""
@@ -83,7 +83,8 @@ def _differing(paper: str, what: str, cells: pd.DataFrame, places: pd.Series) ->
 
 def unsupported(paper: Paper) -> list[Contrast]:
     """Contrasts that a claim needs and whose printed numbers are level or on the other side."""
-    claims = published.claims().query("paper == @paper.slug and kind in ['contrast', 'each']")["claim"]
+    known = published.claims().query("paper == @paper.slug")
+    claims = known[known["kind"].isin(SIDED)]["claim"]
     return [
         contrast
         for contrast in contrasts(paper)

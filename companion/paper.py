@@ -170,6 +170,12 @@ class Paper:
         """Slug of the row that the notebook shows."""
         return self.rows[0].slug
 
+    def as_long(self, slug: str) -> str:
+        """Slug of the main row, trained for as many steps as a row; of itself where no row is."""
+        main, length = self.rows[0], self.row(slug).longer
+        same = [row for row in self.rows if row.change == main.change and row.longer == length]
+        return next((row.slug for row in same if not (row.scratch or row.again or row.deep)), main.slug)
+
     def row(self, slug: str) -> Row:
         """The row of a slug.
 

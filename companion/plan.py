@@ -10,6 +10,7 @@ from functools import cache
 from statistics import median
 
 from companion import costs, inputs, places, runner, start
+from companion.presets import PRESETS
 from companion.run import RunConfig
 from companion.sweep import sweep
 from reidlib import doctor
@@ -92,7 +93,7 @@ def _seconds(run: RunConfig) -> tuple[float, float]:
     if (card := _card(run)) is None:
         if run.preset in WITHOUT_GPU:
             return WITHOUT_GPU[run.preset], 0.0
-        training = _recorded(run.paper, run.preset)
+        training = _recorded(run.paper, run.preset) * (run.train.iterations or 1)
         return training, (SCORING - 1) * training
     minutes = costs.minutes(run, card)
     return SECONDS[run.preset] if minutes is None else 60 * minutes, SCORED[run.preset]
@@ -112,13 +113,15 @@ def _start(run: RunConfig) -> float:
 
 @cache
 def _recorded(paper: str, preset: str) -> float:
+    """Seconds of a step."""
     known = []
     for source in places.RESULTS.glob(f"runs/{paper}/{preset}-*-s1-*.json"):
         try:
-            known.append(json.loads(source.read_text())["provenance"]["seconds"])
+            record = json.loads(source.read_text())
+            known.append(record["provenance"]["seconds"] / record["config"]["train"]["iterations"])
         except (ValueError, KeyError, TypeError):
             continue  # who reads the record will say what is wrong with it
-    return median(known) if known else SECONDS[preset]
+    return median(known) if known else SECONDS[preset] / PRESETS[preset].train.iterations
 
 
 def spell(seconds: float) -> str:

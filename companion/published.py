@@ -11,6 +11,8 @@ from companion import places
 
 PERCENT = ("rank1", "rank3", "rank5", "rank10", "mAP", "mINP")
 
+SIDED = ("contrast", "each", "each-metric")
+"""Kinds that claim a side: of the average of all contrasts, of each comparison of rows, or of it in every metric."""
 
 PRINTED = ("table", "row", "variant", "dataset", "metric", "value", "kind", "note")
 CLAIMS = ("paper", "claim", "statement", "source", "kind", "margin", "lacks", "note")

@@ -134,15 +134,16 @@ class Study:
         """Why a row cannot be compared (the convergence gate); empty where it can.
 
         In some world an identity loss never left its start, or holistic rank-1 is, over the worlds that both have,
-        more than ``GATE`` below the main row's. Rows from noise are held to the first alone. A mechanism that goes
-        inactive (all weight on one part) is a finding, not a failed training.
+        more than ``GATE`` below the main row's of as many steps. Rows from noise are held to the first alone. A
+        mechanism that goes inactive (all weight on one part) is a finding, not a failed training.
         """
         found = self.records(name, dataset=dataset)
         reasons = [f"{alarm} (world {record.seed})" for record in found for alarm in record.alarms]
         if found and not self.paper.row(name).scratch:
             measured_on = self._measured_on(dataset) if self.real and dataset else None
             holistic = self.run(name, dataset=measured_on).data.holistic
-            main = {record.seed: record for record in self.records(self.paper.main, dataset=dataset)}
+            reference = self.paper.as_long(name)
+            main = {record.seed: record for record in self.records(reference, dataset=dataset)}
             behind = [
                 main[record.seed].value(holistic, "default", "rank1")
                 - record.value(holistic, "default", "rank1")
@@ -150,7 +151,7 @@ class Study:
                 if record.seed in main
             ]
             if behind and np.mean(behind) > GATE:
-                title = self.paper.title_of(self.paper.main)
+                title = self.paper.title_of(reference)
                 reasons.append(f"holistic rank-1 {100 * np.mean(behind):.1f} points below that of {title}")
         return reasons
 

@@ -232,7 +232,8 @@ def fit(
         device: default: CUDA if there is any.
         devices: how many GPUs (or processes on the CPU) train together; a number that divides the batch's identities.
         compiled: forward pass, losses and their gradients go through ``torch.compile``, on a GPU as CUDA graphs. That
-            takes minutes once, and another kernel's rounding and dropout; ``benchmarks/gpu.py`` says what it gains.
+            takes minutes first, and its kernels round and draw dropout otherwise, so that a training that goes on
+            from a checkpoint need not end as an unbroken one; ``benchmarks/gpu.py`` says what it gains.
         label: shows a progress bar of that name, None shows none.
 
     Raises:
@@ -423,6 +424,13 @@ def _synchronised(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
+def _compiled(module: nn.Module, device: torch.device) -> nn.Module:
+    """One graph for the one shape that all batches have; a GPU replays it whole."""
+    torch.compiler.reset()  # which forgets the networks before: after eight of them it would silently compile no more
+    gpu = device.type == "cuda"  # on a CPU, DPTI draws its dropout outside of the graph
+    return torch.compile(module, mode="reduce-overhead" if gpu else None, fullgraph=gpu, dynamic=False)
+
+
 def objective(model: nn.Module) -> nn.Module:
     """Forward pass and losses as ``fit`` runs them: ``(images, labels, masks)`` to the weighted terms."""
     return _Objective(model)
@@ -464,11 +472,10 @@ class _Job:
         model.to(fabric.device, memory_format=self.layout).train()
         optimiser = _optimiser(model, config=config, fused=fabric.device.type == "cuda")
         wrapped = _Objective(model, self.gather if several else None)
-        if compiled:  # one shape: every batch is as large
-            mode = "reduce-overhead" if fabric.device.type == "cuda" else None
-            wrapped = torch.compile(wrapped, mode=mode, dynamic=False)
+        if compiled:
+            wrapped = _compiled(wrapped, fabric.device)
         self.objective, self.optimiser = fabric.setup(wrapped, optimiser)
-        self.history = History(compiled=compiled)
+        self.history, self.terms = History(compiled=compiled), []
         self.steps = _steps(self.loader, config)
 
     def gather(self, share: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """How the recipe of preset cpu was chosen: BoT and PCB in world 0, on its validation identities.
 
 ``python tools/calibrate.py --steps 200 300 --rate 1e-3 2e-3 [--start NAME ...] [--row bot pcb] [--jobs 2]``
+``python tools/calibrate.py --paper aap --row baseline aap --steps 450 900 1800 --rate 2e-3``
 World 0 is nobody's replicate: no record of a study comes from it. Results are cached (results/cache/runs/live).
 """
 
@@ -13,7 +14,7 @@ from joblib import Parallel, delayed
 
 from companion import runner
 from companion.fingerprint import one_thread
-from companion.papers import paper
+from companion.papers import PAPERS, paper
 from companion.run import LIVE, RunConfig
 from reidlib.options import at_least
 
@@ -24,7 +25,7 @@ def variants(options: argparse.Namespace) -> dict[tuple, RunConfig]:
     """Every combination asked for, by row, steps, rate and start."""
     found = {}
     for row, steps, rate, start in itertools.product(options.row, options.steps, options.rate, options.start):
-        run = paper("bpbreid").run(row, preset_name="cpu").world(WORLD)
+        run = paper(options.paper).run(row, preset_name="cpu").world(WORLD)
         config = run.model_config if start == "its own" else replace(run.model_config, weights=start)
         train = replace(run.train, iterations=steps, lr=rate)
         found[row, steps, rate, start] = replace(
@@ -45,11 +46,13 @@ def scores(key: tuple, run: RunConfig) -> dict:
     }
     losses = {name: values[-1] for name, values in record.history.items() if name.startswith("id")}
     names = ("row", "steps", "rate", "start")
-    return dict(zip(names, key)) | found | losses | {"s": record.provenance["seconds"]}
+    fell = {"fell by, %": round(100 * record.learned), "s": record.provenance["seconds"]}
+    return dict(zip(names, key)) | found | losses | fell
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--paper", default="bpbreid", choices=PAPERS)
     parser.add_argument("--row", nargs="+", default=["bot", "pcb"])
     parser.add_argument("--steps", nargs="+", type=int, default=[300])
     parser.add_argument("--rate", nargs="+", type=float, default=[2e-3])

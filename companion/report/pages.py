@@ -12,11 +12,12 @@ import pandas as pd
 
 from companion import claims, places
 from companion.again import again
-from companion.claims import SIDED, Status, Verdict
+from companion.claims import Status, Verdict
 from companion.formats import markdown, percent, table_title
 from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.plots.charts import MARKS, SVG, VERDICTS, forest
+from companion.published import SIDED
 from companion.report.figures import pictures
 from companion.report.findings import findings_page
 from companion.report.sentences import learned_answer, spread_answer, starts_answer

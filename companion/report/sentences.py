@@ -70,11 +70,11 @@ def spread_answer(frame: pd.DataFrame) -> str:
 
 
 def learned_answer(study: Study) -> str:
-    """How far the trainings of a paper came, from its records."""
+    """How far the trainings of a paper came that are as long as its main row's, from its records."""
     found = {
         study.paper.title_of(name): Value.of(record.learned for record in study.records(name)).mean
         for name in study.trainings()
-        if not study.paper.row(name).scratch
+        if not study.paper.row(name).scratch and study.paper.as_long(name) == study.paper.main
     }
     known = {title: share for title, share in found.items() if not np.isnan(share)}
     if not known:

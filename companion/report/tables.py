@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.claims import SIDED, Status, Verdict
+from companion.claims import Status, Verdict
 from companion.contrasts import in_words
 from companion.formats import percent, styled, table_title
 from companion.intervals import LEVEL, Interval
 from companion.paper import Cell
 from companion.plots.charts import MARKS, VERDICTS
-from companion.published import printed
+from companion.published import SIDED, printed
 from companion.records import RunRecord
 from companion.study import METRICS, Study
 from companion.views import MaskTruth, difference, title

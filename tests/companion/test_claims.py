@@ -617,7 +617,7 @@ def test_the_paper_itself_passes_the_claims_it_prints(slug, count):
                 assert abs(value) < margin
             case "no-gain":
                 assert value > -margin
-            case "contrast" | "each" | "every":
+            case "contrast" | "each" | "each-metric":
                 assert value > 0
                 if claim not in UNSAID.get(slug, ()):
                     assert min(sums[claim]) > -1e-9, claim
@@ -647,7 +647,7 @@ def test_a_wrong_line_is_one_clear_error(monkeypatch, change, message):
         (
             "4",
             {"kind": "hunch"},
-            "claim 4 has unknown kind 'hunch'; expected one of contrast, each, every, equivalence",
+            "claim 4 has unknown kind 'hunch'; expected one of contrast, each, each-metric, equivalence",
         ),
         ("4", {"kind": "exact"}, "claim 4 is exact: it and contrasts.csv do not agree"),
         ("1", {"kind": "exact"}, "claim 1 is exact, but its wing computes no such claim"),

@@ -12,6 +12,7 @@ import torch
 from companion import costs, places, plan, records, report, runner, start, sweep
 from companion.papers import PAPERS
 from companion.plan import Plan, carry_out
+from companion.presets import PRESETS
 from companion.run import RunConfig
 from companion.study import Study
 from reidlib import training
@@ -79,7 +80,10 @@ def test_another_word_is_refused(scratch, short):
 def test_a_run_costs_what_those_of_its_paper_took(scratch, short):
     plan._recorded.cache_clear()
     run = short.run("bot")
-    assert Plan((run,)).seconds() == pytest.approx(plan.SCORING * plan.SECONDS["smoke"])
+    step = plan.SECONDS["smoke"] / PRESETS["smoke"].train.iterations
+    assert Plan((run,)).seconds() == pytest.approx(plan.SCORING * step)
+    longer = replace(run, train=replace(run.train, iterations=4))
+    assert Plan((longer,)).seconds() == pytest.approx(4 * Plan((run,)).seconds())
     assert Plan((run,)).seconds(jobs=2) == pytest.approx(Plan((run,)).seconds() / 2)
     assert Plan((), there=3).cost() == "all 3 records are there"
 

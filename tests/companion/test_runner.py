@@ -166,6 +166,16 @@ def test_a_failing_run_does_not_stop_the_others():
     assert sweep([broken, BRIEF]) == {"done": 1, "interrupted": 0, "not started": 0, "failed": 1}
 
 
+def test_a_record_tells_if_its_training_was_compiled(scratch, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda module, **_: asked.append(module) or module)
+    assert sweep([BRIEF], compiled=True)["done"] == 1
+    assert len(asked) == 1
+    assert records.find(BRIEF).provenance["compiled"]
+    assert sweep([BRIEF], fresh=True)["done"] == 1
+    assert "compiled" not in records.find(BRIEF).provenance
+
+
 def test_the_sweep_stops_at_its_budget_and_says_so():
     assert sweep([RUN], budget=1e-9)["not started"] == 1
 

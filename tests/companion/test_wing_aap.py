@@ -8,7 +8,7 @@ import torch
 
 from companion import forensics
 from companion.inputs import Inputs
-from companion.papers import PAPERS
+from companion.papers import PAPERS, aap
 from companion.trained import Origin, Trained, initial
 from reidlib.data.index import Split
 from reidlib.evaluation import evaluate
@@ -34,6 +34,21 @@ def test_printed_sizes_are_the_exact_count_truncated_or_in_two_cells_rounded():
     assert exact["resnet101-bam", "market1501"] == 53_825_033
     added = [exact[row, "market1501"] - 25_313_199 for row in ("cwa-all", "aap-reid")]
     assert added == [2_536_976, 2_377_984]
+
+
+def test_table_1_is_trained_four_times_as_long_and_beside_it_as_long_as_the_other_papers():
+    paper = PAPERS["aap"]
+    steps = {row.slug: paper.run(row.slug, preset_name="cpu").train.iterations for row in paper.rows}
+    assert {steps[row.slug] for row in aap.TABLE1} == {1800}
+    assert {steps[row.slug] for row in (*aap.SHORT, *aap.TABLE3)} == {450}
+    assert {cell.run for cell in paper.cells if cell.table == "length"} == {row.slug for row in aap.SHORT}
+    assert [paper.as_long(name) for name in ("baseline", "baseline-short", "resnet34-sp")] == [
+        "aap",
+        "aap-short",
+        "aap-short",
+    ]
+    real = [paper.run(f"baseline{end}", preset_name="real").train for end in ("", "-short")]
+    assert real[0] == real[1]
 
 
 def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch):

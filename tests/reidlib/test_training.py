@@ -116,22 +116,45 @@ def test_same_seed_same_history(loader):
     assert losses(train(replace(loader, seed=1))[1]) != losses(one)  # order and augmentation
 
 
-def test_a_compiled_step_learns_what_a_plain_one_does(loader, monkeypatch):
-    """Without the compiler itself, which takes minutes: what it is given, and what becomes of it."""
+@pytest.fixture
+def traced(monkeypatch):
+    """What the compiler is asked for; without compiling, which takes minutes."""
     asked, compiler = [], torch.compile
 
-    def traced(module, **options):
+    def trace(module, **options):
         asked.append(options)
         return compiler(module, **{"backend": "eager"} | options)
 
-    monkeypatch.setattr(torch, "compile", traced)
+    monkeypatch.setattr(torch, "compile", trace)
+    return asked
+
+
+def test_a_compiled_step_learns_what_a_plain_one_does(loader, traced):
     (first, plain), (second, compiled) = train(loader), train(loader, compiled=True)
-    assert asked[0] == {"mode": None, "dynamic": False}
+    assert traced[0] == {"mode": None, "fullgraph": False, "dynamic": False}
     assert (plain.compiled, compiled.compiled) == (False, True)
     assert losses(plain) == losses(compiled)
     assert same(first, second)
     with pytest.raises(ValueError, match="compiled with devices = 2"):
         train(loader, devices=2, compiled=True)
+
+
+def test_a_gpu_replays_the_whole_step(traced):
+    training._compiled(nn.Linear(2, 2), torch.device("cuda"))
+    assert traced == [{"mode": "reduce-overhead", "fullgraph": True, "dynamic": False}]
+
+
+def test_every_network_is_compiled_however_many_came_before():
+    """The compiler itself gives up, without an error, after eight networks of one class."""
+    batch = torch.randn(4, 3)
+    for width in range(1, 12):
+        counter = torch._dynamo.testing.CompileCounter()
+        whole = nn.Sequential(nn.Linear(3, width))
+        with pytest.MonkeyPatch.context() as patch:
+            compiler = torch.compile
+            patch.setattr(torch, "compile", lambda module, **_: compiler(module, backend=counter))  # noqa: B023
+            training._compiled(whole, torch.device("cpu"))(batch)
+        assert counter.frame_count == 1, width
 
 
 def test_outer_random_state_is_untouched(loader):
