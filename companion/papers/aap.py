@@ -84,6 +84,8 @@ SHORT = tuple(
     if row.slug in PRINTED_AS.values()
 )
 """The same for as many steps as the other papers' rows (section 9.1 of the notebook)."""
+BASIC = ("resnet18", "resnet34")
+"""Backbones without bottlenecks, whose last maps have a quarter of the channels: they too learn little in few steps."""
 TITLES = {"bam": "BAM", "sp": "SP", "eca": "ECA", "cwa-add": "CWA(+)", "cwa-mul": "CWA(x)"}
 TABLE3 = tuple(
     Row(
@@ -92,6 +94,7 @@ TABLE3 = tuple(
         {"backbone": backbone, "attention": attention},
         scorings=("default",),
         deep=True,
+        longer=LONG if backbone in BASIC else 1,
     )
     for backbone in BACKBONES
     for attention in sorted(ATTENTIONS, key=lambda attention: attention != "cwa-mul")
