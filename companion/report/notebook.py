@@ -330,8 +330,8 @@ def _in_words(found: pd.DataFrame) -> str:
         return "one world: how much worlds differ is not known yet"
     off = found.loc[~found["agrees"], "test set"]
     if len(off):
-        return f"the live model differs from its record by more than worlds do, on {', '.join(off)}"
-    return f"the live model agrees with its record within the spread of {found['worlds'].min()} worlds"
+        return f"the live model differs from its record by more than two standard deviations of worlds, on {', '.join(off)}"
+    return f"the live model agrees with its record within two standard deviations of {found['worlds'].min()} worlds"
 
 
 def _live(study: Study, trained: Trained) -> pd.DataFrame:

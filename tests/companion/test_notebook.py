@@ -1,12 +1,15 @@
 """What notebooks call: a model is tried, and an interrupt, a value that cannot work and a known one are told."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from companion import runner
+from companion import records, report, runner
 from companion.papers import PAPERS
 from companion.report import try_it
+from companion.study import Study, Value
 from reidlib import training
 
 RUN = PAPERS["bpbreid"].run("k8", preset_name="smoke")
@@ -44,3 +47,30 @@ def test_a_row_is_tried_beside_itself(capsys):
     shown = try_it(BRIEF, parts=8).data
     assert "parts = 8: recorded" in capsys.readouterr().out
     assert set(shown["mAP less the shown row's"]) == {"+0.0"}
+
+
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [
+        (1.9, "agrees with its record within two standard deviations of 3 worlds"),
+        (2.1, "differs from its record by more than two standard deviations of worlds, on synth-market"),
+    ],
+)
+def test_a_live_model_is_judged_by_the_spread_of_worlds(monkeypatch, apart, words):
+    std = 0.01
+    run = PAPERS["pan"].run("pan", preset_name="smoke")
+    record = SimpleNamespace(
+        metrics={name: {"default": {"rank1": 0.9, "mAP": 0.8}} for name in run.data.test_sets}
+    )
+    monkeypatch.setattr(records, "find", lambda _: record)
+    monkeypatch.setattr(Study, "scored", lambda *_, **__: Value(0.9, std, 3))
+
+    def score(_, test_set):
+        off = apart * std * (test_set == "synth-market")
+        return SimpleNamespace(summary=lambda: {"rank1": 0.9 - off, "mAP": 0.8})
+
+    told = report.agreement(Study(PAPERS["pan"], "smoke"), SimpleNamespace(run=run, score=score))
+    assert told == f"the live model {words}"
+    monkeypatch.setattr(Study, "scored", lambda *_, **__: Value(0.9, np.nan, 1))
+    told = report.agreement(Study(PAPERS["pan"], "smoke"), SimpleNamespace(run=run, score=score))
+    assert told == "one world: how much worlds differ is not known yet"
