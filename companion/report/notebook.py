@@ -330,7 +330,8 @@ def _in_words(found: pd.DataFrame) -> str:
         return "one world: how much worlds differ is not known yet"
     off = found.loc[~found["agrees"], "test set"]
     if len(off):
-        return f"the live model differs from its record by more than two standard deviations of worlds, on {', '.join(off)}"
+        where = ", ".join(off)
+        return f"the live model differs from its record by more than two standard deviations of worlds, on {where}"
     return f"the live model agrees with its record within two standard deviations of {found['worlds'].min()} worlds"
 
 

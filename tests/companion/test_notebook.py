@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from companion import records, report, runner
+from companion.inputs import Inputs
 from companion.papers import PAPERS
 from companion.report import try_it
 from companion.study import Study, Value
+from companion.trained import Origin, Trained
 from reidlib import training
 
 RUN = PAPERS["bpbreid"].run("k8", preset_name="smoke")
@@ -65,12 +68,13 @@ def test_a_live_model_is_judged_by_the_spread_of_worlds(monkeypatch, apart, word
     monkeypatch.setattr(records, "find", lambda _: record)
     monkeypatch.setattr(Study, "scored", lambda *_, **__: Value(0.9, std, 3))
 
-    def score(_, test_set):
+    def score(self, scoring, test_set):
         off = apart * std * (test_set == "synth-market")
         return SimpleNamespace(summary=lambda: {"rank1": 0.9 - off, "mAP": 0.8})
 
-    told = report.agreement(Study(PAPERS["pan"], "smoke"), SimpleNamespace(run=run, score=score))
-    assert told == f"the live model {words}"
+    monkeypatch.setattr(Trained, "score", score)
+    trained = Trained(Inputs(run, {}), torch.nn.Identity(), Origin(training.History(), [], "", {}))
+    study = Study(PAPERS["pan"], "smoke")
+    assert report.agreement(study, trained) == f"the live model {words}"
     monkeypatch.setattr(Study, "scored", lambda *_, **__: Value(0.9, np.nan, 1))
-    told = report.agreement(Study(PAPERS["pan"], "smoke"), SimpleNamespace(run=run, score=score))
-    assert told == "one world: how much worlds differ is not known yet"
+    assert report.agreement(study, trained) == "one world: how much worlds differ is not known yet"
