@@ -87,12 +87,14 @@ def _extraction(run: RunConfig, loader: Loader, device: str) -> float:
     return len(images) / (perf_counter() - started)
 
 
-def _write(found: list[Measured]) -> None:
+def _write(found: list[Measured]) -> Path:
+    """All rows so far; called after each, so that one that fails loses none before it."""
     machine = torch.cuda.get_device_name()
     path = OUTPUT / f"gpu-{machine.replace(' ', '-').lower()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     said = {"device": machine, "torch": torch.__version__, "python": platform.python_version()}
     path.write_text(json.dumps(said | {"rows": [asdict(row) for row in found]}, indent=1) + "\n")
+    return path
 
 
 def main() -> None:
@@ -116,7 +118,7 @@ def main() -> None:
             asked = {"card": options.card, "epochs": options.epochs, "compiled": options.compile}
             found.append(measure(run, device=device, **asked))
             if device == "cuda":
-                _write(found)  # at once, so that a row that fails loses none before it
+                path = _write(found)
             told = found[-1]
             rate, memory = (
                 "not counted" if value is None else f"{value:.{digits}f} estimated"
@@ -128,6 +130,8 @@ def main() -> None:
                 f"extraction {told.extraction:.0f} img/s, {told.memory:.1f} GB ({memory})",
                 flush=True,
             )
+    if device == "cuda":
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

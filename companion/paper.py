@@ -171,10 +171,10 @@ class Paper:
         return self.rows[0].slug
 
     def as_long(self, slug: str) -> str:
-        """Slug of the main row, trained for as many steps as a row; of itself where no row is."""
+        """Slug of the row that is the main one, trained for as many steps as a row; the main one's if there is none."""
         main, length = self.rows[0], self.row(slug).longer
         same = [row for row in self.rows if row.change == main.change and row.longer == length]
-        return next((row.slug for row in same if not (row.scratch or row.again or row.deep)), main.slug)
+        return next((row.slug for row in same if not (row.scratch or row.again)), main.slug)
 
     def row(self, slug: str) -> Row:
         """The row of a slug.

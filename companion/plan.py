@@ -93,7 +93,7 @@ def _seconds(run: RunConfig) -> tuple[float, float]:
     if (card := _card(run)) is None:
         if run.preset in WITHOUT_GPU:
             return WITHOUT_GPU[run.preset], 0.0
-        training = _recorded(run.paper, run.preset) * (run.train.iterations or 1)
+        training = _recorded(run.paper, run.preset) * run.train.iterations
         return training, (SCORING - 1) * training
     minutes = costs.minutes(run, card)
     return SECONDS[run.preset] if minutes is None else 60 * minutes, SCORED[run.preset]
@@ -113,7 +113,7 @@ def _start(run: RunConfig) -> float:
 
 @cache
 def _recorded(paper: str, preset: str) -> float:
-    """Seconds of a step."""
+    """Seconds of a step: the median over a paper's records, a guess without any."""
     known = []
     for source in places.RESULTS.glob(f"runs/{paper}/{preset}-*-s1-*.json"):
         try:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,8 +71,8 @@ def train(
         started = datetime.now(UTC)
         if fresh:
             forget(run)
-        options = {"progress": progress, "devices": devices, "compiled": compiled}
-        found = _fit(Inputs.of(run), deadline=deadline, **options)
+        how = {"deadline": deadline, "devices": devices, "compiled": compiled}
+        found = _fit(Inputs.of(run), progress=progress, **how)
         record = _record(found, started=started, progress=progress)
         records.write(record, records.path(run))
         if not run.shown:
@@ -237,22 +238,18 @@ def lock(run: RunConfig) -> Iterator[None]:
 # -- training -----------------------------------------------------------------------------------------
 
 
-def _fit(
-    inputs: Inputs,
-    *,
-    deadline: float | None = None,
-    progress: bool = True,
-    devices: int = 1,
-    compiled: bool = False,
-) -> Trained:
-    """Train a run unless its weights are cached and today's code and data would still train them."""
+def _fit(inputs: Inputs, *, progress: bool, **how: Any) -> Trained:
+    """Train a run unless its weights are cached and today's code and data would still train them.
+
+    Args:
+        how: deadline, devices, compiled; as in ``train``.
+    """
     run = inputs.run
     with lock(run):
         if known := _cached(inputs):
             return known
         data, now = inputs.fingerprints, behaviour(run)
-        options = {"deadline": deadline, "devices": devices, "compiled": compiled}
-        model, history = _learn(inputs, now, progress=progress, **options)
+        model, history = _learn(inputs, now, progress=progress, **how)
         # weights that are read from a file are contiguous, and sums must keep their order
         model.to(memory_format=torch.contiguous_format).eval()
         found = Trained(inputs, model, Origin(history, now, commit(), data))
@@ -262,15 +259,7 @@ def _fit(
         return found
 
 
-def _learn(
-    inputs: Inputs,
-    now: list[float],
-    *,
-    deadline: float | None,
-    progress: bool,
-    devices: int,
-    compiled: bool,
-) -> tuple[nn.Module, History]:
+def _learn(inputs: Inputs, now: list[float], *, progress: bool, **how: Any) -> tuple[nn.Module, History]:
     """Train on from the checkpoint, or afresh where it was begun by other code or on other data, or is damaged.
 
     Args:
@@ -289,18 +278,15 @@ def _learn(
             config=run.train,
             seed=run.draw,
             checkpoint=checkpoint,
-            deadline=deadline,
-            devices=devices,
-            compiled=compiled,
             label=run.stem if progress else None,
+            **how,
         )
     except CheckpointError as error:
         if not begun:
             raise
         logger.warning("%s (done: %s starts afresh)", error, run.stem)
         _forget_checkpoint(run)
-        options = {"deadline": deadline, "devices": devices, "compiled": compiled}
-        return _learn(inputs, now, progress=progress, **options)
+        return _learn(inputs, now, progress=progress, **how)
     return model, history
 
 

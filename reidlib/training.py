@@ -242,14 +242,13 @@ def fit(
         ValueError: a loss is not finite, there are too few devices, or several that would compile.
     """
     target = _device(device)
-    options = {"config": config, "seed": seed, "deadline": deadline, "label": label}
+    options = {"config": config, "seed": seed, "deadline": deadline, "label": label, "compiled": compiled}
     if devices > 1 and compiled:
         raise ValueError(
             f"compiled with devices = {devices}: only one device's step can be compiled; leave out one"
         )
     if devices == 1:
-        fabric = _fabric(target, config)
-        history = _train(fabric, model, loader, checkpoint=checkpoint, compiled=compiled, **options)
+        history = _train(_fabric(target, config), model, loader, checkpoint=checkpoint, **options)
     else:
         _check_devices(target, devices, loader=replace(loader, share=(0, devices)))
         with TemporaryDirectory() as folder:
@@ -277,7 +276,7 @@ def _train(
     checkpoint: Path | None,
     deadline: float | None,
     label: str | None,
-    compiled: bool = False,
+    compiled: bool,
 ) -> History:
     """What each process does."""
     job = _Job(model, loader, config=config, seed=seed, fabric=fabric, compiled=compiled)
@@ -462,7 +461,7 @@ class _Job:
         config: TrainConfig,
         seed: int,
         fabric: "Fabric",
-        compiled: bool = False,
+        compiled: bool,
     ) -> None:
         self.config, self.seed, self.fabric, self.compiled = config, seed, fabric, compiled
         several = fabric.world_size > 1

@@ -48,7 +48,6 @@ PRINTED_AS = {
 BASELINE = {"last_stride": 2, "band": False, "attention": "none"}
 VARIANTS = {"reranked": "re-ranked", "global": "global feature alone", "unaligned": "stripes side by side"}
 
-
 LONG = 4
 """In the preset's own number of steps the literal head, a plain classifier behind dropout, learns little: on
 validation identities AaP-ReID's identity loss falls by 14 %, in four times as many by more than half

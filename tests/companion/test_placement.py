@@ -4,6 +4,8 @@ Augmentation, forward pass, losses, extraction and distances run on fake CUDA te
 device, but hold no numbers: whatever asks for one (``item``, a shape that depends on values) fails by itself.
 """
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import product
 
@@ -14,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from companion import places
 from companion.papers import PAPERS
 from reidlib.data import masks, transforms
 from reidlib.data.loading import ImageStack, Loader, batches
@@ -181,3 +184,35 @@ def test_what_waits_is_noticed(wrong):
         _ = x * torch.tensor(2.0)  # a number
         with pytest.raises(Exception):  # noqa: B017, PT011 fake tensors raise what they will
             wrong(x)
+
+
+WHOLE = """
+import torch
+from companion.papers import PAPERS
+from reidlib.models import MODELS
+from reidlib.training import objective
+
+for slug, paper in PAPERS.items():
+    run = paper.run(paper.main, preset_name="smoke")
+    if slug == "dpti":  # whose dropout of attention is another on a CPU
+        run = run.vary(attention_dropout=0.0)
+    model, k = MODELS[run.model](run.model_config, identities=4), run.model_config.mask_parts
+    images = torch.randn(8, 3, run.data.height, run.data.width)
+    batch = images, torch.arange(8) // 2, None if k is None else torch.rand(8, k + 1, 16, 8)
+    found = []
+    for step in (objective(model), torch.compile(objective(model), backend="eager", fullgraph=True)):
+        torch.manual_seed(0)  # dropout
+        found.append(step(*batch))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0] | found[1])
+    print(slug)
+"""
+
+
+def test_forward_pass_and_losses_are_one_graph():
+    """Else a compiled step stops at every break, and CUDA graphs with it. (The compiler cannot see through the checks
+    of types that tests have, so this runs by itself.)"""
+    done = subprocess.run(
+        [sys.executable, "-c", WHOLE], cwd=places.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["bpbreid", "qpm", "pan", "dpti", "aap"]
