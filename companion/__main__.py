@@ -46,17 +46,39 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"reidlib {version('reidlib')}")
     commands = top.add_subparsers(dest="command", required=True)
-    data = commands.add_parser("data", help="generate the synthetic benchmark of a preset")
+    _add_data(commands.add_parser("data", help="generate the synthetic benchmark of a preset"))
+    _add_pretrain(commands.add_parser("pretrain", help="make the networks that models start from"))
+    _add_run(commands.add_parser("run", help="compute missing run records"))
+    _add_score(
+        commands.add_parser(
+            "score", help="BPBreID's released weights on a data set, beside what the paper prints"
+        )
+    )
+    _add_try(commands.add_parser("try", help="train a variation that no table names, and print its scores"))
+    _add_status(commands.add_parser("status", help="which printed rows have a record"))
+    _add_costs(commands.add_parser("costs", help="minutes and memory of every training on a GPU, estimated"))
+    _add_config(commands.add_parser("config", help="a row's full configuration, as its record will hold it"))
+    _add_tables(
+        commands.add_parser("tables", help="write results/tables and the README's findings from the records")
+    )
+    return top
+
+
+def _add_data(data: argparse.ArgumentParser) -> None:
     data.add_argument("--preset", default="auto", choices=("auto", *(n for n in PRESETS if n != "real")))
     data.add_argument("--workers", type=at_least(1), default=1)
-    pretrain = commands.add_parser("pretrain", help="make the networks that models start from")
+
+
+def _add_pretrain(pretrain: argparse.ArgumentParser) -> None:
     pretrain.add_argument("--preset", default="auto", choices=("auto", "cpu", "gpu"))
     pretrain.add_argument("--only", nargs="+", metavar="BACKBONE", help="default: all that some row needs")
     pretrain.add_argument("--fresh", action="store_true", help="make again what is there")
     pretrain.add_argument(
         "--jobs", type=at_least(1), default=1, help="networks side by side, one thread each"
     )
-    run = commands.add_parser("run", help="compute missing run records")
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--paper", default="bpbreid", choices=(*PAPERS, EVERY))
     run.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
     run.add_argument(
@@ -82,17 +104,18 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--fresh", action="store_true", help="recompute records that are there")
     again.add_argument("--replace", action="store_true", help="recompute records whose config changed")
     again.add_argument("--stale", action="store_true", help="recompute records whose behaviour changed")
-    score = commands.add_parser(
-        "score",
-        help="BPBreID's released weights on a data set, beside what the paper prints",
-    )
+
+
+def _add_score(score: argparse.ArgumentParser) -> None:
     score.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="as the authors released it"
     )
     score.add_argument("--dataset", required=True, choices=REAL, metavar="NAME", help=", ".join(REAL))
     score.add_argument("--root", type=Path, default=places.DATA, help="folder that holds the set's folder")
     score.add_argument("--output", type=Path, help="folder of the attention maps; default: in results/cache")
-    attempt = commands.add_parser("try", help="train a variation that no table names, and print its scores")
+
+
+def _add_try(attempt: argparse.ArgumentParser) -> None:
     attempt.add_argument("--paper", required=True, choices=PAPERS)
     attempt.add_argument("--row", help="what to vary; default: the row that the notebook shows")
     attempt.add_argument("--preset", default="auto", choices=("auto", *PRESETS))
@@ -102,29 +125,34 @@ def parser() -> argparse.ArgumentParser:
     attempt.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the model's config"
     )
-    status = commands.add_parser("status", help="which printed rows have a record")
+
+
+def _add_status(status: argparse.ArgumentParser) -> None:
     status.add_argument("--paper", choices=PAPERS)
     status.add_argument("--json", action="store_true")
     status.add_argument(
         "--check", action="store_true", help="recompute behavioural fingerprints (seconds per record)"
     )
-    costs = commands.add_parser("costs", help="minutes and memory of every training on a GPU, estimated")
+
+
+def _add_costs(costs: argparse.ArgumentParser) -> None:
     costs.add_argument("--preset", default="gpu", choices=("gpu", "real"))
     costs.add_argument("--card", default="h200", help="one of reidlib.footprint.CARDS")
     costs.add_argument(
         "--count", action="store_true", help="first count what results/costs.csv lacks (seconds each)"
     )
-    config = commands.add_parser("config", help="a row's full configuration, as its record will hold it")
+
+
+def _add_config(config: argparse.ArgumentParser) -> None:
     config.add_argument("--paper", required=True, choices=PAPERS)
     config.add_argument("--row", help="default: the row that the notebook shows")
     config.add_argument("--preset", default="cpu", choices=PRESETS)
     config.add_argument("--dataset", help="at preset real: which of the paper's data sets")
     config.add_argument("--list", action="store_true", help="the paper's rows and their titles instead")
-    tables = commands.add_parser(
-        "tables", help="write results/tables and the README's findings from the records"
-    )
+
+
+def _add_tables(tables: argparse.ArgumentParser) -> None:
     tables.add_argument("--check", action="store_true", help="only say whether they are up to date")
-    return top
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -220,14 +248,14 @@ def _run(options: argparse.Namespace) -> int:
     todo = Plan(tuple(runs))
     where = "one worker" if options.dask else f"{options.jobs} at a time"
     print(f"preset {name}, {where}: {todo.cost(jobs=options.jobs)}", flush=True)
-    fresh = options.fresh or options.stale
     outcomes = carry_out(
         todo,
         jobs=options.jobs,
         devices=options.devices,
         compiled=options.compile,
         budget=options.budget,
-        fresh=fresh,
+        fresh=options.fresh,
+        renew=options.replace or options.stale,
         dask=options.dask,
     )
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if count))
@@ -237,7 +265,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _wanted(options: argparse.Namespace) -> list[RunConfig]:
-    """The runs that the options ask for; records that are to be replaced are removed."""
+    """The runs that the options ask for."""
     from companion import fingerprint, records, runner
 
     scale = {"preset_name": options.preset, "dataset": options.dataset}
@@ -252,10 +280,7 @@ def _wanted(options: argparse.Namespace) -> list[RunConfig]:
     runs.sort(key=lambda item: item[:2])  # world by world, the first rows of all papers first
     runs = [run for *_, run in runs]
     if options.replace:
-        runs = [run for run in runs if _refused(run)]
-        for run in runs:
-            records.remove(run)
-        return runs
+        return [run for run in runs if _refused(run)]
     if options.stale:
         return [run for run in runs if (record := records.find(run)) and fingerprint.stale(record, run)]
     return runs if options.fresh else [run for run in runs if runner.complete(run) is None]

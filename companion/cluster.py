@@ -57,7 +57,8 @@ def everywhere(
             waiting[client.submit(_checked, job, here["code"], run, *options, key=key, pure=False)] = run
         for future in as_completed(waiting):
             if error := future.exception():  # of the worker: a job tells its own
-                logger.error("%s failed: %s", waiting[future].stem, error)
+                told = (type(error), error, future.traceback())
+                logger.error("%s failed: %s", waiting[future].stem, error, exc_info=told)
                 yield waiting[future], "failed", 0.0
             else:
                 yield future.result()

@@ -140,6 +140,7 @@ def carry_out(
     compiled: bool = False,
     budget: float | None = None,
     fresh: bool = False,
+    renew: bool = False,
     progress: bool = False,
     dask: str | None = None,
 ) -> dict[str, int]:
@@ -152,7 +153,7 @@ def carry_out(
         devices: that train each run together.
         compiled: see ``reidlib.training.fit``.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
-        fresh: recompute records that are there.
+        fresh, renew: see ``runner.train``.
         progress: also show the steps of every run; of one at a time.
         dask: address of a Dask scheduler, whose workers take the place of ``jobs``.
 
@@ -171,6 +172,7 @@ def carry_out(
         compiled=compiled,
         budget=budget,
         fresh=fresh,
+        renew=renew,
         progress=progress,
         dask=dask,
         report=_progress(len(plan.runs)),

@@ -54,7 +54,9 @@ class RunRecord:
     preset: str
     seed: int
     provenance: dict  # commit, versions, device, data fingerprint, start, seconds, throughput
-    history: dict  # loss term -> values, averaged over tenths of an epoch or so
+    history: (
+        dict  # loss term and lr -> means over 100 stretches of training, 20 where no figure shows the run
+    )
     alarms: list[str]
     metrics: dict[str, dict[str, dict[str, float]]]
     measures: dict[str, dict]
@@ -113,7 +115,11 @@ def path(run: RunConfig) -> Path:
 
 
 def write(record: RunRecord, target: Path) -> None:
-    """Write the arrays, if there are any, then the json, each complete or not at all."""
+    """Write the arrays, if there are any, then the json, each complete or not at all.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     body = asdict(replace(record, arrays={})) | {"arrays": sorted(record.arrays)}
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in body.items())
     try:
@@ -185,7 +191,7 @@ def find(run: RunConfig) -> RunRecord | None:
 
     Raises:
         RecordError: a record of the same name and seed belongs to another config; the message lists
-            the fields that differ. ``run --replace`` removes it.
+            the fields that differ. ``run --replace`` computes it anew.
     """
     target = path(run)
     if not target.exists():
@@ -221,9 +227,13 @@ def _config(source: Path) -> dict:
         return {"record": "corrupt"}
 
 
-def remove(run: RunConfig) -> None:
-    """Delete what ``find`` would return or refuse for this run."""
-    for target in [path(run), *_same_name(run)]:
+def remove(run: RunConfig, *, others: bool = False) -> None:
+    """Delete what ``find`` would return or refuse for this run.
+
+    Args:
+        others: those of other configs alone.
+    """
+    for target in _same_name(run) if others else [path(run), *_same_name(run)]:
         target.with_suffix(".npz").unlink(missing_ok=True)
         target.unlink(missing_ok=True)
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from companion import places, records, start, truth
-from companion.fingerprint import behaviour, same
+from companion.fingerprint import behaviour, same, stale
 from companion.inputs import Inputs
 from companion.paper import Measured
 from companion.records import RecordError, RunRecord
@@ -39,6 +38,7 @@ def train(
     run: RunConfig,
     *,
     fresh: bool = False,
+    renew: bool = False,
     deadline: float | None = None,
     progress: bool = True,
     devices: int = 1,
@@ -46,35 +46,39 @@ def train(
 ) -> RunRecord:
     """The record of a run: read if it is there, else trained, scored and written.
 
-    A lock stops two processes from computing the same run; a killed one resumes from its last epoch.
+    A lock stops two processes from computing the same run; a killed one resumes from its last epoch. Records of
+    other configs, which the new one takes the place of, go when it is written.
 
     Args:
-        fresh: recompute although a record is there.
+        fresh: recompute although a record is there, from nothing that is cached.
+        renew: a record of another config, of other data or of other code counts as absent.
         deadline: ``time.time()`` at which to stop after the current epoch.
         devices: that train it together.
         compiled: see ``reidlib.training.fit``.
 
     Raises:
         Interrupted: the deadline came first; calling again resumes.
-        RecordError: a record of the same name belongs to another config.
+        RecordError: a record of the same name belongs to another config, unless it shall be renewed.
     """
     _check_flag(fresh)
-    if not fresh and (record := complete(run)):
+    known = _current if renew else complete
+    if not fresh and (record := known(run)):
         if not run.shown and weights_path(run).exists():  # a kill came after the record
             with lock(run):
                 forget(run)
         return record
     start.require([run])
     with lock(run):
-        if not fresh and (record := complete(run)):
+        if not fresh and (record := known(run)):
             return record
         started = datetime.now(UTC)
         if fresh:
             forget(run)
-        how = {"deadline": deadline, "devices": devices, "compiled": compiled}
-        found = _fit(Inputs.of(run), progress=progress, **how)
+        found = _fit(Inputs.of(run), deadline=deadline, progress=progress, devices=devices, compiled=compiled)
         record = _record(found, started=started, progress=progress)
         records.write(record, records.path(run))
+        if records.tracked(run):
+            records.remove(run, others=True)
         if not run.shown:
             forget(run)
     return record
@@ -144,6 +148,15 @@ def complete(run: RunConfig) -> RunRecord | None:
         _refuse_other_data(record, run)
         return record
     return None
+
+
+def _current(run: RunConfig) -> RunRecord | None:
+    """As ``complete``, of today's config, data and code alone."""
+    try:
+        record = complete(run)
+    except RecordError:
+        return None
+    return None if record is None or stale(record, run) else record
 
 
 def _refuse_other_data(record: RunRecord, run: RunConfig) -> None:
@@ -238,18 +251,16 @@ def lock(run: RunConfig) -> Iterator[None]:
 # -- training -----------------------------------------------------------------------------------------
 
 
-def _fit(inputs: Inputs, *, progress: bool, **how: Any) -> Trained:
-    """Train a run unless its weights are cached and today's code and data would still train them.
-
-    Args:
-        how: deadline, devices, compiled; as in ``train``.
-    """
+def _fit(inputs: Inputs, *, deadline: float | None, progress: bool, devices: int, compiled: bool) -> Trained:
+    """Train a run unless its weights are cached and today's code and data would still train them."""
     run = inputs.run
     with lock(run):
         if known := _cached(inputs):
             return known
         data, now = inputs.fingerprints, behaviour(run)
-        model, history = _learn(inputs, now, progress=progress, **how)
+        model, history = _learn(
+            inputs, now, deadline=deadline, progress=progress, devices=devices, compiled=compiled
+        )
         # weights that are read from a file are contiguous, and sums must keep their order
         model.to(memory_format=torch.contiguous_format).eval()
         found = Trained(inputs, model, Origin(history, now, commit(), data))
@@ -259,7 +270,15 @@ def _fit(inputs: Inputs, *, progress: bool, **how: Any) -> Trained:
         return found
 
 
-def _learn(inputs: Inputs, now: list[float], *, progress: bool, **how: Any) -> tuple[nn.Module, History]:
+def _learn(
+    inputs: Inputs,
+    now: list[float],
+    *,
+    deadline: float | None,
+    progress: bool,
+    devices: int,
+    compiled: bool,
+) -> tuple[nn.Module, History]:
     """Train on from the checkpoint, or afresh where it was begun by other code or on other data, or is damaged.
 
     Args:
@@ -278,15 +297,17 @@ def _learn(inputs: Inputs, now: list[float], *, progress: bool, **how: Any) -> t
             config=run.train,
             seed=run.draw,
             checkpoint=checkpoint,
+            deadline=deadline,
+            devices=devices,
+            compiled=compiled,
             label=run.stem if progress else None,
-            **how,
         )
     except CheckpointError as error:
         if not begun:
             raise
         logger.warning("%s (done: %s starts afresh)", error, run.stem)
         _forget_checkpoint(run)
-        return _learn(inputs, now, progress=progress, **how)
+        return _learn(inputs, now, deadline=deadline, progress=progress, devices=devices, compiled=compiled)
     return model, history
 
 
@@ -381,7 +402,7 @@ def _record(trained: Trained, *, started: datetime, progress: bool) -> RunRecord
             wide = result.rank.max() > np.iinfo(np.uint16).max
             arrays[f"{name}/{scoring}/rank"] = result.rank.astype(np.uint32 if wide else np.uint16)
             arrays[f"{name}/{scoring}/ap"] = result.ap.astype(np.float16)
-        arrays[f"{name}/pid"] = trained.features(name)[0].pid.numpy().astype(np.int16)
+        arrays[f"{name}/pid"] = trained.features(name)[0].pid.numpy().astype(np.int32)
         found = run.measure(trained, name) if run.measure else Measured()
         measures[name] = dict(found.summary) | means(found.values, queries=len(result.rank))
         if name == run.data.occluded and not run.data.real:

@@ -6,6 +6,7 @@ backbone starts from it. A network is named by its pretraining: ``cpu-small-1a2b
 preset ``cpu`` after the run of hash ``1a2b3c4d``.
 """
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from companion import places
 from companion.presets import PRESETS, DataConfig, Preset
 from companion.run import RunConfig
-from reidlib.backbones import require_imagenet
+from reidlib.backbones import BACKBONES, require_imagenet
 from reidlib.models.bot import Config
 
 PAPER = "pretrain"
@@ -21,6 +22,10 @@ PAPER = "pretrain"
 
 SEED = 11
 """Of the generator and the network; no study draws it."""
+
+
+_NAME = rf"({'|'.join(PRESETS)})-({'|'.join(BACKBONES)})-[0-9a-f]{{8}}"
+"""What the networks of pretrainings are called, today's and those that were tried (tools/calibrate.py)."""
 
 
 @cache
@@ -58,7 +63,7 @@ def path(start: str) -> Path:
 
 def is_start(weights: str | None) -> bool:
     """Whether a model's ``weights`` name a pretraining, no file and no public set."""
-    return weights is not None and weights.split("-")[0] in PRESETS
+    return re.fullmatch(_NAME, weights or "") is not None
 
 
 def missing(weights: str | None) -> bool:

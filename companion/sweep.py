@@ -21,6 +21,7 @@ def sweep(
     compiled: bool = False,
     budget: float | None = None,
     fresh: bool = False,
+    renew: bool = False,
     progress: bool = False,
     dask: str | None = None,
     report: Callable[[RunConfig, str, float], None] | None = None,
@@ -34,6 +35,7 @@ def sweep(
         devices: that train each run together.
         compiled: see ``reidlib.training.fit``.
         budget: seconds after which nothing new starts and running trainings stop at an epoch's end.
+        fresh, renew: see ``runner.train``.
         progress: show the steps of every run, which is legible with one job.
         dask: address of a Dask scheduler whose workers take the place of processes, however many they are.
         report: called with every finished run.
@@ -45,7 +47,7 @@ def sweep(
 
     deadline = None if budget is None else time.time() + budget
     outcomes = {"done": 0, "interrupted": 0, "not started": 0, "failed": 0}
-    options = (deadline, fresh, devices, compiled, progress)
+    options = (deadline, fresh, renew, devices, compiled, progress)
     if dask:
         ended = cluster.everywhere(dask, _job, ordered(runs), *options)
     else:
@@ -73,7 +75,13 @@ def ordered(runs: Iterable[RunConfig]) -> list[RunConfig]:
 
 
 def _job(
-    run: RunConfig, deadline: float | None, fresh: bool, devices: int, compiled: bool, progress: bool
+    run: RunConfig,
+    deadline: float | None,
+    fresh: bool,
+    renew: bool,
+    devices: int,
+    compiled: bool,
+    progress: bool,
 ) -> tuple[RunConfig, str, float]:
     started = time.monotonic()
     try:
@@ -84,11 +92,10 @@ def _job(
             if start.missing(run.model_config.weights):
                 makes = start.pretraining(run.model_config.backbone, run.preset)
                 pretrain.make(makes, **how)
-            runner.train(run, fresh=fresh, **how)
+            runner.train(run, fresh=fresh, renew=renew, **how)
     except Interrupted:
         return run, "interrupted", time.monotonic() - started
-    except (ValueError, OSError, RuntimeError) as error:
-        # one broken run must not keep the others from running
-        logger.error("%s failed: %s", run.stem, error)
+    except Exception as error:  # whatever breaks one run must not keep the others from running
+        logger.exception("%s failed: %s", run.stem, error)
         return run, "failed", time.monotonic() - started
     return run, "done", time.monotonic() - started

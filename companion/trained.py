@@ -88,7 +88,7 @@ class Trained:
         Args:
             scoring: a ``Scoring`` of the model.
         """
-        query, gallery = self.features(name)
+        query, gallery = self._moved(name)
         protocol = self.inputs.splits[name].protocol
         if not scoring.rerank:
             return evaluate(query, gallery, distance=self._pairwise(scoring), protocol=protocol)
@@ -105,7 +105,7 @@ class Trained:
 
     def distances(self, scoring: str, name: str, *, rows: Tensor) -> Float[Tensor, "q G"]:
         """Distances of some queries of a test set to its gallery, re-ranked if the variant is."""
-        query, gallery = self.features(name)
+        query, gallery = self._moved(name)
         chosen = self.run.scoring(scoring)
         if chosen.rerank:  # which compares sets: all queries and the gallery at a time
             return k_reciprocal(query, gallery, distance=self._pairwise(chosen))[rows]
@@ -119,11 +119,14 @@ class Trained:
     def _features(self) -> dict[str, tuple[Features, Features]]:
         return {}
 
+    def _moved(self, name: str) -> tuple[Features, Features]:
+        """Embeddings of a test set where distances are computed: moved once, not for every block of queries."""
+        query, gallery = self.features(name)
+        return query.to(_device()), gallery.to(_device())
+
     def _pairwise(self, scoring: Any) -> Callable[[Features, Features], Tensor]:
-        distance = partial(MODELS[self.run.model].distance, scoring=scoring)
-        if not torch.cuda.is_available():
-            return distance
-        return lambda query, gallery: distance(query.to("cuda"), gallery.to("cuda")).cpu()
+        distance, device = partial(MODELS[self.run.model].distance, scoring=scoring), _device()
+        return lambda query, gallery: distance(query.to(device), gallery.to(device)).cpu()
 
     def _features_path(self, name: str) -> Path:
         """Of real data, which may be other pictures tomorrow, the name tells index and content too."""
@@ -146,6 +149,11 @@ class Trained:
             truth.with_truth(query, data.query, data.split, k=len(groups)),
             truth.with_truth(gallery, data.gallery, data.split, k=len(groups)),
         )
+
+
+def _device() -> str:
+    """Where distances are computed."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _write_features(pair: tuple[Features, Features], target: Path) -> None:

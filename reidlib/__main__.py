@@ -7,11 +7,15 @@ import warnings
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reidlib.backbones import BACKBONES
 from reidlib.data.datasets import DATASETS, YOURS
 from reidlib.files import replacing
 from reidlib.options import at_least
+
+if TYPE_CHECKING:  # takes long to import
+    from reidlib.search import Network
 
 ROOT = Path("data")
 """Where data sets are looked for unless told otherwise: ``data/`` below the working directory."""
@@ -228,7 +232,7 @@ def _outputs(figure: Path) -> tuple[Path, Path]:
     return figure, page
 
 
-def _network(options: argparse.Namespace, name: str):
+def _network(options: argparse.Namespace, name: str) -> "Network":
     """The network that the options name; without any and without ImageNet's weights, the project's own."""
     from reidlib import backbones, search
 

@@ -7,8 +7,8 @@ released (``VlSomers/bpbreid``)                          here
 ``<e>_after_pooling_dim_reduce.layers.{0,1}.*``          ``head.reduce.<e>.{0,1}.*``
 ``pixel_classifier.{bn,classifier}.*``                   ``head.classify_pixels.{0,1}.*``
 ``<e>_identity_classifier.{bn,classifier}.*``            ``head.identify.<e>.{neck,classifier}.*``
-``parts_identity_classifier.<k>.{bn,classifier}.*``      ``head.identify_parts.<k>.{neck,classifier}.*``
-``background_*``, the backbone's own classifier          left out: no loss or test embedding reads them
+``parts_identity_classifier.*``, ``background_*``        left out: no loss or test embedding reads them
+the backbone's own classifier                            left out likewise
 =======================================================  =========================================
 
 <e> is an embedding: global, foreground, parts, and concat, which the release calls concat_parts.
@@ -43,8 +43,6 @@ _NAMES = (
         r"(global|foreground|concat)(?:_parts)?_identity_classifier\.classifier\.(.+)",
         r"head.identify.\1.classifier.\2",
     ),
-    (r"parts_identity_classifier\.([0-9]+)\.bn\.(.+)", r"head.identify_parts.\1.neck.\2"),
-    (r"parts_identity_classifier\.([0-9]+)\.classifier\.(.+)", r"head.identify_parts.\1.classifier.\2"),
 )
 
 
@@ -130,43 +128,28 @@ def translate(name: str) -> str | None:
     return None
 
 
-def load_released(model: BPBreID, path: Path) -> None:
-    """Fill a model from a released checkpoint.
-
-    Its identity classifiers are filled only where they were trained on as many identities.
-
-    Raises:
-        ValueError: no such file, one that holds no weights, or weights of another network (backbone, K).
-    """
-    _fill(model, read(path))
-
-
 def _fill(model: BPBreID, checkpoint: Checkpoint) -> None:
     path, wanted = checkpoint.path, model.state_dict()
     released = {(translate(name) or name): value for name, value in checkpoint.tensors.items()}
     optional = {name for name in wanted if "identify" in name and name.endswith("classifier.weight")}
-    optional |= {name for name in wanted if name.endswith("num_batches_tracked") or "identify_parts" in name}
+    optional |= {name for name in wanted if name.endswith("num_batches_tracked")}
     found = {name: value for name, value in released.items() if name in wanted}
-    wrong = [name for name, value in found.items() if value.shape != wanted[name].shape]
     lacking = [name for name in wanted if name not in found and name not in optional]
-    if lacking or set(wrong) - optional:
-        first = (lacking or sorted(set(wrong) - optional))[0]
+    wrong = sorted(name for name, value in found.items() if value.shape != wanted[name].shape)
+    if lacking or wrong:
+        first = (lacking or wrong)[0]
         shape = tuple(found[first].shape) if first in found else "nothing"
         raise ValueError(
             f"checkpoint {path} is of another network: {first} is {shape}, expected {tuple(wanted[first].shape)}; "
-            "choose the backbone and the number of parts that it was trained with"
+            "what it computes is not built here"
         )
-    left = [name for name in released if name not in wanted and not _may_lack(name)]
+    left = [name for name in released if name not in wanted and not re.fullmatch(_LEFT_OUT, name)]
     if left:
         raise ValueError(
             f"checkpoint {path} is of another network: it has {len(left)} entries that this one lacks, first "
             f"{left[0]}; what they compute is not built here"
         )
-    model.load_state_dict({n: v for n, v in found.items() if n not in wrong}, strict=False)
-
-
-def _may_lack(name: str) -> bool:
-    return bool(re.fullmatch(_LEFT_OUT, name)) or name.startswith("head.identify_parts.")
+    model.load_state_dict(found, strict=False)
 
 
 def _options(checkpoint: Checkpoint) -> Mapping[str, Any]:

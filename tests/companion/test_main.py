@@ -2,11 +2,14 @@
 
 import json
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from companion import plan
+from companion import fingerprint, plan, records, start
 from companion.__main__ import main, parser
+from companion.papers import PAPERS
 
 pytestmark = pytest.mark.usefixtures("scratch")
 
@@ -42,6 +45,7 @@ def test_a_variation_is_trained_and_its_scores_are_printed(capsys, scratch):
         (["run", "--seeds", "99"], "--seeds 99: at most 16 worlds"),
         (["run", "--jobs", "2", "--devices", "2"], "--devices and --jobs"),
         (["run", "--devices", "2", "--compile"], "--devices and --compile"),
+        (["run", "--fresh", "--budget", "60"], "--budget would never finish"),
         (["run", "--paper", "all", "--only", "k8", "k99"], "--only k99: no paper has such a row"),
         (["run", "--paper", "pan", "--only", "k8"], "pan has no run 'k8'; expected one of pan"),
         (["run", "--paper", "all", "--preset", "real"], "--paper all goes without preset real"),
@@ -100,3 +104,44 @@ def test_a_worker_that_was_killed_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(plan, "carry_out", killed)
     assert main(["run", "--preset", "smoke", "--only", "bot"]) == 2
     assert "a process was killed, most likely for want of memory" in capsys.readouterr().err
+
+
+def _record(run, **changes) -> Path:
+    """A record that holds next to nothing."""
+    empty = {"history": {}, "alarms": [], "measures": {}, "slices": {}, "provenance": {}}
+    metrics = {name: {scoring: {} for scoring in run.scorings} for name in run.data.test_sets}
+    known = {"hash": run.hash, "name": run.name, "paper": run.paper, "preset": run.preset, "seed": run.seed}
+    known |= {"config": run.identity(), "metrics": metrics, "behaviour": [1.0]}
+    made = records.RunRecord(**empty | known | changes, test_scorings=1, parameters=1)
+    records.write(made, records.path(run))
+    return records.path(run)
+
+
+@pytest.mark.parametrize("failing", ["require", "carry_out"])
+def test_records_that_shall_be_replaced_stay_until_there_are_others(monkeypatch, capsys, failing):
+    """Weights or data that are not there, or any other failure, must not cost what was computed."""
+
+    def fail(*_, **__):
+        raise ValueError("no such data set")
+
+    run = PAPERS["bpbreid"].run("bot", preset_name="cpu")
+    kept = _record(replace(run, train=replace(run.train, lr=1.0)))
+    monkeypatch.setattr(*{"require": (start, "require"), "carry_out": (plan, "carry_out")}[failing], fail)
+    assert main(["run", "--preset", "cpu", "--only", "bot", "--replace"]) == 2
+    assert "no such data set" in capsys.readouterr().err
+    assert kept.exists()
+
+
+def test_stale_records_are_renewed_from_what_a_budget_left(monkeypatch):
+    """Trained afresh in every call, a run that is longer than the budget would never be finished."""
+    run, asked = PAPERS["bpbreid"].run("bot", preset_name="cpu"), {}
+    _record(run)
+    monkeypatch.setattr(fingerprint, "behaviour", lambda run: [2.0])
+
+    def carry_out(todo, **options):
+        asked.update(options, runs=todo.runs)
+        return {"interrupted": 1, "failed": 0}
+
+    monkeypatch.setattr(plan, "carry_out", carry_out)
+    assert main(["run", "--preset", "cpu", "--only", "bot", "--stale", "--budget", "60"]) == 0
+    assert (asked["runs"], asked["budget"], asked["fresh"], asked["renew"]) == ((run,), 60, False, True)

@@ -6,6 +6,7 @@ import resource
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from filelock import FileLock
 from jaxtyping import TypeCheckError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from companion import fingerprint, inputs, places, records, runner
 from companion.inputs import Inputs
@@ -22,7 +24,9 @@ from companion.study import Study
 from companion.sweep import sweep
 from companion.trained import Origin, Trained, figure_maps, initial
 from reidlib import training
+from reidlib.data.datasets import Split
 from reidlib.training import History, Interrupted
+from reidlib.types import Features
 from synthreid.parser import ERRING
 
 PAPER = PAPERS["bpbreid"]
@@ -164,6 +168,60 @@ def test_a_variation_that_a_row_of_any_name_means_is_read_from_its_record(monkey
 def test_a_failing_run_does_not_stop_the_others():
     broken = replace(RUN, scorings=("cosine",))
     assert sweep([broken, BRIEF]) == {"done": 1, "interrupted": 0, "not started": 0, "failed": 1}
+
+
+def test_whatever_breaks_one_run_is_told_with_its_traceback_and_the_others_go_on(monkeypatch, caplog):
+    train, broken = runner.train, replace(BRIEF, name="broken")
+
+    def breaking(run, **options):
+        if run.name == "broken":
+            raise KeyError("a slip of ours")
+        return train(run, **options)
+
+    monkeypatch.setattr(runner, "train", breaking)
+    assert sweep([broken, BRIEF]) == {"done": 1, "interrupted": 0, "not started": 0, "failed": 1}
+    assert f"{broken.stem} failed: 'a slip of ours'" in caplog.text
+    assert "in breaking" in caplog.text
+
+
+def test_people_are_told_apart_whatever_their_numbers(monkeypatch):
+    """One's own sets number them as they like."""
+    known = Trained.features
+
+    def features(self, name):
+        return tuple(replace(side, pid=side.pid + 70_000) for side in known(self, name))
+
+    monkeypatch.setattr(Trained, "features", features)
+    arrays = runner.train(SHORT, progress=False).arrays
+    assert arrays["synth-market/pid"].min() >= 70_000
+
+
+def test_the_gallery_is_moved_to_a_gpu_once(monkeypatch):
+    """Not for every block of queries; here a copy stands for the move."""
+    generator, moved, placed = torch.Generator().manual_seed(1), [], []
+
+    def drawn(count):
+        embeddings = {"global_bn": torch.randn(count, 8, generator=generator)}
+        return Features(embeddings, {}, torch.arange(count) % 5 + 1, torch.arange(count) % 3)
+
+    def to(self, device):
+        (values,) = self.embeddings.values()
+        if any(values is tensor for tensor in placed):
+            return self
+        moved.append(len(self))
+        placed.append(values.clone())
+        return replace(self, embeddings={"global_bn": placed[-1]})
+
+    run = PAPER.run("bot", preset_name="smoke")
+    market = Split("synth-market", Path(), (), (), ())
+    query, gallery = drawn(300), drawn(40)
+    trained = Trained(Inputs(run, {market.name: market}), nn.Identity(), Origin(History(), [], "", {}))
+    monkeypatch.setattr(Trained, "features", lambda *_: (query, gallery))
+    plain = trained.score("default", "synth-market").summary()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Features, "to", to)
+    assert trained.score("default", "synth-market").summary() == plain
+    assert moved.count(40) == 1
 
 
 def test_a_record_tells_if_its_training_was_compiled(scratch, monkeypatch):
@@ -395,7 +453,7 @@ def test_caches_are_read_without_running_what_they_hold(scratch, caplog):
 LONGER = replace(SHORT, train=replace(SHORT.train, iterations=6))  # an epoch has three steps
 
 
-def begin(monkeypatch):
+def begin(monkeypatch, **options):
     """A training that is stopped after its first epoch."""
     save = training._Job.save
 
@@ -406,8 +464,21 @@ def begin(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training._Job, "save", stopped)
         with pytest.raises(KeyboardInterrupt):
-            runner.train(LONGER, progress=False)
+            runner.train(LONGER, progress=False, **options)
     assert runner._checkpoint_path(LONGER).exists()
+
+
+def noted(monkeypatch) -> list[int]:
+    """At which step every epoch begins."""
+    starts, epoch = [], training._Job.epoch
+
+    def told(job, bar):
+        starts.append(job.history.steps)
+        epoch(job, bar)
+
+    fingerprint.behaviour(LONGER)  # trains, too
+    monkeypatch.setattr(training._Job, "epoch", told)
+    return starts
 
 
 @pytest.mark.parametrize("part", ["images", "label"])
@@ -435,19 +506,44 @@ def test_a_training_goes_on_only_with_the_code_that_it_began_with(monkeypatch, c
         runner._begun_path(LONGER).unlink()
     elif note != "as it was":
         runner._begun_path(LONGER).write_text(note)
-    starts = []
-    epoch = training._Job.epoch
-
-    def noted(job, bar):
-        starts.append(job.history.steps)
-        epoch(job, bar)
-
-    fingerprint.behaviour(LONGER)  # trains, too
-    monkeypatch.setattr(training._Job, "epoch", noted)
+    starts = noted(monkeypatch)
     assert sweep([LONGER])["done"] == 1
     assert starts == ([3] if note == "as it was" else [0, 3])
     told = "was begun by other code; it starts afresh" in caplog.text
     assert told == (note != "as it was")
+
+
+def test_a_stale_record_is_renewed_by_a_training_that_goes_on(monkeypatch):
+    """And stays until then: nothing that is cached is of other code."""
+    whole = runner.train(LONGER, progress=False)
+    runner.forget(LONGER)
+    stale = replace(whole, behaviour=[0.0])
+    records.write(stale, records.path(LONGER))
+    assert runner.train(LONGER, progress=False) == stale
+    begin(monkeypatch, renew=True)
+    assert records.find(LONGER) == stale
+    starts = noted(monkeypatch)
+    assert sweep([LONGER], renew=True)["done"] == 1
+    assert starts == [3]
+    assert timeless(records.find(LONGER)) == timeless(whole)
+    assert sweep([LONGER], renew=True)["done"] == 1
+    assert starts == [3]
+
+
+def test_a_record_of_another_config_goes_when_the_new_one_is_written(monkeypatch):
+    run = replace(SHORT, preset="cpu")  # a preset whose records are kept
+    old = replace(run, train=replace(run.train, lr=1e-3))
+    runner.train(old, progress=False)
+    with pytest.raises(records.RecordError, match="lr"):
+        runner.train(run, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "fit", forbid)
+        with pytest.raises(AssertionError):
+            runner.train(run, progress=False, renew=True)
+    assert records.find(old)
+    record = runner.train(run, progress=False, renew=True)
+    assert records.find(run) == record
+    assert {path.stem for path in records.folder(run).iterdir()} == {run.stem}
 
 
 def test_what_a_kill_after_the_record_left_is_dropped(monkeypatch):

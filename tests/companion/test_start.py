@@ -57,6 +57,23 @@ def test_networks_start_from_their_file():
     assert not torch.equal(scratch.backbone[0][0].weight, model.backbone[0][0].weight)
 
 
+@pytest.mark.parametrize(
+    ("weights", "ours"),
+    [
+        *((name, True) for _, name in NEEDED),
+        ("gpu-resnet50-ibn-0123abcd", True),
+        (None, False),
+        ("imagenet", False),
+        ("cpu-small-9fa7bffd.safetensors", False),
+        ("gpu-run-of-mine.pth", False),
+        ("real-life", False),
+        ("cpu-unknown-9fa7bffd", False),
+    ],
+)
+def test_a_file_of_one_s_own_is_no_start_of_ours(weights, ours):
+    assert start.is_start(weights) == ours
+
+
 def test_a_start_that_is_not_there_is_one_clear_error(scratch, monkeypatch):
     monkeypatch.setattr(places, "WEIGHTS", scratch)
     run = PAPERS["bpbreid"].run("bot", preset_name="cpu")
