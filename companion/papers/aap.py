@@ -143,9 +143,9 @@ def _cells() -> tuple[Cell, ...]:
     return (*table1, *table3, *text, *occluded, *start, *length)
 
 
-def _adapt(run: RunConfig, row: str, _: str) -> RunConfig:
+def _adapt(run: RunConfig, _row: str, _dataset: str) -> RunConfig:
     schedule = {"epochs": 450, "decays": (150, 300)}
-    if row.removesuffix("-short") == "baseline":  # the published AlignedReID++ has its own schedule
+    if run.model_config == run.model_config.baseline():  # the published AlignedReID++ has its own schedule
         schedule = {"epochs": 300, "decays": (150,)}
     augment = Augment(pad=0.0, erase_area=(0.02, 0.4), zoom="enlarge")
     train = steps(**schedule, lr=2e-4, identities=8, epoch="identities", augment=augment)
