@@ -11,27 +11,27 @@ from enum import StrEnum
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float
-from scipy.stats import spearmanr
-from torch import Tensor, nn
+from scipy.stats import false_discovery_control, spearmanr
 
 from companion import published
 from companion.contrasts import (
     Contrast,
+    Term,
     contrasts,
     differences,
+    expected,
     identity,
     in_words,
     incomparable,
+    places,
     unrecorded,
 )
 from companion.inputs import NoTruth
-from companion.intervals import Interval, holm, moderated
+from companion.intervals import LEVEL, Interval, holm, moderated
+from companion.paper import Cell
 from companion.presets import preset
 from companion.published import SIDED
 from companion.study import Study
-from companion.trained import initial
 
 POINT = 0.01
 """The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
@@ -46,8 +46,8 @@ class Status(StrEnum):
     """What became of a claim."""
 
     HOLDS = "holds"  # the interval lies on the claimed side, or within the margin
-    SMALLER = "holds, smaller"  # so, and wholly below the printed effect
-    NONE = "no such effect"  # it excludes the printed effect and reaches zero
+    SMALLER = "holds, smaller"  # so, and wholly below the printed effect, in points and as a share of the errors left
+    NONE = "no such effect"  # it excludes the printed effect, likewise, and reaches zero
     OPPOSITE = "opposite"  # it lies on the other side, or beyond the margin
     UNDECIDED = "undecided"  # zero and the printed effect are both inside, or there is no interval
     FAILS = "does not hold"  # of what a computation decides
@@ -78,11 +78,22 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Another reading of a claim, which decides nothing: what is compared, printed and ours, and the word of it."""
+
+    compared: str
+    printed: float
+    interval: Interval
+    status: Status
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of one claim.
 
     ``endpoint`` and ``printed`` are averages, as fractions, over the contrasts that are not beside the claim; where
     each of several comparisons must be as claimed, over those of the one that is farthest from it, ``decisive``.
+    ``expected`` is the printed effect as far as there is room for it here (``contrasts.expected``); words go by it.
     """
 
     paper: str
@@ -94,12 +105,15 @@ class Verdict:
     status: Status
     endpoint: Interval | None = None
     printed: float = np.nan
+    expected: float = np.nan
     outcomes: tuple[Outcome, ...] = ()
     reason: str = ""  # why there is no decision
     found: str = ""  # what a computation gave
     note: str = ""  # what limits the claim in the paper, or our test of it
     margin: float = 0.0  # of an equivalence, a fraction
     decisive: str = ""  # in words, where one of several decides
+    among: int = 1  # how many it was chosen from
+    asides: tuple[Aside, ...] = ()
 
     @property
     def real(self) -> bool:
@@ -129,21 +143,46 @@ class Verdict:
         return above, least - above, 1 - least
 
     @property
+    def uncorrected(self) -> Status:
+        """The word if its endpoint had been the only one to look at."""
+        if self.endpoint is None or self.among == 1:
+            return self.status
+        return word(self.endpoint, kind=self.kind, expected=self.expected, margin=self.margin)
+
+    @property
     def needed(self) -> float:
         """How many worlds would decide an undecided claim if the estimate stayed; NaN for others."""
         if self.status != Status.UNDECIDED or self.worlds < 2:
             return np.nan
+        exclude = self.endpoint.worlds_to_exclude
         if self.kind == "no-gain":
-            return self.endpoint.worlds_to_exclude(-self.margin)
+            return exclude(-self.margin)
         if self.kind == "equivalence":
-            return max(map(self.endpoint.worlds_to_exclude, (-self.margin, self.margin)))
-        edges = (0.0,) if np.isnan(self.printed) else (0.0, self.printed)
-        return min(self.endpoint.worlds_to_exclude(edge) for edge in edges)
+            return max(map(exclude, (-self.margin, self.margin)))
+        zero = exclude(
+            0.0, among=1 if self.endpoint.estimate > 0 else self.among
+        )  # above it, none need be the least
+        return zero if np.isnan(self.expected) else min(zero, exclude(self.expected, among=self.among))
 
 
-def holds(condition: bool) -> Status:
-    """The verdict of a claim that a computation decides."""
-    return Status.HOLDS if condition else Status.FAILS
+SIDES = (Status.HOLDS, Status.SMALLER, Status.OPPOSITE)
+"""Words for an effect that is not zero, of claims that name a side."""
+
+
+def discoveries(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], int, int]:
+    """The claims with an effect that stay so when the false discovery rate over all of them is held at 5 %.
+
+    Returns:
+        Those claims; how many have an effect each by itself; and among how many that name a side.
+
+    Source: Benjamini and Hochberg, Journal of the Royal Statistical Society B 57 (1995). Claims share rows and so
+        depend on each other, positively for the most part, which the procedure allows.
+    """
+    tested = [v for v in verdicts if v.kind in SIDED and not v.reason and v.endpoint and v.endpoint.freedom]
+    p = [min(1.0, v.endpoint.p * (1 if v.endpoint.estimate > 0 else v.among)) for v in tested]
+    rates = false_discovery_control(p) if p else []
+    found = [(v, rate) for v, rate in zip(tested, rates) if v.status in SIDES]
+    return [v for v, rate in found if rate < 1 - LEVEL], len(found), len(tested)
 
 
 def few(rows: Iterable[str]) -> str:
@@ -152,79 +191,66 @@ def few(rows: Iterable[str]) -> str:
     return ", ".join(first) + (f" and {len(more)} more" if more else "")
 
 
-def reads_no_labels(study: Study, *, training: bool = True) -> tuple[Status, str]:
-    """Whether the paper's main model is the same without part labels.
-
-    Args:
-        training: its embeddings and losses in training too, not only its embeddings at test time.
-    """
-    run = study.run(study.paper.main).vary(weights=None)  # whatever the weights
-    model, random = initial(run, identities=2), torch.Generator().manual_seed(0)
-    height, width = run.data.height, run.data.width
-    images = torch.rand(4, 3, height, width, generator=random)
-    masks = torch.rand(4, (run.model_config.mask_parts or 1) + 1, height // 4, width // 4, generator=random)
-    known = {"embeddings at test time": _same_embeddings(model.eval(), images, masks=masks)}
-    if training:
-        known["losses in training"] = _same_losses(model.train(), images, masks=masks)
-    told = [
-        f"{what} with and without part labels are {'equal' if same else 'different'}"
-        for what, same in known.items()
-    ]
-    return holds(all(known.values())), ", ".join(told)
-
-
-@torch.inference_mode()
-def _same_embeddings(
-    model: nn.Module, images: Float[Tensor, "N 3 H W"], *, masks: Float[Tensor, "N M _ _"]
-) -> bool:
-    without, given = model(images).embeddings, model(images, masks).embeddings
-    return all(torch.equal(without[name], given[name]) for name in without)
-
-
-@torch.inference_mode()
-def _same_losses(
-    model: nn.Module, images: Float[Tensor, "4 3 H W"], *, masks: Float[Tensor, "4 M _ _"]
-) -> bool:
-    labels, found = torch.tensor([0, 0, 1, 1]), []
-    for given in (None, masks):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # dropout draws alike
-            found.append(model.loss(model(images, given), labels, masks=given))
-    without, given = found
-    return without.keys() == given.keys() and all(torch.equal(without[name], given[name]) for name in without)
-
-
 def word(
     interval: Interval,
     *,
     kind: str = "contrast",
-    printed: float = np.nan,
+    expected: float = np.nan,
     margin: float = 0.0,
     among: int = 1,
 ) -> Status:
     """The word for an endpoint.
 
     Args:
-        kind: contrast, each or each-metric (a side), equivalence (both bounds within the margin) or no-gain (the lower
+        kind: one of ``SIDED`` (a side), equivalence (both bounds within the margin) or no-gain (the lower
             bound is).
-        printed: the printed effect, NaN where there is none.
+        expected: the printed effect, as far as there is room for it; NaN where there is none.
         margin: of an equivalence or of a gain that does not matter.
-        among: how many comparisons this one is the least of. That all are as claimed needs no correction; that one
-            is not, or is smaller than printed, being the worst of several looks, does.
+        among: how many comparisons the claim is about. That all are as claimed needs no correction; that one of them
+            is not, or is smaller than printed, having been looked for among several, does.
     """
     if not interval.freedom:
         return Status.UNDECIDED
+    low, high = interval.corrected(among=among)
     if kind in SIDED:
-        high = interval.upper(among=among)
         if interval.low > 0:
-            return Status.SMALLER if high < printed else Status.HOLDS
+            return Status.SMALLER if high < expected else Status.HOLDS
         if high < 0:
             return Status.OPPOSITE
-        return Status.NONE if high < printed else Status.UNDECIDED
+        return Status.NONE if high < expected else Status.UNDECIDED
     if interval.low > -margin and (kind == "no-gain" or interval.high < margin):
         return Status.HOLDS
-    beyond = interval.high < -margin or (kind == "equivalence" and interval.low > margin)
+    beyond = high < -margin or (kind == "equivalence" and low > margin)
     return Status.OPPOSITE if beyond else Status.UNDECIDED
+
+
+WORST = {Status.OPPOSITE: 0, Status.NONE: 1, Status.UNDECIDED: 2, Status.SMALLER: 3, Status.HOLDS: 3}
+"""Words for one of several comparisons, in the order in which they decide a claim about all of them."""
+
+
+def worst(
+    ends: Sequence[Interval], *, kind: str = "each", expected: Sequence[float] = (), margin: float = 0.0
+) -> tuple[int, Status]:
+    """Which of several comparisons decides a claim about each of them, and its word.
+
+    The one with the worst word; of several such the one that reaches lowest, or farthest from zero of an equivalence.
+
+    Args:
+        expected: of each, as in ``word``; nothing where none has a printed effect.
+    """
+    effects = expected or [np.nan] * len(ends)
+    words = [
+        word(end, kind=kind, expected=effect, margin=margin, among=len(ends))
+        for end, effect in zip(ends, effects)
+    ]
+
+    def order(place: int) -> tuple[int, float]:
+        end = ends[place]
+        reach = end.half + (abs(end.estimate) if kind == "equivalence" else -end.estimate)
+        return WORST[words[place]], -reach if end.freedom else -np.inf
+
+    place = min(range(len(ends)), key=order)
+    return place, words[place]
 
 
 def verdicts(study: Study) -> list[Verdict]:
@@ -238,14 +264,32 @@ def verdicts(study: Study) -> list[Verdict]:
     _check(study, lines)
     found = outcomes(study)
     claims = {line.claim: [o for o in found if o.contrast.claim == line.claim] for line in lines}
-    parts = {line.claim: _parts(study, line.kind, claims[line.claim]) for line in lines}
-    ends = _endpoints(study, [part for found in parts.values() for part in found])
+    parts, beside = {}, {}
+    for line in lines:
+        tested, shown = [], []
+        for outcome in claims[line.claim]:
+            (shown if outcome.contrast.beside else tested).append(outcome)
+        parts[line.claim] = _parts(study, line.kind, tested)
+        beside[line.claim] = _parts(study, "each", [o for o in shown if o.counts and o.contrast.points])
+    every = [part for known in parts.values() for part in known]
+    ends = _endpoints(study, every)
+    asides = _endpoints(study, [*every, *(part for known in beside.values() for part in known)])
     return [
-        _verdict(
-            study, line, claims[line.claim], [(part, ends[_key(study, part)]) for part in parts[line.claim]]
+        replace(
+            _verdict(study, line, claims[line.claim], [(p, ends[_key(study, p)]) for p in parts[line.claim]]),
+            asides=tuple(_aside(study, line, p, asides[_key(study, p)]) for p in beside[line.claim]),
         )
         for line in lines
     ]
+
+
+def _aside(study: Study, line: tuple, part: "Part", interval: Interval) -> Aside:
+    """A comparison of rows beside a claim, an average over data sets and metrics."""
+    kind, margin = "contrast" if line.kind in SIDED else line.kind, float(line.margin or 0) / 100
+    room = _mean(expected(study, outcome.contrast) for outcome in part)
+    status = word(interval, kind=kind, expected=room, margin=margin)
+    printed = _mean(outcome.contrast.printed for outcome in part)
+    return Aside(_told(study, part), printed, interval, status)
 
 
 def _check(study: Study, lines: Sequence[tuple]) -> None:
@@ -268,7 +312,7 @@ def _check(study: Study, lines: Sequence[tuple]) -> None:
 
 
 def outcomes(study: Study) -> list[Outcome]:
-    """All single contrasts of a paper: variances moderated within a metric, p-values corrected over all."""
+    """All single contrasts of a paper, moderated within a metric and test set, p-values corrected over all."""
     known = [(contrast, differences(study, contrast)) for contrast in contrasts(study.paper)]
     lacks = _lacks(study)
     found = [
@@ -276,11 +320,32 @@ def outcomes(study: Study) -> list[Outcome]:
         for contrast, values in known
     ]
     counted = [number for number, outcome in enumerate(found) if outcome.counts]
-    for metric in dict.fromkeys(known[number][0].metric for number in counted):
-        family = {number: known[number] for number in counted if known[number][0].metric == metric}
+    families: dict[tuple, dict[int, tuple[Contrast, pd.Series]]] = {}
+    for number in counted:
+        contrast = known[number][0]
+        families.setdefault((contrast.metric, places(study, [contrast])), {})[number] = known[number]
+    for family in families.values():
         for number, interval in _moderated(study, family).items():
             found[number] = replace(found[number], interval=interval)
     return _corrected(study, found)
+
+
+def compared(study: Study, plus: Cell, minus: Cell, metric: str) -> Interval:
+    """One cell less another, moderated as if it were a contrast of the paper; if it is one, the same interval."""
+    asked = Contrast("", metric, (Term(plus, metric, 1), Term(minus, metric, -1)))
+    known = [
+        (contrast, differences(study, contrast))
+        for contrast in (*contrasts(study.paper), asked)
+        if contrast.metric == metric and places(study, [contrast]) == places(study, [asked])
+    ]
+    counted = [
+        pair
+        for pair in known
+        if len(pair[1]) > 1 and not _reason(study, *pair) and pair[0].claim not in _lacks(study)
+    ]
+    if not counted or counted[-1][0] is not asked:
+        return _alone(known[-1][1])
+    return _moderated(study, dict(enumerate(counted)))[len(counted) - 1]
 
 
 def _lacks(study: Study) -> dict[str, str]:
@@ -334,15 +399,21 @@ Part = tuple[Outcome, ...]
 
 
 def _parts(study: Study, kind: str, found: Sequence[Outcome]) -> list[Part]:
-    """What of a claim must be as claimed by itself: all as one, each comparison of rows, or each contrast."""
-    tested = [outcome for outcome in found if not outcome.contrast.beside]
-    if kind in ("each-metric", "equivalence"):
-        return [(outcome,) for outcome in tested]
+    """What of a claim must be as claimed by itself: all as one, each comparison of rows, data set, or contrast."""
     parts: dict[tuple, list[Outcome]] = {}
-    for outcome in tested:
-        rows = ((term.sign, term.cell.run, term.cell.scoring) for term in outcome.contrast.terms)
-        parts.setdefault(tuple(rows) if kind == "each" else (), []).append(outcome)
+    for number, outcome in enumerate(found):
+        parts.setdefault(_group(study, kind, outcome.contrast, number), []).append(outcome)
     return [tuple(part) for part in parts.values()]
+
+
+def _group(study: Study, kind: str, contrast: Contrast, number: int) -> tuple:
+    """What the contrasts of a part have in common."""
+    if kind in ("each-metric", "equivalence"):
+        return (number,)
+    if kind == "each-set":
+        return places(study, [contrast])
+    rows = ((term.sign, term.cell.run, term.cell.scoring) for term in contrast.terms)
+    return tuple(rows) if kind == "each" else ()
 
 
 def _key(study: Study, part: Part) -> tuple:
@@ -350,11 +421,12 @@ def _key(study: Study, part: Part) -> tuple:
 
 
 def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
-    """The average of every part's contrasts; those of accuracies that can be compared are moderated together.
+    """The average of every part's contrasts; those of accuracies on the same test sets are moderated together.
 
     A single measure against ground truth has its interval, moderated among its own, already.
     """
-    ends, family = {}, {}
+    ends: dict[tuple, Interval] = {}
+    families: dict[tuple, dict[tuple, np.ndarray]] = {}
     for part in parts:
         key, every = _key(study, part), [differences(study, outcome.contrast) for outcome in part]
         if len(part) == 1 and not part[0].contrast.points:
@@ -363,29 +435,11 @@ def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
         found = pd.concat(every, axis=1, join="inner").mean(axis=1)
         ends[key] = _alone(found)
         if all(outcome.counts and outcome.contrast.points for outcome in part):
-            family[key] = found.to_numpy(float)
-    return ends | dict(zip(family, moderated([*family.values()])))
-
-
-def _decisive(kind: str, parts: Sequence[tuple[Part, Interval]]) -> tuple[Part, Interval]:
-    """The part that is farthest from what is claimed."""
-    chosen = least([end for _, end in parts], largest=kind == "equivalence")
-    return next(one for one in parts if one[1] is chosen)
-
-
-def least(ends: Sequence[Interval], *, largest: bool = False) -> Interval:
-    """The interval that reaches lowest, or farthest from zero; one of a single world before all others.
-
-    Args:
-        largest: whether it is distance from zero that counts.
-    """
-
-    def distance(end: Interval) -> float:
-        if not end.freedom:
-            return np.inf
-        return end.half + (abs(end.estimate) if largest else -end.estimate)
-
-    return max(ends, key=distance)
+            where = places(study, [outcome.contrast for outcome in part])
+            families.setdefault(where, {})[key] = found.to_numpy(float)
+    for family in families.values():
+        ends |= dict(zip(family, moderated([*family.values()])))
+    return ends
 
 
 def _verdict(
@@ -399,9 +453,12 @@ def _verdict(
         return verdict
     if line.kind == "exact":
         return _computed(study, verdict)
-    part, endpoint = _decisive(line.kind, [one for one in parts if one[1].worlds] or parts)
-    printed = float(np.mean([outcome.contrast.printed for outcome in part]))
-    verdict = replace(verdict, endpoint=endpoint, printed=printed)
+    known = [one for one in parts if one[1].worlds] or parts
+    rooms = [_mean(expected(study, outcome.contrast) for outcome in part) for part, _ in known]
+    place, status = worst([end for _, end in known], kind=line.kind, expected=rooms, margin=verdict.margin)
+    part, endpoint = known[place]
+    printed = _mean(outcome.contrast.printed for outcome in part)
+    verdict = replace(verdict, endpoint=endpoint, printed=printed, expected=rooms[place], among=len(parts))
     if lacks := _lacks(study).get(line.claim):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason=lacks)
     tested = [outcome for one, _ in parts for outcome in one]
@@ -413,10 +470,13 @@ def _verdict(
         return replace(verdict, status=Status.UNMEASURED, reason=reason)
     if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))
-    status = word(endpoint, kind=line.kind, printed=printed, margin=verdict.margin, among=len(parts))
     decisive = f"of {len(parts)}: {_told(study, part)}" if len(parts) > 1 else ""
     reason = "" if endpoint.freedom else "one world: no interval"
     return replace(verdict, status=status, reason=reason, decisive=decisive)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean([*values]))
 
 
 def _told(study: Study, part: Part) -> str:
@@ -438,17 +498,30 @@ def _computed(study: Study, verdict: Verdict) -> Verdict:
 def rank_correlations(study: Study) -> pd.DataFrame:
     """Does a printed column order its rows as ours does? Spearman's correlation over the rows that can be compared.
 
-    Re-ranked rows are a column of their own: that all of them are above the others says nothing of the rows.
+    Ours are means over the worlds that all of these rows have. Re-ranked rows are a column of their own: that all of
+    them are above the others says nothing of the rows. Rows of which a claim says what the preset lacks are left out.
 
     Returns:
         Columns table, dataset, metric, rows (how many), rho; of columns with three such rows or more, not all alike.
     """
-    lines = []
-    frame = study.frame().dropna(subset=["printed", "ours"])
+    lines, frame = [], study.frame().dropna(subset=["printed", "ours"])
+    lacks = _lacks(study)
+    lacking = {
+        term.cell.run
+        for contrast in contrasts(study.paper)
+        if contrast.claim in lacks
+        for term in contrast.terms
+        if term.cell.run != study.paper.main
+    }
     frame["table"] += np.where(frame["scoring"] == "reranked", ", re-ranked", "")
     for (table, dataset, metric), column in frame.groupby(["table", "dataset", "metric"], sort=False):
-        known = column[[not study.unconverged(run, dataset=dataset) for run in column["run"]]]
-        if min(known["printed"].nunique(), known["ours"].nunique()) > 1 and len(known) > 2:
-            rho = float(spearmanr(known["printed"], known["ours"]).statistic)
+        kept = [run not in lacking and not study.unconverged(run, dataset=dataset) for run in column["run"]]
+        known = column[kept]
+        cells = [
+            study.paper.cell(line.table.partition(",")[0], line.row, dataset) for line in known.itertuples()
+        ]
+        ours = study.shared(cells, metric).mean()
+        if len(known) > 2 and min(known["printed"].nunique(), ours.nunique()) > 1:
+            rho = float(spearmanr(known["printed"], ours).statistic)
             lines.append((table, dataset, metric, len(known), rho))
     return pd.DataFrame(lines, columns=["table", "dataset", "metric", "rows", "rho"])

@@ -1,6 +1,6 @@
 """Contrasts: signed sums of cells as ``contrasts.csv`` lists them, in print and in every world."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from operator import add
@@ -32,6 +32,7 @@ class Contrast:
         metric: in words for readers; the terms have their own.
         printed: the same sum of printed values, as a fraction; NaN where the paper prints no such number.
         beside: shown beside the claim, not part of its endpoint.
+        left: the share of errors that the weaker row has in print; NaN where this is no difference of two accuracies.
     """
 
     claim: str
@@ -39,6 +40,7 @@ class Contrast:
     terms: tuple[Term, ...]
     printed: float = np.nan
     beside: bool = False
+    left: float = np.nan
 
     @property
     def points(self) -> bool:
@@ -75,7 +77,10 @@ def _contrast(paper: Paper, line: tuple, metric: str) -> Contrast:
     source = (
         _terms(paper, line.printed_plus, line.printed_minus, metric=metric) if prints_otherwise else terms
     )
-    return Contrast(line.claim, metric, terms, printed_sum(paper, source), line.role == "beside")
+    behind = [term for term in source if term.sign < 0]
+    plain = len(source) == 2 and len(behind) == 1 and all(term.metric in PERCENT for term in source)
+    left = 1 + printed_sum(paper, behind) if plain else np.nan  # of these terms the sign is negative
+    return Contrast(line.claim, metric, terms, printed_sum(paper, source), line.role == "beside", left)
 
 
 def _terms(paper: Paper, plus: str, minus: str, *, metric: str) -> tuple[Term, ...]:
@@ -114,6 +119,23 @@ def differences(study: Study, contrast: Contrast) -> pd.Series:
     """The signed sum in every world that has all of it, as fractions."""
     found = [term.sign * study.values(term.cell, term.metric) for term in contrast.terms]
     return reduce(add, found).dropna()
+
+
+def expected(study: Study, contrast: Contrast) -> float:
+    """The printed effect, or the same share of the errors that are left here, where those are fewer.
+
+    A row of 95 % cannot gain the six points that a row of 80 % gained; it can lose as large a share of its errors.
+    """
+    behind = [term for term in contrast.terms if term.sign < 0]
+    if not contrast.printed > 0 or np.isnan(contrast.left) or len(behind) != 1:
+        return contrast.printed
+    left = 1 - study.values(behind[0].cell, behind[0].metric).mean()
+    return contrast.printed * (left / contrast.left if left < contrast.left else 1.0)
+
+
+def places(study: Study, found: Iterable[Contrast]) -> tuple[str, ...]:
+    """The test sets that contrasts are measured on: differences on one set vary alike, those of two sets do not."""
+    return tuple(sorted({study.test_set(term.cell) for contrast in found for term in contrast.terms}))
 
 
 def unrecorded(study: Study, contrast: Contrast) -> list[str]:

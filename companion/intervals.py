@@ -78,25 +78,37 @@ class Interval:
         """Whether an effect lies outside; never with one world."""
         return bool(edge < self.low or edge > self.high)
 
-    def upper(self, *, among: int) -> float:
-        """The upper bound where this difference was looked for among so many (Bonferroni)."""
-        return float(self.estimate + students_t.ppf(1 - (1 - LEVEL) / (2 * among), self.freedom) * self.error)
+    def corrected(self, *, among: int) -> tuple[float, float]:
+        """Both bounds where this difference was looked for among so many (Bonferroni)."""
+        half = float(students_t.ppf(_share(among), self.freedom) * self.error) if self.freedom else math.nan
+        return self.estimate - half, self.estimate + half
 
-    def worlds_to_exclude(self, edge: float) -> float:
-        """How many worlds, more than these, would exclude an effect if estimate and spread stayed."""
+    def worlds_to_exclude(self, edge: float, *, among: int = 1) -> float:
+        """How many worlds, more than these, would exclude an effect if estimate and spread stayed; NaN with one world.
+
+        Args:
+            among: how many differences this one was looked for among.
+        """
+        if not self.freedom:
+            return math.nan
         distance, spread = abs(self.estimate - edge), self.error * math.sqrt(self.worlds)
         if not distance:
             return math.inf
-        least = math.ceil((norm.ppf((1 + LEVEL) / 2) * spread / distance) ** 2)  # if the spread were known
+        least = math.ceil((norm.ppf(_share(among)) * spread / distance) ** 2)  # if the spread were known
         worlds = max(self.worlds + 1, least)
-        while worlds < _MANY and self._half_of(worlds) > distance:
+        while worlds < _MANY and self._half_of(worlds, among=among) > distance:
             worlds += 1
         return float(worlds)
 
-    def _half_of(self, worlds: int) -> float:
+    def _half_of(self, worlds: int, *, among: int) -> float:
         """Half-width that the interval would have with more worlds."""
-        t = students_t.ppf((1 + LEVEL) / 2, self.freedom + worlds - self.worlds)
+        t = students_t.ppf(_share(among), self.freedom + worlds - self.worlds)
         return float(t * self.error * math.sqrt(self.worlds / worlds))
+
+
+def _share(among: int) -> float:
+    """Of the t distribution, below the upper bound."""
+    return 1 - (1 - LEVEL) / (2 * among)
 
 
 def prior(variances: Sequence[float], freedoms: Sequence[int]) -> Prior:

@@ -11,8 +11,9 @@ from companion import places
 
 PERCENT = ("rank1", "rank3", "rank5", "rank10", "mAP", "mINP")
 
-SIDED = ("contrast", "each", "each-metric")
-"""Kinds that claim a side: of the average of all contrasts, of each comparison of rows, or of it in every metric."""
+SIDED = ("contrast", "each", "each-set", "each-metric")
+"""Kinds that claim a side: of the average of all contrasts, of each comparison of rows, of it on every data set, or of
+it in every metric."""
 
 PRINTED = ("table", "row", "variant", "dataset", "metric", "value", "kind", "note")
 CLAIMS = ("paper", "claim", "statement", "source", "kind", "margin", "lacks", "note")

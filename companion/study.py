@@ -1,6 +1,6 @@
 """The records of one paper at one preset, as values of its printed cells."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,7 +58,7 @@ class Study:
         dataset: at ``real``, which of the paper's data sets ``run`` is for; None is that of its ablations.
 
     Raises:
-        ValueError: unknown preset or data set, or seeds below 1.
+        ValueError: unknown preset or data set, or seeds below 1 or above ``MAX_SEEDS``.
     """
 
     paper: Paper
@@ -134,8 +134,9 @@ class Study:
         """Why a row cannot be compared (the convergence gate); empty where it can.
 
         In some world an identity loss never left its start, or holistic rank-1 is, over the worlds that both have,
-        more than ``GATE`` below the main row's of as many steps. Rows from noise are held to the first alone. A
-        mechanism that goes inactive (all weight on one part) is a finding, not a failed training.
+        more than ``GATE`` below the main row's of as many steps, or that row cannot be compared itself. Rows from noise
+        are held to the first alone. A mechanism that goes inactive (all weight on one part) is a finding, not a failed
+        training.
         """
         found = self.records(name, dataset=dataset)
         reasons = [f"{alarm} (world {record.seed})" for record in found for alarm in record.alarms]
@@ -153,6 +154,9 @@ class Study:
             if behind and np.mean(behind) > GATE:
                 title = self.paper.title_of(reference)
                 reasons.append(f"holistic rank-1 {100 * np.mean(behind):.1f} points below that of {title}")
+            if reference != name and self.unconverged(reference, dataset=dataset):
+                title = self.paper.title_of(reference)
+                reasons.append(f"{title}, which it is held to, cannot be compared itself")
         return reasons
 
     def require_truth(self) -> None:
@@ -191,6 +195,17 @@ class Study:
         """Mean and spread of a cell over worlds, None where it has no record."""
         known, test_set = self._of(cell)
         return _mean(known, test_set=test_set, scoring=cell.scoring, metric=metric)
+
+    def shared(self, cells: Sequence[Cell], metric: str) -> pd.DataFrame:
+        """Values of several cells in the worlds that all recorded ones have, so that they can be compared.
+
+        Returns:
+            A row per world, a column per cell (its place); of a cell without a record, NaN.
+        """
+        found = {place: self.values(cell, metric) for place, cell in enumerate(cells)}
+        known = [values for values in found.values() if len(values)]
+        worlds = sorted(set.intersection(*(set(values.index) for values in known))) if known else []
+        return pd.DataFrame({place: values.reindex(worlds) for place, values in found.items()}, index=worlds)
 
     def scored(
         self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1"

@@ -149,9 +149,10 @@ def ranked(
             protocol=data.split.protocol,
             top=top,
         )
-        images.append(pictures([data.split.gallery[i] for i in index[0]]))
-        correct.append(hit[0])
-        distances.append(found[0, torch.from_numpy(index[0])].numpy())
+        there = index[0] >= 0  # a gallery may have fewer
+        images.append(pictures([data.split.gallery[i] for i in index[0][there]]))
+        correct.append(hit[0][there])
+        distances.append(found[0, torch.from_numpy(index[0][there])].numpy())
     asked = pictures([data.split.query[query]])[0]
     shown = (np.stack(column) for column in (images, correct, distances))
     return RankedView(asked, *shown, tuple(scorings.values()))
@@ -281,12 +282,12 @@ def gains(
 
 
 def levels(study: Study, table: str, *, metric: str, dataset: str = "occluded-duke") -> dict:
-    """Every row of a table's column, printed and ours, for ``plots.dumbbells``."""
+    """Every row of a table's column, printed and ours (in the worlds that all have), for ``plots.dumbbells``."""
     cells, printed = (
         _column(study, table, dataset),
         _printed(study, table, metric=metric, dataset=dataset),
     )
-    ours = [Value.of(study.values(cell, metric).tolist()) for cell in cells]
+    ours = [Value.of(values.tolist()) for _, values in study.shared(cells, metric).items()]
     return _marks(study, cells, ours, printed=[printed[cell.row] for cell in cells])
 
 
@@ -340,7 +341,7 @@ def sweep(
 
 
 def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str) -> pd.DataFrame:
-    """Rank-1 of several models for groups of occluded queries, averaged over worlds.
+    """Rank-1 of several models for groups of occluded queries, averaged over the worlds that all of them have.
 
     Args:
         legend: title -> (row, scoring).
@@ -355,8 +356,14 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
     """
     study.require_truth()
     lines = []
+    worlds = [{record.seed for record in study.records(name)} for name, _ in legend.values()]
+    shared = set.intersection(*filter(None, worlds)) if any(worlds) else set()
     for model, (name, scoring) in legend.items():
-        known = [record.slices.get(study.run(name).data.occluded, {}) for record in study.records(name)]
+        known = [
+            record.slices.get(study.run(name).data.occluded, {})
+            for record in study.records(name)
+            if record.seed in shared
+        ]
         shown = f"{model} ({FAILED})" if study.unconverged(name) else model
         for group in dict.fromkeys(group for found in known for group in found):
             if (group in SHARES) == (by == "occluder"):
@@ -378,23 +385,23 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
 
 
 def starts(study: Study, *, metric: str = "mAP") -> pd.DataFrame:
-    """Every row that was trained from both starts: columns panel, row, series, mean, half, worlds, state."""
-    pairs = {cell.run: f"{cell.run}-scratch" for cell in _start(study) if not cell.run.endswith("-scratch")}
+    """Every row that was trained from both starts, in the worlds that have both.
+
+    Returns:
+        A frame with the columns panel, row, series, mean, half, worlds, state and occluded (of the panel).
+    """
+    cells = {(cell.run, cell.test_set): cell for cell in study.paper.cells if cell.table == "start"}
     lines = []
-    for cell in _start(study):
-        name = cell.run.removesuffix("-scratch")
-        if name in pairs:
-            series = "pretrained on other people" if cell.run == name else "from noise"
-            value = Value.of(study.values(cell, metric).tolist())
-            words = study.paper.title_of(name)
-            lines.append(
-                (cell.test_set, words, series, value.mean, value.half, value.seeds, state(study, cell))
-            )
-    return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
-
-
-def _start(study: Study) -> list[Cell]:
-    return [cell for cell in study.paper.cells if cell.table == "start"]
+    for (name, test_set), cell in cells.items():
+        if other := cells.get((f"{name}-scratch", test_set)):
+            series = {"pretrained on other people": cell, "from noise": other}
+            found = pd.concat([study.values(c, metric) for c in series.values()], axis=1, join="inner")
+            for (words, one), (_, values) in zip(series.items(), found.items()):
+                value, known = Value.of(values.tolist()), (test_set, study.paper.title_of(name), words)
+                occluded = test_set == study.run(name).data.occluded
+                lines.append((*known, value.mean, value.half, value.seeds, state(study, one), occluded))
+    names = ["panel", "row", "series", "mean", "half", "worlds", "state", "occluded"]
+    return pd.DataFrame(lines, columns=names)
 
 
 def convergence(study: Study) -> pd.DataFrame:

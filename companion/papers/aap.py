@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from companion import forensics
-from companion.claims import Status, few, holds, least, word
+from companion.checks import holds
+from companion.claims import Status, few, worst
 from companion.formats import percent, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
@@ -499,10 +500,10 @@ def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[S
     if any(gap.empty for gap in gaps):
         return Status.UNMEASURED, "no world has all rows"
     found = dict(zip(pairs, moderated([gap.to_numpy(float) for gap in gaps])))
-    decisive = least([*found.values()])
+    place, status = worst([*found.values()])
+    decisive, (backbone, a, b) = found[pairs[place]], pairs[place]
     if not decisive.freedom:
         return Status.UNDECIDED, "one world: no interval"
-    backbone, a, b = next(pair for pair, interval in found.items() if interval is decisive)
     positive = sum(interval.low > 0 for interval in found.values())
     negative = sum(interval.high < 0 for interval in found.values())
     text = (
@@ -510,7 +511,7 @@ def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[S
         f"{decisive.estimate:+.3f} [{decisive.low:+.3f}, {decisive.high:+.3f}] over {decisive.worlds} worlds; of all "
         f"95 % intervals, {positive} above zero and {negative} below"
     )
-    return word(decisive, kind="each", among=len(pairs)), text
+    return status, text
 
 
 def _final_losses(study: Study, name: str) -> pd.Series:

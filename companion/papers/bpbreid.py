@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from companion.claims import reads_no_labels
+from companion.checks import reads_no_labels
 from companion.formats import number
 from companion.inputs import TestSet
 from companion.paper import Cell, Measured, Paper, Row
@@ -312,10 +312,17 @@ def part_measure(study: Study, name: str, key: str) -> dict[str, np.ndarray]:
     }
 
 
-def visibility_note(study: Study) -> str:
-    """How well predicted visibility tells hidden parts from visible ones, over worlds."""
+def visibility_note(study: Study, *, data: str) -> str:
+    """How well predicted visibility tells hidden parts from visible ones, over worlds.
+
+    Args:
+        data: what it was measured on, in words.
+    """
     value = Value.of([measures.get("visibility_auc", np.nan) for measures in study.measured("k8")])
-    return f"AUC over parts and queries {number(value.mean, half=value.half)}; {interval_over([value.seeds])}"
+    return (
+        f"AUC of telling parts of which more than {100 * VISIBLE:.0f} % shows from all others: "
+        f"{number(value.mean, half=value.half)}, {interval_over([value.seeds], data=data)}"
+    )
 
 
 def visible_parts(trained: Trained, test_set: str, query: int, *, most: int = 3) -> dict[str, str]:
@@ -385,7 +392,7 @@ def parser_curves(study: Study) -> pd.DataFrame:
             cells = [
                 study.paper.cell("parser", f"{name}-{kind}", "occluded-duke") for kind in ("learned", "fixed")
             ]
-            values = [study.values(cell, metric) for cell in cells]
+            values = [column for _, column in study.shared(cells, metric).items()]
             for series, found in zip((LEARNED, FIXED), values):
                 lines.append((words, share, series, Value.of(found.tolist())))
             lines.append((f"{words}, {GAP}", share, GAP, Value.of((values[0] - values[1]).tolist())))
@@ -393,6 +400,12 @@ def parser_curves(study: Study) -> pd.DataFrame:
         [(panel, x, series, v.mean, v.half, v.seeds) for panel, x, series, v in lines],
         columns=["panel", "x", "series", "mean", "half", "worlds"],
     )
+
+
+def parser_crossing(curves: pd.DataFrame, metric: str) -> float | None:
+    """The share of a bad parser's errors at which learned and fixed attention are level; None if they never are."""
+    gap = curves[curves["panel"] == f"{metric}, {GAP}"].sort_values("x")
+    return crossing(gap["x"].to_numpy(), gap["mean"].to_numpy())
 
 
 def parser_answer(curves: pd.DataFrame) -> str:
@@ -406,7 +419,7 @@ def parser_answer(curves: pd.DataFrame) -> str:
             f"{number(100 * row.mean, half=100 * row.half, digits=1, signed=True)} at {row.x:g}"
             for row in gap.itertuples(index=False)
         )
-        place = crossing(gap["x"].to_numpy(), gap["mean"].to_numpy())
+        place = parser_crossing(curves, metric)
         where = (
             f"the sign changes at {place:.2f} of the errors of the bad parser (between two measured levels, by a "
             "straight line)"

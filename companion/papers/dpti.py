@@ -11,7 +11,8 @@ from jaxtyping import Float
 from pandas.io.formats.style import Styler
 from torch import Tensor
 
-from companion.claims import Status, holds, reads_no_labels
+from companion.checks import holds, reads_no_labels
+from companion.claims import Status
 from companion.formats import number, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from companion import forensics
-from companion.claims import Status, holds, least, reads_no_labels, word
+from companion.checks import holds, reads_no_labels
+from companion.claims import Status, worst
 from companion.formats import number, styled
 from companion.intervals import moderated
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
@@ -267,7 +268,8 @@ def _masks_lie_on_bodies(study: Study) -> tuple[Status, str]:
         return Status.UNMEASURED, f"nothing recorded of {study.paper.title_of(study.paper.main)}"
     background, *body, front = np.array(found).T  # over worlds
     gaps = moderated([part - background for part in body])
-    decisive = least(gaps)
+    place, status = worst(gaps)
+    decisive = gaps[place]
     if not decisive.freedom:
         return Status.UNDECIDED, "one world: no interval"
     text = (
@@ -276,7 +278,7 @@ def _masks_lie_on_bodies(study: Study) -> tuple[Status, str]:
         f"background {decisive.estimate:+.2f} [{decisive.low:+.2f}, {decisive.high:+.2f}] over {decisive.worlds} "
         f"worlds; over what is in front {front.mean():.2f}"
     )
-    return word(decisive, kind="each", among=len(gaps)), text
+    return status, text
 
 
 PAPER = Paper(

@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from companion.claims import Status, holds, reads_no_labels
+from companion.checks import holds, reads_no_labels
+from companion.claims import Status
 from companion.inputs import Inputs, TestSet, figure_queries
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
 from companion.published import printed

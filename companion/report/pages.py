@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from companion.report.findings import findings_page
 from companion.report.sentences import learned_answer, spread_answer, starts_answer
 from companion.report.tables import (
     BEST,
+    BOLD,
     CAPTION,
     DIM,
     beside,
+    beside_it,
     contrast_table,
     data_label,
     footnotes,
@@ -69,9 +71,10 @@ def write_tables(*, check: bool = False) -> list[Path]:
 
 
 def reference_study(slug: str) -> Study:
-    """The records that pages show: gpu where every row is recorded, else cpu."""
+    """The records that pages show: gpu where every row is recorded in worlds enough for an interval, else cpu."""
     full = Study(PAPERS[slug], "gpu")
-    return Study(PAPERS[slug], "cpu") if full.coverage()["missing"] else full
+    enough = all(len(full.records(row.slug)) > 1 for row in full.paper.rows)
+    return full if enough and not full.coverage()["missing"] else Study(PAPERS[slug], "cpu")
 
 
 # -- a page per paper ---------------------------------------------------------------------------------
@@ -110,7 +113,7 @@ def _sets(frame: pd.DataFrame) -> list[str]:
         lines += [f"{beside(name, rows)}:", "", markdown(shown.drop(columns=["printed on", "ours on"])), ""]
     return [
         *lines,
-        "Best of a column in **bold**; *in italics* what is cited only, failed (†) or of fewer worlds.",
+        f"{BOLD} **bold**; *in italics* what is cited only, failed (†) or of fewer worlds.",
         "",
     ]
 
@@ -125,8 +128,9 @@ def _claims(study: Study, verdicts: list[Verdict]) -> list[str]:
         for v in verdicts
         if v.kind == "exact"
     ]
-    notes = [f"- C{v.claim}: {v.note}" for v in verdicts if v.note]
-    return [*lines, "", "What limits a claim in the paper, or in our test of it:", "", *notes, ""]
+    notes = [f"- C{v.claim}: {text}" for v in verdicts if (text := f"{v.note} {beside_it(v)}".strip())]
+    head = "What limits a claim in the paper, or in our test of it, and what other readings of it would say:"
+    return [*lines, "", head, "", *notes, ""]
 
 
 def _contrasts(study: Study, verdicts: list[Verdict]) -> list[str]:
@@ -148,18 +152,25 @@ def _orders(study: Study) -> list[str]:
 
 
 def _headline(study: Study) -> list[str]:
-    """Accuracy of the main models on the holistic and on the occluded counterpart."""
-    data, rows = study.run(study.paper.main).data, []
-    for run, scoring in study.paper.headline:
-        row = {"model": study.paper.title_of(run, scoring)}
+    """Accuracy of the main models on the holistic and on the occluded counterpart, in the worlds that all have."""
+    data, headline = study.run(study.paper.main).data, study.paper.headline
+    known = {run: {record.seed: record for record in study.records(run)} for run, _ in headline}
+    worlds = sorted(set.intersection(*map(set, filter(None, known.values())))) if any(known.values()) else []
+    rows = []
+    for run, scoring in headline:
+        row, found = (
+            {"model": study.paper.title_of(run, scoring)},
+            [known[run][w] for w in worlds if known[run]],
+        )
         for test_set in data.shown:
             for metric in METRICS:
-                value = study.scored(run, test_set=test_set, scoring=scoring, metric=metric)
-                row[f"{test_set} {metric}"] = percent(value.mean, half=value.half) if value else "–"
-        rows.append(row | {"worlds": len(study.records(run))})
-    steps = {study.run(run).train.iterations for run, _ in study.paper.headline}
+                value = Value.of(record.value(test_set, scoring, metric) for record in found)
+                row[f"{test_set} {metric}"] = percent(value.mean, half=value.half)
+        rows.append(row | {"worlds": len(found)})
+    steps = {study.run(run).train.iterations for run, _ in headline}
     label = f"{data_label(study)}, {' or '.join(map(str, sorted(steps)))} training steps"
-    return ["## Main models", "", f"Accuracy in percent ({label}):", "", markdown(pd.DataFrame(rows))]
+    told = f"Accuracy in percent ({label}; the worlds that all of these rows have):"
+    return ["## Main models", "", told, "", markdown(pd.DataFrame(rows))]
 
 
 def _trainings(study: Study) -> list[str]:
@@ -172,7 +183,7 @@ def _trainings(study: Study) -> list[str]:
             rows.append(
                 {
                     "row": study.paper.title_of(name),
-                    "identity loss learned": percent(learned.mean),
+                    "identity losses fell by": percent(learned.mean),
                     "holistic rank-1": percent(holistic.mean, half=holistic.half),
                     "worlds": len(found),
                     "gate": "; ".join(study.unconverged(name)) or "passed",
@@ -229,8 +240,9 @@ def front_page(
     if BEGIN not in readme or END not in readme:
         raise ValueError(f"README.md has no section between {BEGIN!r} and {END!r}; put the markers back")
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
-    found = [finding(study, verdicts[slug]) for slug, study in studies.items()]
-    found.append(luck)
+    every = [verdict for known in verdicts.values() for verdict in known]
+    found = [finding(study, verdicts[slug], every) for slug, study in studies.items()]
+    found += [luck, many(every), *full_scale(verdicts)]
     found += [f"- {sentence}" for sentence in headlines(studies).values()]
     spread = spread_answer(pd.concat([convergence(study) for study in studies.values()]))
     found.append(f"- **Worlds and convergence**: {spread[:1].lower()}{spread[1:]}")
@@ -239,10 +251,14 @@ def front_page(
     return "\n".join([head + BEGIN, "", *found, "", END + tail])
 
 
-def finding(study: Study, verdicts: list[Verdict]) -> str:
-    """A sentence on a paper: how many claims hold, and the clearest one on either side."""
+def finding(study: Study, verdicts: list[Verdict], every: Sequence[Verdict]) -> str:
+    """A sentence on a paper: how many claims hold, and the clearest one on either side.
+
+    Args:
+        every: the verdicts of all papers, among which an effect may have come out by chance.
+    """
     title = f"- **[{study.paper.title}](results/tables/{study.paper.slug}.md)**"
-    if not any(study.records(row.slug) for row in study.paper.rows):
+    if not _recorded(study.paper.slug, study.preset_name):
         return f"{title}: {len(verdicts)} claims, nothing recorded yet."
     measured = [verdict for verdict in verdicts if verdict.kind != "exact"]
     open_still = (Status.UNMEASURED, Status.UNDECIDED, Status.NOT_COMPARABLE)
@@ -259,8 +275,10 @@ def finding(study: Study, verdicts: list[Verdict]) -> str:
         ((Status.HOLDS, Status.SMALLER), "Clearest"),
         ((Status.NONE, Status.OPPOSITE), "Clearest against"),
     )
+    surest, *_ = claims.discoveries(every)
+    standing = [v for v in measured if v.status not in claims.SIDES or v in surest]
     for statuses, lead in sides:
-        if clear := _clearest(measured, statuses):
+        if clear := _clearest(standing, statuses):
             printed = "" if np.isnan(clear.printed) else f", printed {percent(clear.printed, signed=True)}"
             sentence += f" {lead}: *{clear.statement}* ({points(clear.endpoint)}{printed})."
     return sentence
@@ -275,6 +293,49 @@ def _clearest(verdicts: list[Verdict], statuses: tuple[Status, ...]) -> Verdict 
 
     found = [v for v in verdicts if v.status in statuses and v.kind in SIDED and v.points and v.said]
     return max(found, key=sure, default=None)
+
+
+def many(every: Sequence[Verdict]) -> str:
+    """How many effects stay when it counts that many claims were looked at, in a sentence."""
+    found, alone, tested = claims.discoveries(every)
+    return (
+        f"- **Many claims at once**: of {tested} claims that name a side and have an interval, {alone} show an effect, "
+        f"as claimed or opposite; {len(found)} of them do so with the rate of false discoveries over all {tested} held "
+        "at 5 %. Only these are named as clearest above."
+    )
+
+
+def full_scale(verdicts: Mapping[str, list[Verdict]]) -> list[str]:
+    """Whether effects keep their sign with the papers' own networks, as far as those are recorded; a line or none."""
+    pairs = []
+    for slug, known in verdicts.items():
+        there = {v.claim: v for v in claims.verdicts(Study(PAPERS[slug], "gpu"))} if _recorded(slug, "gpu") else {}
+        for v in known:
+            other = there.get(v.claim)
+            if v.preset == "cpu" and v.status in claims.SIDES and v.points and v.kind in SIDED and other:
+                if other.worlds and other.status not in (Status.UNMEASURED, Status.NOT_COMPARABLE):
+                    pairs.append((v, other))
+    if not pairs:
+        return []
+    worlds = min(other.worlds for _, other in pairs)
+    turned = [
+        f"{PAPERS[v.paper].title} C{v.claim} ({points(v.endpoint)} here, {points(other.endpoint)} there)"
+        for v, other in pairs
+        if v.endpoint.estimate * other.endpoint.estimate <= 0
+    ]
+    told = f"{len(pairs) - len(turned) or 'none'} keep their sign"
+    told += f"; not so {', '.join(turned)}" if turned else ""
+    many_worlds = "one world, so without an interval" if worlds == 1 else f"{worlds} worlds or more"
+    return [
+        f"- **At full scale**: of the {len(pairs)} effects above whose rows are recorded with the papers' own networks "
+        f"and image sizes ([preset gpu](results/tables/gpu.md), synthetic data, a recipe chosen without a GPU, "
+        f"{many_worlds}), {told}."
+    ]
+
+
+def _recorded(slug: str, preset_name: str) -> bool:
+    study = Study(PAPERS[slug], preset_name)
+    return any(study.records(row.slug) for row in study.paper.rows)
 
 
 def network_luck(studies: Iterable[Study]) -> str:
@@ -415,8 +476,8 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
         "",
     ]
     for slug, study in studies.items():
-        title, kept = study.paper.title, ["claim", "the paper says", "verdict", "printed", "ours"]
-        frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts[slug]])
+        title, kept = study.paper.title, ["claim", "the paper says", "verdict", "printed", "ours", "decided by"]
+        frame = pd.DataFrame([verdict_line(v) | {"decided by": v.decisive} for v in verdicts[slug]])
         lines += [f"## {title}", "", f"Measured on {data_label(study)}.", "", markdown(frame[kept]), ""]
         lines += [f"All tables and pictures: [{title}](tables/{slug}.md); all cells with their output: "]
         lines[-1] += f"[notebook](rendered/{slug}.ipynb)."

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from companion.formats import number, styled
 from companion.study import Study, Value
-from companion.views import difference
+from companion.views import FAILED, difference
 
 DONE = 0.94
 """Holistic rank-1 from which on a training counts as done when worlds are compared."""
@@ -19,36 +19,52 @@ def start_answer(frame: pd.DataFrame) -> str:
     """What the start changes, from ``views.starts``."""
     sentences = []
     for panel, lines in frame.groupby("panel", sort=False):
-        table = lines.pivot(index="row", columns="series", values="mean")
-        if table.isna().any(axis=None):
+        if lines["mean"].isna().any():
             return "Not all rows from noise are recorded yet, so nothing can be said of the start."
+        table = _both(lines)
         gain = 100 * (table["pretrained on other people"] - table["from noise"])
-        orders = [table[series].sort_values().index.tolist() for series in table]
-        same = "in the same order" if orders[0] == orders[1] else "in another order"
-        sentences.append(
-            f"On `{panel}` the pretrained start adds {gain.min():.1f} to {gain.max():.1f} points, and leaves the rows "
-            f"{same}."
+        told = f"On `{panel}` the pretrained start adds {gain.min():.1f} to {gain.max():.1f} points"
+        told += (
+            f", and leaves the rows in {'the same' if _alike(table) else 'another'} order"
+            if len(table) > 1
+            else ""
         )
+        sentences.append(f"{told}.")
+    if failed := {line.row for line in frame.itertuples() if line.state == FAILED}:
+        sentences.append(f"Left out, since from noise it learned nothing: {', '.join(sorted(failed))}.")
     return " ".join(sentences)
 
 
 def starts_answer(frames: Sequence[pd.DataFrame]) -> str:
     """What the start changes in the papers whose rows from noise are all recorded; empty where there is none."""
-    gains, same, papers = [], 0, 0
+    gains, orders, worlds = [], [], set()
     for frame in frames:
-        occluded = frame[frame["panel"] == frame["panel"].iloc[-1]]
-        table = occluded.pivot(index="row", columns="series", values="mean")
-        if table.isna().any(axis=None):
+        occluded = frame[frame["occluded"]]
+        if occluded.empty or occluded["mean"].isna().any():
             continue
+        table = _both(occluded)
         gains += [*(100 * (table["pretrained on other people"] - table["from noise"]))]
-        orders = [table[series].sort_values().index.tolist() for series in table]
-        same, papers = same + (orders[0] == orders[1]), papers + 1
-    if not papers:
+        orders += [_alike(table)] if len(table) > 1 else []
+        worlds |= {*occluded["worlds"]}
+    if not gains:
         return ""
+    many = "one world" if worlds == {1} else f"{min(worlds)} to {max(worlds)} worlds"
     return (
         f"on occluded queries the pretrained start adds {min(gains):.1f} to {max(gains):.1f} points of mAP to "
-        f"{len(gains)} main rows, and keeps their order in {same} of {papers} papers."
+        f"{len(gains)} main rows, and keeps their order in {sum(orders)} of {len(orders)} papers ({many})."
     )
+
+
+def _both(lines: pd.DataFrame) -> pd.DataFrame:
+    """Rows that learned from either start, a column for each."""
+    failed = lines.loc[lines["state"] == FAILED, "row"]
+    return lines[~lines["row"].isin(failed)].pivot(index="row", columns="series", values="mean")
+
+
+def _alike(table: pd.DataFrame) -> bool:
+    """Whether both starts put the rows in one order."""
+    first, second = (table[series].sort_values().index.tolist() for series in table)
+    return first == second
 
 
 def spread_answer(frame: pd.DataFrame) -> str:
@@ -56,13 +72,13 @@ def spread_answer(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "No row is recorded in several worlds yet, so nothing can be said of their spread."
     done = frame["rank1"] >= DONE
-    groups = ((f"at {DONE:.0%} or more", frame[done]), ("below", frame[~done]))
+    groups = ((f"of {DONE:.0%} or more", frame[done]), ("below that", frame[~done]))
     parts = [
         f"{100 * rows['std'].median():.1f} points in the {len(rows)} rows {words}"
         for words, rows in groups
         if len(rows)
     ]
-    text = f"Median standard deviation between worlds: {', '.join(parts)}."
+    text = f"Median standard deviation of holistic rank-1 between worlds: {', '.join(parts)}."
     if len(frame) > 2 and frame["rank1"].nunique() > 1:
         rho = spearmanr(frame["rank1"], frame["std"]).statistic
         text += f" Rank correlation of accuracy and spread over {len(frame)} rows: {rho:+.2f}."

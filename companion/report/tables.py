@@ -1,5 +1,6 @@
 """Paper-versus-ours tables, verdicts and the sentences that state them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,10 @@ from reidlib.palette import ink_on
 
 REACH = 1000
 """Worlds beyond which it does not matter how many more would decide a claim."""
+
+
+SHRUNK, MUCH = (Status.SMALLER, Status.NONE, Status.UNDECIDED), 0.8
+"""Verdicts for which it is said what the printed effect comes to here, and from which share of it on."""
 
 
 def points(interval: Interval) -> str:
@@ -85,6 +90,10 @@ def remark(verdict: Verdict) -> str:
         return f"checked by computation: {verdict.found}"
     most = "largest" if verdict.kind == "equivalence" else "least"
     told = [f"{most} {verdict.decisive}"] if verdict.decisive else []
+    if verdict.status in SHRUNK and verdict.expected < MUCH * verdict.printed:
+        told.append(f"printed, as a share of the errors left here: {percent(verdict.expected, signed=True)}")
+    if not verdict.reason and verdict.uncorrected != verdict.status:
+        told.append(f"{verdict.uncorrected} but for the correction for {verdict.among} looks")
     if verdict.reason:
         told.append(verdict.reason)
     elif verdict.status == Status.UNDECIDED and verdict.needed:
@@ -111,6 +120,15 @@ def answer(verdict: Verdict) -> str:
     tail = f"; {remark(verdict)}" if remark(verdict) and verdict.worlds > 1 else ""
     ours = f"{points(verdict.endpoint)}{unit(verdict)}{scale}"
     return f"{head}. The paper: {verdict.statement}{printed}. Here, {data}: {ours} ({worlds}{tail})."
+
+
+def beside_it(verdict: Verdict) -> str:
+    """What other readings of a claim would say, in sentences; empty where there are none."""
+    told = []
+    for aside in verdict.asides:
+        printed = "" if np.isnan(aside.printed) else f", printed {percent(aside.printed, signed=True)}"
+        told.append(f"{aside.compared}: {points(aside.interval)}{printed}, *{aside.status}*")
+    return f"Beside it {'; '.join(told)}." if told else ""
 
 
 def contrast_table(study: Study, verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -172,7 +190,7 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     caption = (
         f"{study.paper.title}, {table_title(table)}, percent. {where}Printed (real data) beside ours "
         f"({data_label(study)}; mean over worlds ± half of its 95 % interval, none with one world{gain}). "
-        f"Best of a column in bold; faint: cited only, of fewer worlds{lacking}."
+        f"{BOLD} bold; faint: cited only, of fewer worlds{lacking}."
     )
     css, drop = looks(frame), ["printed on", "ours on"] if len(sets) == 1 else ["ours on"]
     shown = frame.assign(
@@ -191,6 +209,7 @@ def beside(name: str, rows: pd.DataFrame) -> str:
     return f"{name} beside {', '.join(ours)}" if ours and ours != [name] else name
 
 
+BOLD = "Best of a column (of ours: among comparable rows of most worlds) in"
 BEST, DIM = "font-weight:700", "opacity:.55"
 """How the best number of a column is written, and a row that is cited, failed, or of fewer worlds than others."""
 
@@ -242,7 +261,7 @@ def wide(
         lines += [_own(study, cell, values, base=base) | {"in the paper": _name(own, cell)} for cell in here]
         cited = own[(own["kind"] == CITED) & ~own.index.isin([cell.row for cell in here])]
         lines += [
-            {"row": line.variant, "in the paper": CITED, "printed on": where, "ours on": "–"}
+            {"row": line.variant, "in the paper": CITED, "printed on": where, "ours on": "–", "worlds": "–"}
             | {f"{m} printed": percent(values.get((line.Index, m))) for m in study.metrics(table)}
             for line in cited.itertuples()
         ]
@@ -277,15 +296,20 @@ def _name(column: pd.DataFrame, cell: Cell) -> str:
     return CITED if line["kind"] == CITED else line["variant"]
 
 
+LOST = re.compile(r"OCR lost the decimal point \(\d+\)")
+"""A note that would stand under half of a table, once for each number."""
+
+
 def footnotes(study: Study, table: str) -> list[str]:
     """What every table must carry: doubts about printed values, and why a row of ours cannot be compared."""
     cells = {cell.row: cell for cell in study.paper.cells if cell.table == table}
     notes: dict[str, list[str]] = {}
     for line in printed(study.paper.slug).query("table == @table and note != ''").itertuples():
         words = title(study, cells[line.row]) if line.row in cells else line.variant
-        notes.setdefault(line.note.removeprefix("info: "), []).append(words)
-    for cell in cells.values():
-        for alarm in study.unconverged(cell.run):
+        note = LOST.sub("our copy lost decimal points, restored here", line.note.removeprefix("info: "))
+        notes.setdefault(note, []).append(words)
+    for cell in study.paper.cells:
+        for alarm in study.unconverged(cell.run, dataset=cell.dataset) if cell.table == table else ():
             notes.setdefault(f"† {alarm}", []).append(title(study, cell))
     return [f"{', '.join(dict.fromkeys(rows))}: {note}" for note, rows in notes.items()]
 

@@ -142,7 +142,7 @@ def test_spread_is_told_apart_by_convergence(scratch):
         write("pan", "pan", seed, 0.96 + step)
         write("pan", "softmax", seed, 0.8 + 5 * step)
     said = sentences.spread_answer(views.convergence(study("pan")))
-    assert "0.7 points in the 1 rows at 94% or more, 3.5 points in the 1 rows below" in said
+    assert "0.7 points in the 1 rows of 94% or more, 3.5 points in the 1 rows below that" in said
 
 
 def test_recipes_print_whole_fields():
