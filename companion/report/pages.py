@@ -261,7 +261,7 @@ def finding(study: Study, verdicts: list[Verdict], every: Sequence[Verdict]) -> 
     if not _recorded(study.paper.slug, study.preset_name):
         return f"{title}: {len(verdicts)} claims, nothing recorded yet."
     measured = [verdict for verdict in verdicts if verdict.kind != "exact"]
-    open_still = (Status.UNMEASURED, Status.UNDECIDED, Status.NOT_COMPARABLE)
+    open_still = (*NOWHERE, Status.UNDECIDED)
     decided = [
         verdict.status == Status.HOLDS
         for verdict in verdicts
@@ -305,16 +305,23 @@ def many(every: Sequence[Verdict]) -> str:
     )
 
 
+NOWHERE = (Status.UNMEASURED, Status.NOT_COMPARABLE)
+
+
 def full_scale(verdicts: Mapping[str, list[Verdict]]) -> list[str]:
     """Whether effects keep their sign with the papers' own networks, as far as those are recorded; a line or none."""
     pairs = []
     for slug, known in verdicts.items():
-        there = {v.claim: v for v in claims.verdicts(Study(PAPERS[slug], "gpu"))} if _recorded(slug, "gpu") else {}
+        there = (
+            {v.claim: v for v in claims.verdicts(Study(PAPERS[slug], "gpu"))}
+            if _recorded(slug, "gpu")
+            else {}
+        )
         for v in known:
             other = there.get(v.claim)
-            if v.preset == "cpu" and v.status in claims.SIDES and v.points and v.kind in SIDED and other:
-                if other.worlds and other.status not in (Status.UNMEASURED, Status.NOT_COMPARABLE):
-                    pairs.append((v, other))
+            asked = v.preset == "cpu" and v.status in claims.SIDES and v.points and v.kind in SIDED
+            if asked and other and other.worlds and other.status not in NOWHERE:
+                pairs.append((v, other))
     if not pairs:
         return []
     worlds = min(other.worlds for _, other in pairs)
@@ -476,7 +483,10 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
         "",
     ]
     for slug, study in studies.items():
-        title, kept = study.paper.title, ["claim", "the paper says", "verdict", "printed", "ours", "decided by"]
+        title, kept = (
+            study.paper.title,
+            ["claim", "the paper says", "verdict", "printed", "ours", "decided by"],
+        )
         frame = pd.DataFrame([verdict_line(v) | {"decided by": v.decisive} for v in verdicts[slug]])
         lines += [f"## {title}", "", f"Measured on {data_label(study)}.", "", markdown(frame[kept]), ""]
         lines += [f"All tables and pictures: [{title}](tables/{slug}.md); all cells with their output: "]
