@@ -184,7 +184,7 @@ def _trainings(study: Study) -> list[str]:
                 {
                     "row": study.paper.title_of(name),
                     "identity losses fell by": percent(learned.mean),
-                    "holistic rank-1": percent(holistic.mean, half=holistic.half),
+                    "holistic rank-1, default distance": percent(holistic.mean, half=holistic.half),
                     "worlds": len(found),
                     "gate": "; ".join(study.unconverged(name)) or "passed",
                 }

@@ -642,6 +642,42 @@ def test_rows_are_ranked_as_printed_or_not(recorded):
     ].tolist() == [5, 5]
 
 
+def test_rows_are_put_in_order_in_the_worlds_that_all_have(recorded):
+    """A world that is ten points richer lifts the rows that have it, and must not put them first."""
+
+    def level(slug, scoring, test_set, metric, world):
+        order = {"k2": 0.0, "k3": 0.01, "k4": 0.02, "k5": 0.03, "k6": 0.04, "k8": 0.06, "k11": 0.05}
+        return 0.5 + order.get(slug, 0.0) + 0.1 * (world == 5)
+
+    study, known = recorded("bpbreid", level)
+    for slug in ("k5", "k6", "k8", "k11"):
+        known[slug] = known[slug][:4]
+    found = claims.rank_correlations(study).set_index(["table", "dataset", "metric"])
+    whole, _ = recorded("bpbreid", level)
+    expected = claims.rank_correlations(whole).set_index(["table", "dataset", "metric"])
+    assert found.loc[("table5", "occluded-duke", "mAP"), "rho"] == pytest.approx(
+        expected.loc[("table5", "occluded-duke", "mAP"), "rho"]
+    )
+    cells = [study.paper.cell("table5", row, "occluded-duke") for row in ("k2", "k8")]
+    assert study.shared(cells, "mAP").index.tolist() == [1, 2, 3, 4]
+
+
+def test_a_row_held_to_one_that_failed_cannot_be_compared_either(recorded):
+    study, known = recorded("qpm", by_row({}, base=0.05))
+    assert not study.unconverged("part-branch")
+    known["qpm"] = [replace(record, alarms=["id_parts has learned nothing"]) for record in known["qpm"]]
+    assert "which it is held to" in study.unconverged("part-branch")[0]
+
+
+def test_effects_at_full_scale_that_turn_are_named(recorded):
+    study, _ = recorded("bpbreid", by_row({"k8": 0.10, "bot": 0.20}), worlds=1, rows=("k8", "bot"))
+    four = replace(of(study, "4"), preset="cpu", status=Status.HOLDS, endpoint=Interval(0.03, 0.005, 4.0, 5))
+    told = pages.full_scale({"bpbreid": [four]})
+    assert "none keep their sign; not so BPBreID C4 (+3.0 [" in told[0]
+    assert "one world" in told[0]
+    assert pages.full_scale({"bpbreid": [replace(four, status=Status.UNDECIDED)]}) == []
+
+
 # -- the csv -------------------------------------------------------------------------------------------
 
 
