@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 
-from companion.intervals import Interval, holm, moderated
+from companion.intervals import LEVEL, Interval, holm, moderated
 from companion.papers import paper
 from companion.records import RunRecord
 from companion.run import RunConfig
@@ -89,6 +89,18 @@ class Comparison:
         slug, row = ENTRANTS[title]
         return self.studies[slug].unconverged(row)
 
+    @property
+    def shortened(self) -> dict[str, float]:
+        """Entrants whose paper's notebook trains the same row longer, and the share of those steps that they have."""
+        shares = {}
+        for title, (slug, row) in ENTRANTS.items():
+            study, change = self.studies[slug], self.studies[slug].paper.row(row).change
+            alike = [other.slug for other in study.paper.rows if other.change == change]
+            most = max(study.run(other).train.iterations for other in alike)
+            if (own := study.run(row).train.iterations) < most:
+                shares[title] = own / most
+        return shares
+
     def _values(self, title: str, test_set: str, metric: str) -> Float[np.ndarray, " W"]:
         found = self.records[title].values()
         return np.array([record.value(test_set, "default", metric) for record in found])
@@ -118,6 +130,14 @@ class Comparison:
         family = [self._values(a, test_set, metric) - self._values(b, test_set, metric) for a, b in pairs]
         found = dict(zip(pairs, moderated(family)))
         return found | {(b, a): replace(one, estimate=-one.estimate) for (a, b), one in found.items()}
+
+    def apart(self, test_set: str, metric: str = "mAP") -> dict[tuple[str, str], bool]:
+        """Which entrants can be told from which: Holm's correction over all pairs; none with one world."""
+        found = self.differences(test_set, metric)
+        pairs = list(itertools.combinations(ENTRANTS, 2))
+        known = holm([found[pair].p for pair in pairs]) if len(self.worlds) > 1 else [1.0] * len(pairs)
+        sure = {pair: p < 1 - LEVEL for pair, p in zip(pairs, known)}
+        return sure | {(b, a): told for (a, b), told in sure.items()}
 
     def order(self, test_set: str, metric: str = "mAP") -> pd.DataFrame:
         """Entrants from best to worst, each less the next, with Holm's correction over neighbours."""

@@ -31,15 +31,21 @@ def table_title(table: str) -> str:
 
 
 def styled(frame: pd.DataFrame) -> "pd.io.formats.style.Styler":
-    """A table for a notebook: no index, its caption above, text to the left, numbers to the right on their decimals."""
+    """A table for a notebook: no index, its caption above, text to the left, numbers to the right on their decimals.
+
+    One that is wider than the page scrolls.
+    """
     numeric = [place for place, name in enumerate(frame) if is_numeric(frame[name])]
     shown = frame.assign(**{name: aligned(frame[name]) for name in frame.columns[numeric]})
     styles = [
+        {"selector": "", "props": "display:block; max-width:100%; overflow-x:auto"},
         {"selector": "td, th", "props": "text-align:left; white-space:normal; vertical-align:top"},
         {"selector": "caption", "props": "caption-side:top; text-align:left; font-size:90%; opacity:.75"},
     ]
-    right = "text-align:right; white-space:nowrap; font-variant-numeric:tabular-nums"
-    styles += [{"selector": f"td.col{place}, th.col{place}", "props": right} for place in numeric]
+    right, line = "text-align:right; font-variant-numeric:tabular-nums", "white-space:nowrap"
+    for place in numeric:  # names of columns may take two lines, numbers may not
+        styles.append({"selector": f"td.col{place}, th.col{place}", "props": right})
+        styles.append({"selector": f"td.col{place}", "props": line})
     return shown.style.hide(axis="index").set_table_styles(styles)
 
 

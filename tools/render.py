@@ -19,6 +19,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from html import escape
+from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -41,7 +42,7 @@ PAGE_SECONDS = 60.0  # of a notebook whose models are there, on one core
 SIZE_LIMIT = 3_000_000  # bytes of a page
 FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("aap", "dpti", "qpm", "pan", "bpbreid")  # so that none is left to run alone
-QUALITIES = (92, 85, 75, 60, 40)  # of a WebP, the best that is small enough
+QUALITIES = (82, 77, 70, 55, 40)  # of a JPEG, the best that is small enough
 WIDGET = "application/vnd.jupyter.widget-view+json"
 KILLED = (
     "its kernel was killed, most likely for want of memory; the same command resumes, --jobs 1 takes less"
@@ -59,6 +60,7 @@ LOOKS = """<style>
 :root { color-scheme: light } img { max-width: 100%; height: auto }
 .jp-RenderedHTML pre { font: 13px/1.3 monospace !important }
 .table { overflow: auto; max-height: 40em; max-width: 100%; border-bottom: 1px solid #d9dce0 }
+.table table { display: table !important; max-width: none !important; overflow: visible !important }
 .table thead th { position: sticky; top: 0; background: white }
 </style>"""
 
@@ -287,7 +289,7 @@ def render(name: str, options: argparse.Namespace) -> int:
 
 
 FORMATS = {
-    "png": {"image/png": "png", "image/webp": "webp"},
+    "png": {"image/png": "png", "image/jpeg": "jpg"},
     "svg": {"image/svg+xml": "svg"},
     "pdf": {"application/pdf": "pdf"},
 }
@@ -297,19 +299,21 @@ FORMATS = {
 def lighten(notebook, name: str) -> None:
     """Leave out what a page cannot show, and make its pictures small; each gets its caption as alternative text."""
     notebook.metadata.pop("papermill", None)
-    for cell, caption in zip(notebook.cells, captions(name, notebook.cells)):
+    for cell, told in zip(notebook.cells, captions(name, notebook.cells)):
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
             continue
         cell.outputs = [out for out in cell.outputs if not _moving(out)]  # nobody is behind a page's widgets
+        words = chain(told, repeat(told[-1]))
         for out in cell.outputs:
             data = out.get("data", {})
             data.pop(WIDGET, None)
             shrink(data)
             data.pop("text/latex", None)
             if kind := next((kind for kind in FORMATS["png"] if kind in data), ""):
-                data["text/plain"], out.metadata[kind] = caption, {"alt": caption}
+                data["text/plain"] = next(words)
+                out.metadata[kind] = {"alt": data["text/plain"]}
 
 
 def page(notebook) -> str:
@@ -362,7 +366,10 @@ def boxed(page: str) -> str:
 
 
 def shrink(data: dict) -> None:
-    """Bring an inline PNG under the limit with all its colours: as a WebP where photographs make it large."""
+    """Bring an inline PNG under the limit with all its colours: as a JPEG where photographs make it large.
+
+    Colours are kept at full size, or thin frames would fade.
+    """
     if "image/png" not in data:
         return
     from PIL import Image
@@ -372,15 +379,16 @@ def shrink(data: dict) -> None:
     for quality in QUALITIES:
         if len(packed) <= FIGURE_LIMIT:
             break
-        kind, packed = "image/webp", _packed(picture, format="WEBP", quality=quality, method=6)
+        options = {"quality": quality, "subsampling": 0, "optimize": True, "progressive": True}
+        kind, packed = "image/jpeg", _packed(picture, format="JPEG", **options)
     data[kind] = base64.b64encode(packed).decode()
 
 
 def embed(data: dict) -> None:
-    """Show a WebP in a page; nbconvert knows no such pictures."""
-    if "image/webp" in data:
+    """Show a picture in a page with its alternative text, which nbconvert leaves out."""
+    for kind in FORMATS["png"].keys() & data.keys():
         alt = escape(data.get("text/plain", ""))
-        data["text/html"] = f'<img alt="{alt}" src="data:image/webp;base64,{data.pop("image/webp")}">'
+        data["text/html"] = f'<img alt="{alt}" src="data:{kind};base64,{data.pop(kind)}">'
 
 
 def _packed(picture, **options: object) -> bytes:

@@ -18,11 +18,12 @@ from companion.plots.charts import (
     verdict_strip,
     visibility_boxes,
 )
-from companion.plots.comparing import pairs, trade
+from companion.plots.comparing import PairPanel, pairs, trade
 from companion.plots.sheets import attention, label_overlay
 from reidlib.sheets import failures, image_grid, ranking
 
 __all__ = [
+    "PairPanel",
     "attention",
     "bars",
     "dots",

@@ -1,6 +1,7 @@
 """Models against each other: accuracy against cost, and every pair of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -8,23 +9,28 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from companion.plots.charts import interval_over
+from companion.plots.charts import NOTE, interval_over
 from companion.plots.sheets import SIGNED
-from reidlib.palette import FAINT, INK, OURS
+from reidlib.palette import FAINT, INK, OURS, ink_on
 from reidlib.sheets import STYLE, closed
+
+PALE = "Blues"
+"""Of values that have one sign."""
 
 
 @mpl.rc_context(STYLE)
-def trade(frame: pd.DataFrame, *, costs: dict[str, str], ylabel: str) -> Figure:
+def trade(frame: pd.DataFrame, *, costs: dict[str, str], ylabel: str, data: str = "") -> Figure:
     """Accuracy against several costs, each on a logarithmic axis, a named dot per model; the best buys are joined.
 
     Args:
         frame: columns model, mean, half (fractions), worlds, and the costs.
         costs: column -> its label.
+        data: what accuracy was measured on, in words.
     """
     fig, axes = plt.subplots(1, len(costs), figsize=(10, 3.9), sharey=True, squeeze=False)
     for ax, (cost, words) in zip(axes[0], costs.items()):
@@ -43,7 +49,7 @@ def trade(frame: pd.DataFrame, *, costs: dict[str, str], ylabel: str) -> Figure:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
     axes[0][0].set_ylabel(ylabel)
     fig.legend(
-        handles=[Line2D([], [], lw=0, label=interval_over(frame["worlds"].tolist()))],
+        handles=[Line2D([], [], lw=0, label=interval_over(frame["worlds"].tolist(), data=data))],
         loc="outside lower right",
     )
     fig.canvas.draw()  # so that places are known
@@ -93,41 +99,53 @@ def _plain(value: float, _: int) -> str:
     return f"{value:g}"
 
 
+@dataclass(frozen=True)
+class PairPanel:
+    """A matrix over all pairs of models: its values (NaN is blank), the format of a number, and what it is."""
+
+    title: str
+    values: Float[np.ndarray, "M M"]
+    form: str
+    strong: Bool[np.ndarray, "M M"] | None = None  # whose numbers are bold
+
+
 @mpl.rc_context(STYLE)
-def pairs(
-    panels: dict[str, tuple[Float[np.ndarray, "M M"], str]],
-    *,
-    names: Sequence[str],
-    marks: Bool[np.ndarray, "M M"],
-) -> Figure:
+def pairs(panels: Sequence[PairPanel], *, names: Sequence[str], title: str, note: str) -> Figure:
     """Matrices over all pairs of models with their numbers written in, a panel each.
 
+    A panel with both signs has its scale around zero, another from its least to its largest value.
+
     Args:
-        panels: title -> values and the format of a number; each panel has its own scale around zero, NaN is blank.
         names: of the models.
-        marks: in the first panel, where it is true the number is bold: the interval excludes zero.
+        note: what stands at the foot.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels) + 1, 4.1), squeeze=False)
-    for place, (ax, (title, (values, form))) in enumerate(zip(axes[0], panels.items())):
-        limit = np.nanmax(np.abs(values))
-        ax.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit)
-        for (row, column), value in np.ndenumerate(values):
+    fig, axes = plt.subplots(1, len(panels), figsize=(3.05 * len(panels) + 1, 4.8), squeeze=False)
+    for ax, panel in zip(axes[0], panels):
+        shades = _shades(panel.values)
+        ax.imshow(shades)
+        for (row, column), value in np.ndenumerate(panel.values):
             if np.isfinite(value):
-                strong = place == 0 and bool(marks[row, column])
+                strong = panel.strong is not None and bool(panel.strong[row, column])
                 ax.text(
-                    column,
-                    row,
-                    form.format(value),
-                    ha="center",
-                    va="center",
-                    fontsize=7.5,
-                    color="white" if abs(value) > 0.6 * limit else INK,
-                    fontweight="bold" if strong else "normal",
-                )
-        ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        ax.set_yticks(range(len(names)), names if place == 0 else [])
-        ax.set_title(title)
+                    column, row, panel.form.format(value), ha="center", va="center", fontsize=7,
+                    color=ink_on(to_hex(shades[row, column])), fontweight="bold" if strong else "normal",
+                )  # fmt: skip
+        ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(names)), names if ax is axes[0][0] else [])
+        ax.set_title(panel.title, fontsize=9)
         ax.tick_params(length=0)
         ax.grid(False)
         ax.spines[:].set_visible(False)
+    fig.suptitle(title, fontsize=10, fontweight="bold", ha="left", x=0.01)
+    fig.supxlabel(note, fontsize=8, color=NOTE)
     return closed(fig)
+
+
+def _shades(values: Float[np.ndarray, "M M"]) -> Float[np.ndarray, "M M 4"]:
+    """The colour of every number; none where there is none."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    limit = max(abs(low), abs(high))
+    low, high, colours = (-limit, limit, SIGNED) if low < 0 else (low, high, PALE)
+    shades = mpl.colormaps[colours](Normalize(low, high)(values))
+    shades[~np.isfinite(values)] = 0
+    return shades

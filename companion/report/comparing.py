@@ -1,6 +1,7 @@
-"""What the comparison of all models shows: its tables and its sentences."""
+"""What the comparison of all models shows: its tables and its sentences; and trainings of one paper compared."""
 
 import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from companion.formats import number, percent, styled
 from companion.headlines import headlines, measure
 from companion.papers import PAPERS
 from companion.presets import preset as preset_of
+from companion.report.figures import measured_on
 from companion.report.notebook import carry_out_rows, refuse_unknown_parameters
 from companion.report.sentences import start_answer
-from companion.study import Value
+from companion.study import Study, Value
+
+History = Mapping[str, list[float]]
 
 MEASURES = (
     ("BPBreID", "overlap of attention and true parts (IoU, mean of parts)", "attention_iou", None),
@@ -91,7 +95,8 @@ def order(comparison: Comparison, test_set: str, metric: str = "mAP") -> Styler:
     ]
     failed = [f"† {why}" for title in ENTRANTS for why in comparison.unconverged(title)]
     caption = f"{test_set}, {_label(comparison)}: mean over worlds ± half of its 95 % interval"
-    return styled(pd.DataFrame(lines)).set_caption(". ".join([caption, *failed]))
+    notes = [*filter(None, [_shortened(comparison)]), *failed]
+    return styled(pd.DataFrame(lines)).set_caption(". ".join([caption, *notes]))
 
 
 def _label(comparison: Comparison) -> str:
@@ -99,21 +104,50 @@ def _label(comparison: Comparison) -> str:
     return f"synthetic data, preset {comparison.preset_name}, {count} world{'s' * (count > 1)}"
 
 
+def _shortened(comparison: Comparison) -> str:
+    """Which models are trained less here than in their own notebook, in words; nothing where none is."""
+    known = comparison.shortened
+    shares = " or ".join(dict.fromkeys(f"{100 * share:.0f} %" for share in known.values()))
+    return f"{_listed([*known])} are trained for {shares} of their own notebook's steps" if known else ""
+
+
+def foot(comparison: Comparison) -> str:
+    """What the models were measured on and how long they were trained, for the foot of a figure."""
+    label = measured_on(next(iter(comparison.studies.values())))
+    return "\n".join(filter(None, (label, _shortened(comparison))))
+
+
 def every_pair(comparison: Comparison, test_set: str, metric: str = "mAP") -> Figure:
     """Row less column in accuracy; the correlation of their hits; and what either-of-two would add."""
     names, found = list(ENTRANTS), comparison.differences(test_set, metric)
     points, sure = np.full((2, len(names), len(names)), np.nan)
-    for (a, b), interval in found.items():
-        place = names.index(a), names.index(b)
-        points[place], sure[place] = 100 * interval.estimate, interval.excludes(0.0)
+    for pair, told in comparison.apart(test_set, metric).items():
+        place = tuple(map(names.index, pair))
+        points[place], sure[place] = 100 * found[pair].estimate, told
     phi, gain = comparison.agreement(test_set)
     off = np.where(np.eye(len(names), dtype=bool), np.nan, 1.0)
-    panels = {
-        f"row less column, {metric}, points": (points, "{:+.1f}"),
-        "right on the same queries (correlation)": (phi * off, "{:.2f}"),
-        "rank-1 of whichever is right,\nless the better's, points": (100 * gain * off, "{:.1f}"),
-    }
-    return plots.pairs(panels, names=names, marks=sure == 1)
+    count = len(comparison.worlds)
+    panels = [
+        plots.PairPanel(
+            f"{metric}, row less column, points\nmean over {count} world{'s' * (count > 1)}",
+            points,
+            "{:.1f}",
+            sure == 1,
+        ),
+        plots.PairPanel("right on the same queries, correlation\nworld 1 alone", phi * off, "{:.2f}"),
+        plots.PairPanel(
+            "rank-1 that a perfect choice of two adds\nto the better one, points; world 1 alone",
+            100 * gain * off,
+            "{:.1f}",
+        ),
+    ]
+    bold = f"Bold: the two can be told apart (Holm's correction over all {len(found) // 2} pairs)"
+    return plots.pairs(
+        panels,
+        names=names,
+        title=f"Every two models on {test_set}, synthetic data, preset {comparison.preset_name}",
+        note="\n".join(filter(None, (bold, _shortened(comparison)))),
+    )
 
 
 def alone(comparison: Comparison, test_set: str) -> Styler:
@@ -153,7 +187,8 @@ def trade(comparison: Comparison, frame: pd.DataFrame, test_set: str, metric: st
         "bytes": "bytes a gallery image",
         "milliseconds": f"milliseconds a query against {GALLERY:,} images",
     }
-    return plots.trade(found, costs=costs, ylabel=f"{metric} on {test_set}, %")
+    ylabel = f"{metric} on {test_set}, %"
+    return plots.trade(found, costs=costs, ylabel=ylabel, data=foot(comparison))
 
 
 def truths(comparison: Comparison) -> Styler:
@@ -179,7 +214,8 @@ def starts(comparison: Comparison) -> tuple[Figure, str]:
     studies = comparison.studies.values()
     frame = pd.concat([views.starts(study).assign(paper=study.paper.title) for study in studies])
     frame["row"] = [r.row if r.row == r.paper else f"{r.paper}: {r.row}" for r in frame.itertuples()]
-    return plots.dots(frame, xlabel="mAP, %"), start_answer(frame)
+    data = measured_on(next(iter(studies)))
+    return plots.dots(frame, xlabel="mAP, %", data=data), start_answer(frame)
 
 
 def known_truth(comparison: Comparison) -> str:
@@ -192,9 +228,9 @@ def pick(comparison: Comparison, frame: pd.DataFrame) -> str:
     """What a practitioner should pick, by accuracy, memory and time on this benchmark; sentences from the numbers."""
     sentences = []
     for test_set in (comparison.test_sets[0], comparison.occluded):
-        found, pairs = comparison.order(test_set), comparison.differences(test_set)
+        found, apart = comparison.order(test_set), comparison.apart(test_set)
         best = found["model"][0]
-        level = [t for t in found["model"][1:] if not pairs[best, t].excludes(0.0)]
+        level = [t for t in found["model"][1:] if not apart[best, t]]
         same = f"; {_listed(level)} cannot be told from it" if level else ", and by more than chance"
         sentences.append(f"On `{test_set}` **{best}** comes first ({percent(found['mean'][0])} % mAP){same}.")
     bought = comparison.best_buys(frame, comparison.occluded)
@@ -218,5 +254,34 @@ def pick(comparison: Comparison, frame: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def _listed(words: list[str]) -> str:
+def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def curves_less(
+    study: Study, rows: Mapping[str, str], *, minus: str, of: Callable[[History], np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """How far curves of several trainings lie above one of them, within worlds: mean and half of its 95 % interval.
+
+    Records of other worlds than the first keep fewer stretches, so all are brought to the fewest. A row that shares no
+    world with the one is left out.
+
+    Args:
+        rows: title -> row.
+        minus: title of the one.
+        of: a record's history -> its curve.
+    """
+    curves = {t: {r.seed: of(r.history) for r in study.records(row)} for t, row in rows.items()}
+    least = min((len(curve) for known in curves.values() for curve in known.values()), default=0)
+    found = {}
+    for title, known in curves.items():
+        worlds = sorted(known.keys() & curves[minus].keys())
+        if title != minus and worlds:
+            gaps = [_brief(known[w], least) - _brief(curves[minus][w], least) for w in worlds]
+            values = [Value.of(column) for column in zip(*gaps)]
+            found[title] = {key: np.array([getattr(v, key) for v in values]) for key in ("mean", "half")}
+    return found
+
+
+def _brief(curve: np.ndarray, stretches: int) -> np.ndarray:
+    return np.array([part.mean() for part in np.array_split(curve, stretches)])

@@ -3,11 +3,11 @@
 import ast
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from companion import places
 from companion.papers import PAPERS
+from companion.study import Study
 
 TAG = "figure-"
 """How tags of cells begin whose picture stands in results/figures; the rest is its name."""
@@ -15,60 +15,67 @@ LONGEST = 240
 """Signs that two sentences of a caption may have."""
 
 
+def measured_on(study: Study) -> str:
+    """What ours was measured on, for the foot of a figure."""
+    return f"{'the same' if study.real else 'synthetic'} data, preset {study.preset_name}"
+
+
 def pictures(slug: str) -> dict[str, str]:
     """The pictures of a paper, as paths below results/, and a caption each, in the order of its notebook."""
     cells = json.loads((places.ROOT / "notebooks" / f"{slug}.ipynb").read_text())["cells"]
     folder, found = places.RESULTS / "figures" / slug, {}
-    for cell, caption in zip(cells, captions(slug, cells)):
-        names = _names(cell["metadata"].get("tags", ()))
-        for name in names:
+    for cell, told in zip(cells, captions(slug, cells)):
+        for name, caption in zip(names(cell), told):
             if path := next(folder.glob(f"{name}.*"), None):
-                told = f"{caption} {_in_words(name)}." if len(names) > 1 else caption
-                found[path.relative_to(places.RESULTS).as_posix()] = told
+                found[path.relative_to(places.RESULTS).as_posix()] = caption
     return found
 
 
-def captions(slug: str, cells: Sequence[Mapping]) -> list[str]:
-    """What a picture of each cell shows: the paper or notebook, the section, its title, and the text above it."""
+def captions(slug: str, cells: Sequence[Mapping]) -> list[list[str]]:
+    """What each picture of each cell shows: the paper or notebook, the section, its title, and the text above it.
+
+    Where a cell has several pictures, the text above it ends in a list, an item for each.
+    """
     of = PAPERS[slug].title if slug in PAPERS else slug.capitalize()
-    section, lead, found = "", "", []
+    section, text, found = "", "", []
     for cell in cells:
-        source = "".join(cell["source"])
+        source, several = "".join(cell["source"]), len(names(cell))
         if cell["cell_type"] == "markdown":
             section = (re.findall(r"^#{2,} (?:[\d.]+ )?(.+)", source, re.MULTILINE) or [section])[-1]
-            lead = _lead(source)
+            text = source
         title = _title(source) if cell["cell_type"] == "code" else ""
-        parts = [f"{of}, {section[:1].lower()}{section[1:]}", title, lead]
-        found.append(". ".join(part for part in parts if part))
-    names = [_names(cell["metadata"].get("tags", ())) for cell in cells]
-    alike = Counter(caption for caption, known in zip(found, names) if known)
-    told = [
-        f"{text}. {_in_words(known[0])}" if alike[text] > 1 and known else text
-        for text, known in zip(found, names)
-    ]
-    return [re.sub(r"([?!.])\.", r"\1", f"{caption}.") for caption in told]
+        parts = [f"{of}, {section[:1].lower()}{section[1:]}", title, _lead(text)]
+        items = re.findall(r"^- (.+)", text, re.MULTILINE)
+        items = items if len(items) == several > 1 else [""] * max(several, 1)
+        found.append([_sentences(*parts, item) for item in items])
+    return found
+
+
+def names(cell: Mapping) -> list[str]:
+    """The names of a cell's pictures."""
+    return [tag.removeprefix(TAG) for tag in cell["metadata"].get("tags", ()) if tag.startswith(TAG)]
+
+
+def _sentences(*parts: str) -> str:
+    return re.sub(r"([?!.])\.", r"\1", " ".join(f"{part}." for part in parts if part))
 
 
 def _title(source: str) -> str:
     """The title that a cell gives its figure, where it is a plain text."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.keyword) and node.arg == "title" and isinstance(node.value, ast.Constant):
-            return node.value.value
+        given = []
+        if isinstance(node, ast.keyword):
+            given = [(node.arg, node.value)]
+        elif isinstance(node, ast.Dict):
+            given = [(getattr(key, "value", ""), value) for key, value in zip(node.keys, node.values)]
+        for name, value in given:
+            if name == "title" and isinstance(value, ast.Constant):
+                return value.value
     return ""
 
 
-def _names(tags: Sequence[str]) -> list[str]:
-    """The names of a cell's pictures."""
-    return [tag.removeprefix(TAG) for tag in tags if tag.startswith(TAG)]
-
-
-def _in_words(name: str) -> str:
-    """A picture's name without its number."""
-    return re.sub(r"^\d+-", "", name).replace("-", " ").capitalize()
-
-
 def _lead(source: str) -> str:
-    """The first sentences of a text cell, without its headings, formulas and marks."""
+    """The first sentences of a text cell, without its headings, lists, formulas and marks."""
     words = [block for block in source.split("\n\n") if not re.match(r"#|\$\$|\||- ", block)]
     plain = re.sub(r"\*\*[A-Z][^*]*\.\*\* ?|[*`$\\{}]", "", " ".join(words[:1]).replace("\n", " "))
     sentences = re.findall(r"\S.+?[.?](?= [A-Z]|$)", plain)

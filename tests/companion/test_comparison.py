@@ -1,12 +1,17 @@
 """The comparison of all models, on the committed records."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from companion.comparison import ENTRANTS, GALLERY, Comparison
 from companion.paper import Paper
 from companion.papers import paper
 from companion.report import comparing
+from companion.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,63 @@ def test_differences_are_paired_and_change_sign_with_their_order(comparison):
         for title in ("BPBreID", "PCB")
     ]
     assert one.estimate == pytest.approx(np.subtract(*values).mean())
+
+
+def test_pairs_are_told_apart_by_holm_over_all_of_them(comparison):
+    found, apart = (f(comparison.occluded) for f in (comparison.differences, comparison.apart))
+    assert apart.keys() == found.keys()
+    assert all(told == apart[b, a] for (a, b), told in apart.items())
+    alone = {pair for pair, interval in found.items() if interval.excludes(0.0)}
+    assert {pair for pair, told in apart.items() if told} <= alone
+    pairs = [pair for pair in found if pair in itertools.combinations(ENTRANTS, 2)]
+    smallest = sorted(pairs, key=lambda pair: found[pair].p)
+    assert apart[smallest[0]] == (found[smallest[0]].p * len(pairs) < 0.05)
+
+
+def test_the_matrix_of_pairs_and_what_to_pick_go_by_the_same_correction(comparison, monkeypatch):
+    monkeypatch.setattr(
+        Comparison, "apart", lambda self, *_: dict.fromkeys(self.differences("synth-market"), False)
+    )
+    figure = comparing.every_pair(comparison, comparison.occluded)
+    assert {text.get_fontweight() for text in figure.axes[0].texts} == {"normal"}
+    said = " ".join(text.get_text() for text in (figure._suptitle, figure._supxlabel))
+    for words in (
+        comparison.occluded,
+        "preset cpu",
+        "Holm",
+        "AlignedReID++ and AaP-ReID are trained for 25 %",
+    ):
+        assert words in said
+    assert [("world 1 alone" in axes.get_title("left")) for axes in figure.axes] == [False, True, True]
+    cost = pd.DataFrame({"model": list(ENTRANTS), "bytes": 1, "milliseconds": 1.0})
+    assert "by more than chance" not in comparing.pick(comparison, cost)
+
+
+def test_models_trained_shorter_than_in_their_notebook_are_named(comparison):
+    assert comparison.shortened == {"AlignedReID++": 0.25, "AaP-ReID": 0.25}
+    assert "AlignedReID++ and AaP-ReID" in comparing.order(comparison, comparison.occluded).caption
+    assert "AlignedReID++ and AaP-ReID" in comparing.foot(comparison)
+
+
+def test_curves_are_compared_within_worlds_and_stretches(monkeypatch):
+    records = {
+        "a": [
+            SimpleNamespace(seed=1, history={"id": [4.0, 2.0, 2.0, 0.0]}),
+            SimpleNamespace(seed=2, history={"id": [9, 9]}),
+        ],
+        "b": [
+            SimpleNamespace(seed=2, history={"id": [8.0, 7.0]}),
+            SimpleNamespace(seed=3, history={"id": [0, 0]}),
+        ],
+    }
+    monkeypatch.setattr(Study, "records", lambda _, row: records.get(row, []))
+    rows = {"A": "a", "B": "b", "C": "c"}
+    found = comparing.curves_less(
+        Study(paper("aap"), "cpu"), rows, minus="B", of=lambda history: np.array(history["id"], float)
+    )
+    assert list(found) == ["A"]  # B is the one, C has no record
+    np.testing.assert_allclose(found["A"]["mean"], [1, 2])  # of world 2 alone
+    assert np.isnan(found["A"]["half"]).all()
 
 
 def test_the_order_descends_and_leads_add_up(comparison):

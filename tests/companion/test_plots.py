@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from companion import plots
 from companion.claims import Status
 from companion.papers import pan, qpm
-from companion.plots import charts
+from companion.plots import charts, comparing
 from companion.plots.sheets import PARTS
 from reidlib import palette
 
@@ -70,6 +70,21 @@ def trainings():
     return pd.DataFrame(rows, columns=["row", "rank1", "std", "worlds", "state"])
 
 
+def claimed():
+    names = ["paper", "claim", "statement", "status", "printed", "estimate", "low", "high"]
+    rows = [
+        ("A", "C1", "helps", "holds", 0.02, 0.01, 0.005, 0.015),
+        ("B", "C1", "hurts", "opposite", 0.1, -0.1, -0.2, 0),
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
+def ends(axes) -> np.ndarray:
+    """Both ends of every horizontal interval that is drawn."""
+    found = [bar for bar in axes.containers if isinstance(bar, ErrorbarContainer)]
+    return np.concatenate([s[:, 0] for bar in found for s in bar[2][0].get_segments() if len(s)])
+
+
 def draw_all() -> dict[str, Figure]:
     gaps = np.array([0.1, np.nan, -0.1])
     verdicts = [SimpleNamespace(claim=str(n), status=name) for n, name in enumerate(charts.VERDICTS)]
@@ -89,7 +104,10 @@ def draw_all() -> dict[str, Figure]:
             pictures(2), values(2, 3, 4, 2) - 0.5, fusion=values(2, 4, 2), names=NAMES
         ),
         "signed_matrices": plots.signed_matrices(
-            {"A": values(3, 4) - 0.5, "B": gaps[:, None]}, rows=NAMES, columns={"A": list("abcd"), "B": ["e"]}
+            {"A": values(3, 4) - 0.5, "B": gaps[:, None]},
+            rows=NAMES,
+            columns={"A": list("abcd"), "B": ["e"]},
+            units={"A": "of the mean", "B": "correlation"},
         ),
         "quality_bars": qpm.quality_bars(
             pictures(2), values(2, 4), truth=values(2, 4), titles=["car", "person"]
@@ -139,8 +157,21 @@ def draw_all() -> dict[str, Figure]:
             )  # fmt: skip
         ),
         "loss_panels": plots.loss_panels(
-            {"A": {"x": curve, "y": curve}, "B": {"y": curve}, "C": {}}, ylabel="loss", worlds=[5]
+            {"A": {"x": curve, "y": curve}, "B": {"y": curve}, "C": {}},
+            less={"A": {"y": curve}, "B": {}, "C": {}},
+            ylabels=("loss", "less that of x"),
+            worlds=[5],
         ),
+        "pairs": plots.pairs(
+            [
+                plots.PairPanel("row less column", np.array([[np.nan, 1], [-1, np.nan]]), "{:.1f}"),
+                plots.PairPanel("alike", np.array([[np.nan, 0.5], [0.5, np.nan]]), "{:.2f}"),
+            ],
+            names=NAMES[:2],
+            title="every two",
+            note="bold: apart",
+        ),
+        "forest": charts.forest(claimed().assign(worlds=[3, 5]), title="What held", note="Dots: ours."),
         "bars": plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %"),
         "part_bars": plots.part_bars(
             values(1, 3), mean=values(3), half=np.full(3, np.nan), names=NAMES, ylabel="IoU"
@@ -191,6 +222,103 @@ def test_a_row_without_a_number_says_why():
 )
 def test_an_interval_says_of_how_many_worlds_it_is(worlds, said):
     assert charts.interval_over(worlds) == said
+
+
+def test_the_foot_says_on_which_data_and_what_a_thin_line_is():
+    data = "synthetic data, preset cpu"
+    swept = plots.printed_and_ours(
+        [1, 2, 3], **marks([0.3, 0.1, 0.2]), lines=values(2, 3), xlabel="K", ylabel="%", data=data
+    )
+    assert f"ours, mean and 95 % interval over 3 to 5 worlds; {data}" in words(swept)
+    assert "one world each" in words(swept)
+    gains = plots.paper_versus_ours(NAMES, **marks([0.3, 0.1, 0.2]), data=data)
+    assert any(text.endswith(data) for text in words(gains))
+
+
+def test_a_share_has_no_interval_beyond_one_or_below_zero_and_a_difference_may():
+    rows = [("A", "x", "", 0.95, 0.1, 3, ""), ("A", "y", "", 0.02, 0.1, 3, "")]
+    frame = pd.DataFrame(rows, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
+    drawn = ends(plots.dots(frame, xlabel="%").axes[0])
+    assert drawn.min() == 0
+    assert drawn.max() == 1
+    drawn = ends(plots.dots(frame, xlabel="points", zero=True).axes[0])
+    assert drawn.min() == pytest.approx(-0.08)
+    low = {"half": np.full(3, 0.1)}
+    assert ends(plots.dumbbells(NAMES, **marks([0.05, 0.5, 0.2]) | low).axes[0]).min() == 0
+    assert ends(plots.paper_versus_ours(NAMES, **marks([0.05, 0.5, 0.2]) | low).axes[0]).min() < 0
+
+
+def test_what_does_not_count_is_told_beside_its_mark():
+    rows = [("A", "x", "start", 0.9, 0.1, 3, ""), ("A", "x", "noise", 0.1, np.nan, 1, "not comparable")]
+    rows.append(("A", "y", "start", 0.9, 0.1, 3, ""))
+    rows.append(("A", "y", "noise", np.nan, np.nan, 0, "not recorded"))
+    frame = pd.DataFrame(rows, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
+    beside, alone = plots.dots(frame, xlabel="%").axes[0].texts
+    assert beside.get_text() == "noise: not comparable"
+    assert beside.xy[0] == 0.1
+    assert beside.get_ha() == "left"
+    assert alone.get_position()[0] < 0.5  # the row's other mark is on the right
+
+
+def test_the_name_of_the_widest_spread_stays_inside():
+    figure = plots.spread(trainings())
+    (name,) = figure.axes[0].texts
+    assert name.get_text() == "PCB"
+    assert name.get_ha() == "left"
+
+
+def test_a_group_and_a_row_without_values_say_so():
+    truth = np.where(values(9, 1) > 0.5, 0.9, 0.6)
+    figure = plots.visibility_boxes(values(9, 1), truth, names=["head"], note="AUC")
+    assert words(figure).count("none") == 3
+    assert "AUC" in figure.get_supxlabel()
+    blank = {"A": np.array([[0.1, -0.1], [np.nan, np.nan]])}
+    drawn = plots.signed_matrices(
+        blank, rows=NAMES[:2], columns={"A": ["a", "b"]}, units={"A": "of the mean"}
+    )
+    assert "not recorded" in words(drawn)
+    assert drawn.axes[1].get_ylabel() == "of the mean"
+
+
+def test_losses_that_lie_on_one_another_are_told_apart_and_their_axis_is_readable():
+    figure = plots.loss_history({"a": [2.0, 0.2], "b": [2.0, 0.2], "lr": [1.0, 0.1]})
+    axes = figure.axes[0]
+    first, second = axes.lines
+    assert first.get_linestyle() != second.get_linestyle()
+    figure.draw_without_rendering()
+    labels = {text.get_text() for text in axes.get_yticklabels()}
+    assert {"0.2", "0.5", "1", "2"} <= labels
+    assert not any(text.get_text() for text in axes.get_yticklabels(minor=True))
+
+
+def test_a_sweep_has_room_for_a_place_without_a_number():
+    found = marks([np.nan, 0.1, 0.2], states=["not comparable", "", ""])
+    for log in (False, True):
+        axes = plots.printed_and_ours(
+            [1, 2, 4],
+            **found | {"printed": np.full(3, np.nan)},
+            lines=values(2, 3),
+            xlabel="K",
+            ylabel="%",
+            log=log,
+        ).axes[0]
+        assert axes.get_xlim()[0] < 1
+
+
+def test_a_panel_of_pairs_has_its_own_scale():
+    signed = comparing._shades(np.array([[np.nan, 2.0], [-2.0, 0.0]]))
+    assert signed[0, 0, 3] == 0
+    np.testing.assert_allclose(signed[1, 1, :3], signed[1, 1, :3].mean(), atol=0.02)  # zero is neutral
+    one_sided = comparing._shades(np.array([[np.nan, 0.5], [0.6, np.nan]]))
+    assert np.abs(one_sided[0, 1] - one_sided[1, 0]).max() > 0.3  # not all one shade
+
+
+def test_the_forest_has_numbers_on_top_and_worlds_where_they_are_known():
+    plain = charts.forest(claimed(), title="t", note="n")
+    assert "worlds" not in words(plain)
+    told = charts.forest(claimed().assign(worlds=[3, 5]), title="t", note="n")
+    assert {"worlds", "3", "5"} <= {*words(told)}
+    assert told.axes[0].xaxis.get_tick_params()["labeltop"]
 
 
 def test_bars_are_as_high_as_their_rows_and_end_at_a_hundred_per_cent():

@@ -55,10 +55,25 @@ def test_a_photograph_stays_under_the_limit_and_keeps_its_colours(render):
     photo = np.clip(np.asarray(smooth) + random.normal(0, 4, (600, 800, 3)), 0, 255).astype(np.uint8)
     data = packed(photo)
     render.shrink(data)
-    assert len(base64.b64decode(data["image/webp"])) <= render.FIGURE_LIMIT
-    found = unpacked(data["image/webp"])
+    assert len(base64.b64decode(data["image/jpeg"])) <= render.FIGURE_LIMIT
+    found = unpacked(data["image/jpeg"])
     assert np.abs(found - photo).mean() < 6
     assert len(np.unique(found.reshape(-1, 3), axis=0)) > 10_000  # a palette has 256
+
+
+def test_thin_coloured_frames_do_not_fade(render):
+    random = np.random.default_rng(0)
+    smooth = Image.fromarray(random.integers(0, 255, (60, 60, 3), dtype=np.uint8)).resize((400, 400))
+    photo = np.clip(np.asarray(smooth) + random.normal(0, 8, (400, 400, 3)), 0, 255).astype(np.uint8)
+    photo[::20, :, :] = photo[1::20, :, :] = (200, 80, 0)
+    data = packed(photo)
+    render.shrink(data)
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))).layer[0][1:3] == (
+        1,
+        1,
+    )  # all of its colours
+    frame = unpacked(data["image/jpeg"])[::20].mean((0, 1))
+    assert np.abs(frame - (200, 80, 0)).max() < 20
 
 
 def test_a_drawing_stays_as_it_is(render):
@@ -69,13 +84,30 @@ def test_a_drawing_stays_as_it_is(render):
     assert (unpacked(data["image/png"]) == drawing).all()
 
 
-def test_a_page_shows_pictures_that_nbconvert_does_not_know(render):
-    data = {"image/webp": "abc", "text/plain": "<Figure>"}
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
+def test_a_picture_of_a_page_has_its_alternative_text(render, kind):
+    data = {kind: "abc", "text/plain": "<Figure>"}
     render.embed(data)
     assert data == {
         "text/plain": "<Figure>",
-        "text/html": '<img alt="&lt;Figure&gt;" src="data:image/webp;base64,abc">',
+        "text/html": f'<img alt="&lt;Figure&gt;" src="data:{kind};base64,abc">',
     }
+
+
+def test_pictures_of_one_cell_have_captions_of_their_own(render, tmp_path):
+    drawing = packed(np.zeros((6, 8, 3), np.uint8))
+    shown = [nbformat.v4.new_output("display_data", dict(drawing)) for _ in range(2)]
+    tags = {"tags": ["figure-1-first", "figure-1-second"]}
+    text = nbformat.v4.new_markdown_cell("## 1. Two\n\nBoth.\n\n- Shown is one.\n- Shown is the other.")
+    notebook = nbformat.v4.new_notebook(
+        cells=[text, nbformat.v4.new_code_cell("draw()", outputs=shown, metadata=tags)]
+    )
+    render.lighten(notebook, "pan")
+    words = [out.data["text/plain"] for out in notebook.cells[1].outputs]
+    assert words == ["PAN, two. Both. Shown is one.", "PAN, two. Both. Shown is the other."]
+    assert [out.metadata["image/png"]["alt"] for out in notebook.cells[1].outputs] == words
+    render.export_figures(notebook, tmp_path, kinds=render.FORMATS["png"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-first.png", "1-second.png"]
 
 
 def test_every_table_scrolls_in_a_box_of_its_own(render):
