@@ -40,16 +40,16 @@ def again(studies: Iterable[Study]) -> Again:
     """Compare all rows that were trained again with their first trainings, by both intervals."""
     families, naive = [], []
     for study in studies:
-        metrics = defaultdict(list)
+        alike = defaultdict(list)
         for first, second in _pairs(study):
             row = f"{study.paper.slug} {second[0].name}"
             for test_set, scoring, metric in _shared(first[0], second[0]):
                 values = _differences(first, second, test_set, scoring, metric)
                 if not np.isfinite(values).all():  # a world lacks this scoring
                     continue
-                metrics[metric].append((row, values))
+                alike[metric, test_set].append((row, values))
                 naive += _by_queries(first[0], second[0], test_set, scoring, metric)
-        families += metrics.values()
+        families += alike.values()
     flags = _different(families)
     chance = _chance(families) if flags else (np.nan, np.nan)
     return Again(len(flags), sum(flags), len(naive), sum(naive), chance)

@@ -420,11 +420,12 @@ def forest_of(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]
     lines = [
         (studies[slug].paper.title, f"C{v.claim}", v.statement, v.status)
         + tuple(round(x, 4) for x in (v.printed, v.endpoint.estimate, v.endpoint.low, v.endpoint.high))
+        + (v.worlds,)
         for slug, found in verdicts.items()
         for v in found
         if v.status in SHOWN and v.points and v.endpoint and v.endpoint.freedom
     ]
-    names = ["paper", "claim", "statement", "status", "printed", "estimate", "low", "high"]
+    names = ["paper", "claim", "statement", "status", "printed", "estimate", "low", "high", "worlds"]
     label = data_label(*studies.values())
     note = f"Dots: ours, with 95 % intervals over worlds ({label}). Diamonds: printed, on the papers' data."
     title = "What held of five papers on person re-identification"
