@@ -471,7 +471,11 @@ def verdict_strip(verdicts: Mapping[str, Sequence], *, title: str = "") -> Figur
     return closed(fig)
 
 
-SVG = {"svg.fonttype": "none", "svg.hashsalt": "reidlib"}
+SVG = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "reidlib",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # every word lists them
+}
 """How a figure is saved whose file must be the same each time: words stay words."""
 
 
