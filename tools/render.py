@@ -39,10 +39,10 @@ EXECUTED = places.CACHE / "executed"
 RENDERED = places.RESULTS / "rendered"
 PAGES = places.RESULTS / "pages"
 PAGE_SECONDS = 60.0  # of a notebook whose models are there, on one core
-SIZE_LIMIT = 3_000_000  # bytes of a page
+SIZE_LIMIT = 3_000_000  # bytes of a notebook that the repository keeps
 FIGURE_LIMIT = 150_000  # of a picture
 LONGEST_FIRST = ("aap", "dpti", "qpm", "pan", "bpbreid")  # so that none is left to run alone
-QUALITIES = (82, 77, 70, 55, 40)  # of a JPEG, the best that is small enough
+QUALITIES = (75, 65, 55, 40)  # of a JPEG, the best that is small enough
 WIDGET = "application/vnd.jupyter.widget-view+json"
 KILLED = (
     "its kernel was killed, most likely for want of memory; the same command resumes, --jobs 1 takes less"
@@ -284,7 +284,13 @@ def render(name: str, options: argparse.Namespace) -> int:
     lighten(notebook, name)
     if options.publish:
         export_figures(notebook, places.RESULTS / "figures" / name, kinds=FORMATS["png"])
-        return written(nbformat.writes(notebook) + "\n", options.output / f"{name}.ipynb")
+        size = written(nbformat.writes(notebook) + "\n", options.output / f"{name}.ipynb")
+        if size > SIZE_LIMIT:
+            limit = f"the limit of {SIZE_LIMIT / 1e6:.0f} MB"
+            sys.exit(
+                f"error: {name}.ipynb is {size / 1e6:.1f} MB, over {limit}: draw fewer or smaller pictures"
+            )
+        return size
     return written(page(notebook), options.output / f"{name}.html")
 
 
@@ -335,13 +341,10 @@ def page(notebook) -> str:
 
 
 def written(text: str, target: Path) -> int:
-    """Write a page, whole or not at all, if it is small enough."""
+    """Write a page, whole or not at all, and return its size in bytes."""
     with replacing(target) as handle:
         handle.write(text.encode())
-    size = target.stat().st_size
-    if size > SIZE_LIMIT:
-        sys.exit(f"error: {target.name} is {size / 1e6:.1f} MB, over the limit of {SIZE_LIMIT / 1e6:.0f} MB")
-    return size
+    return target.stat().st_size
 
 
 def _moving(out: dict) -> bool:

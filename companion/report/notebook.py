@@ -4,7 +4,7 @@ import ast
 import inspect
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -355,17 +355,27 @@ def _live(study: Study, trained: Trained) -> pd.DataFrame:
 
 
 def provenance(study: Study) -> Styler:
-    """Which records a notebook shows: commit, device, versions, duration."""
+    """Which records a notebook shows, a line per row: hashes by world, and all commits, versions and devices."""
     lines = []
     for name in study.trainings():
-        for record in study.records(name):
-            origin = record.provenance
+        if found := study.records(name):
+            origins = [record.provenance for record in found]
             lines.append(
                 {
-                    "record": f"{name}, world {record.seed}, {record.hash}", "commit": origin["commit"],
-                    "torch": origin["versions"]["torch"], "device": origin["device"],
-                    "seconds": origin["seconds"], "images/s": origin["throughput"],
-                    "alarms": "; ".join(record.alarms), "test scorings": record.test_scorings,
+                    "row": name,
+                    "records, world by world": ", ".join(f"{record.seed}: {record.hash}" for record in found),
+                    "commits": _every(origin["commit"] for origin in origins),
+                    "torch": _every(origin["versions"]["torch"] for origin in origins),
+                    "device": _every(origin["device"] for origin in origins),
+                    "seconds": float(np.mean([origin["seconds"] for origin in origins])),
+                    "images/s": float(np.mean([origin["throughput"] for origin in origins])),
+                    "alarms": "; ".join(alarm for record in found for alarm in record.alarms),
+                    "test scorings": sum(record.test_scorings for record in found),
                 }
             )  # fmt: skip
     return styled(pd.DataFrame(lines)).format(precision=1)
+
+
+def _every(values: Iterable[str]) -> str:
+    """Different values, in the order in which they come."""
+    return ", ".join(dict.fromkeys(values))
