@@ -1,8 +1,8 @@
 """Verdicts: a claim has one endpoint, and an interval over worlds decides it.
 
 ``claims.csv`` holds the claims, ``contrasts.csv`` their contrasts, each with its claimed side positive. The endpoint is
-their average, or, where a claim says something of each of several comparisons, the least of them. What a word means
-stands at ``Status``, how an interval comes about in ``companion.intervals``.
+their average, or, where a claim says something of each of several comparisons, the one whose word is worst. What a
+word means stands at ``Status``, how an interval comes about in ``companion.intervals``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -92,7 +92,7 @@ class Verdict:
     """What became of one claim.
 
     ``endpoint`` and ``printed`` are averages, as fractions, over the contrasts that are not beside the claim; where
-    each of several comparisons must be as claimed, over those of the one that is farthest from it, ``decisive``.
+    each of several comparisons must be as claimed, over those of the one whose word is worst, ``decisive``.
     ``expected`` is the printed effect as far as there is room for it here (``contrasts.expected``); words go by it.
     """
 
@@ -159,9 +159,8 @@ class Verdict:
             return exclude(-self.margin)
         if self.kind == "equivalence":
             return max(map(exclude, (-self.margin, self.margin)))
-        zero = exclude(
-            0.0, among=1 if self.endpoint.estimate > 0 else self.among
-        )  # above it, none need be the least
+        looks = 1 if self.endpoint.estimate > 0 else self.among  # that all are as claimed needs no correction
+        zero = exclude(0.0, among=looks)
         return zero if np.isnan(self.expected) else min(zero, exclude(self.expected, among=self.among))
 
 
