@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from companion.claims import Status
 from companion.study import Study
 from companion.trained import initial
+from companion.words import Status
 
 
 def holds(condition: bool) -> Status:

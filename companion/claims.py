@@ -2,12 +2,11 @@
 
 ``claims.csv`` holds the claims, ``contrasts.csv`` their contrasts, each with its claimed side positive. The endpoint is
 their average, or, where a claim says something of each of several comparisons, the one whose word is worst. What a
-word means stands at ``Status``, how an interval comes about in ``companion.intervals``.
+word means stands in ``companion.words``, how an interval comes about in ``companion.intervals``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 import pandas as pd
@@ -26,36 +25,17 @@ from companion.contrasts import (
     places,
     unrecorded,
 )
+from companion.formats import few
 from companion.inputs import NoTruth
 from companion.intervals import LEVEL, Interval, holm, moderated
 from companion.paper import Cell
 from companion.presets import preset
 from companion.published import SIDED
 from companion.study import Study
+from companion.words import KINDS, SIDES, Status, word, worst
 
 POINT = 0.01
 """The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
-
-SHOWN = 2
-"""Names that a remark lists before it counts."""
-
-KINDS = (*SIDED, "equivalence", "no-gain", "exact", "untestable")
-
-
-class Status(StrEnum):
-    """What became of a claim."""
-
-    HOLDS = "holds"  # the interval lies on the claimed side, or within the margin
-    SMALLER = "holds, smaller"  # so, and wholly below the printed effect, in points and as a share of the errors left
-    NONE = "no such effect"  # it excludes the printed effect, likewise, and reaches zero
-    OPPOSITE = "opposite"  # it lies on the other side, or beyond the margin
-    UNDECIDED = "undecided"  # zero and the printed effect are both inside, or there is no interval
-    FAILS = "does not hold"  # of what a computation decides
-    NOT_COMPARABLE = (
-        "not comparable"  # a row failed the convergence gate, or the preset lacks what it is about
-    )
-    UNMEASURED = "not measured"  # nothing is recorded
-    UNTESTABLE = "untestable"  # it compares with cited rows only
 
 
 @dataclass(frozen=True)
@@ -111,6 +91,7 @@ class Verdict:
     found: str = ""  # what a computation gave
     note: str = ""  # what limits the claim in the paper, or our test of it
     margin: float = 0.0  # of an equivalence, a fraction
+    unit: str = "points"  # of a hundredth of its numbers
     decisive: str = ""  # in words, where one of several decides
     among: int = 1  # how many it was chosen from
     asides: tuple[Aside, ...] = ()
@@ -131,8 +112,8 @@ class Verdict:
 
     @property
     def points(self) -> bool:
-        """Whether its endpoint is a difference of accuracies."""
-        return all(outcome.contrast.points for outcome in self.outcomes)
+        """Whether its endpoint is a difference of accuracies, not of a measure against ground truth."""
+        return self.unit == "points"
 
     @property
     def sure(self) -> tuple[float, float, float]:
@@ -164,10 +145,6 @@ class Verdict:
         return zero if np.isnan(self.expected) else min(zero, exclude(self.expected, among=self.among))
 
 
-SIDES = (Status.HOLDS, Status.SMALLER, Status.OPPOSITE)
-"""Words for an effect that is not zero, of claims that name a side."""
-
-
 def discoveries(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], int, int]:
     """The claims with an effect that stay so when the false discovery rate over all of them is held at 5 %.
 
@@ -182,74 +159,6 @@ def discoveries(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], int, int]:
     rates = false_discovery_control(p) if p else []
     found = [(v, rate) for v, rate in zip(tested, rates) if v.status in SIDES]
     return [v for v, rate in found if rate < 1 - LEVEL], len(found), len(tested)
-
-
-def few(rows: Iterable[str]) -> str:
-    """Some names of a list, and how many more there are."""
-    first, more = [*rows][:SHOWN], [*rows][SHOWN:]
-    return ", ".join(first) + (f" and {len(more)} more" if more else "")
-
-
-def word(
-    interval: Interval,
-    *,
-    kind: str = "contrast",
-    expected: float = np.nan,
-    margin: float = 0.0,
-    among: int = 1,
-) -> Status:
-    """The word for an endpoint.
-
-    Args:
-        kind: one of ``SIDED`` (a side), equivalence (both bounds within the margin) or no-gain (the lower
-            bound is).
-        expected: the printed effect, as far as there is room for it; NaN where there is none.
-        margin: of an equivalence or of a gain that does not matter.
-        among: how many comparisons the claim is about. That all are as claimed needs no correction; that one of them
-            is not, or is smaller than printed, having been looked for among several, does.
-    """
-    if not interval.freedom:
-        return Status.UNDECIDED
-    low, high = interval.corrected(among=among)
-    if kind in SIDED:
-        if interval.low > 0:
-            return Status.SMALLER if high < expected else Status.HOLDS
-        if high < 0:
-            return Status.OPPOSITE
-        return Status.NONE if high < expected else Status.UNDECIDED
-    if interval.low > -margin and (kind == "no-gain" or interval.high < margin):
-        return Status.HOLDS
-    beyond = high < -margin or (kind == "equivalence" and low > margin)
-    return Status.OPPOSITE if beyond else Status.UNDECIDED
-
-
-WORST = {Status.OPPOSITE: 0, Status.NONE: 1, Status.UNDECIDED: 2, Status.SMALLER: 3, Status.HOLDS: 3}
-"""Words for one of several comparisons, in the order in which they decide a claim about all of them."""
-
-
-def worst(
-    ends: Sequence[Interval], *, kind: str = "each", expected: Sequence[float] = (), margin: float = 0.0
-) -> tuple[int, Status]:
-    """Which of several comparisons decides a claim about each of them, and its word.
-
-    The one with the worst word; of several such the one that reaches lowest, or farthest from zero of an equivalence.
-
-    Args:
-        expected: of each, as in ``word``; nothing where none has a printed effect.
-    """
-    effects = expected or [np.nan] * len(ends)
-    words = [
-        word(end, kind=kind, expected=effect, margin=margin, among=len(ends))
-        for end, effect in zip(ends, effects)
-    ]
-
-    def order(place: int) -> tuple[int, float]:
-        end = ends[place]
-        reach = end.half + (abs(end.estimate) if kind == "equivalence" else -end.estimate)
-        return WORST[words[place]], -reach if end.freedom else -np.inf
-
-    place = min(range(len(ends)), key=order)
-    return place, words[place]
 
 
 def verdicts(study: Study) -> list[Verdict]:
@@ -304,6 +213,8 @@ def _check(study: Study, lines: Sequence[tuple]) -> None:
             raise ValueError(f"{here} has unknown kind {line.kind!r}; expected one of {', '.join(KINDS)}")
         if (line.kind not in ("exact", "untestable")) != (line.claim in tested):
             raise ValueError(f"{here} is {line.kind}: it and contrasts.csv do not agree")
+        if any(c.claim == line.claim and c.points == bool(line.unit) for c in contrasts(study.paper)):
+            raise ValueError(f"{here} needs a unit if contrasts.csv names a measure, and only then")
         if line.kind == "exact" and line.claim not in study.paper.exact:
             raise ValueError(f"{here} is exact, but its wing computes no such claim")
     if unknown := tested - {line.claim for line in lines}:
@@ -447,6 +358,7 @@ def _verdict(
     verdict = Verdict(
         study.paper.slug, line.claim, line.statement, line.source, line.kind, study.preset_name,
         Status.UNTESTABLE, outcomes=tuple(found), note=line.note, margin=float(line.margin or 0) / 100,
+        unit=line.unit or "points",
     )  # fmt: skip
     if line.kind == "untestable":
         return verdict

@@ -129,7 +129,8 @@ def expected(study: Study, contrast: Contrast) -> float:
     behind = [term for term in contrast.terms if term.sign < 0]
     if not contrast.printed > 0 or np.isnan(contrast.left) or len(behind) != 1:
         return contrast.printed
-    left = 1 - study.values(behind[0].cell, behind[0].metric).mean()
+    weaker = study.values(behind[0].cell, behind[0].metric)
+    left = 1 - weaker[differences(study, contrast).index].mean()
     return contrast.printed * (left / contrast.left if left < contrast.left else 1.0)
 
 

@@ -1,6 +1,7 @@
 """Numbers and tables as people read them; everywhere else accuracies are fractions."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -86,3 +87,13 @@ def markdown(frame: pd.DataFrame) -> str:
         for row in frame.itertuples(index=False)
     ]
     return "\n".join([header, rule, *rows])
+
+
+SHOWN = 2
+"""Names that a remark lists before it counts."""
+
+
+def few(rows: Iterable[str]) -> str:
+    """Some names of a list, and how many more there are."""
+    first, more = [*rows][:SHOWN], [*rows][SHOWN:]
+    return ", ".join(first) + (f" and {len(more)} more" if more else "")

@@ -16,7 +16,7 @@ SIDED = ("contrast", "each", "each-set", "each-metric")
 it in every metric."""
 
 PRINTED = ("table", "row", "variant", "dataset", "metric", "value", "kind", "note")
-CLAIMS = ("paper", "claim", "statement", "source", "kind", "margin", "lacks", "note")
+CLAIMS = ("paper", "claim", "statement", "source", "kind", "margin", "unit", "lacks", "note")
 CONTRASTS = ("paper", "claim", "metric", "plus", "minus", "printed_plus", "printed_minus", "role")
 CONTRADICTIONS = ("paper", "place", "contradiction", "here")
 

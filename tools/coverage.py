@@ -10,8 +10,8 @@ from argparse import ArgumentParser
 import numpy as np
 from scipy.stats import t as students_t
 
-from companion.claims import Status, worst
 from companion.intervals import LEVEL, moderated
+from companion.words import Status, worst
 
 SPREADS = {
     "all equal": lambda random, n: np.ones(n),

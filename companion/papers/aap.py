@@ -15,8 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from companion import forensics
 from companion.checks import holds
-from companion.claims import Status, few, worst
-from companion.formats import percent, styled
+from companion.formats import few, percent, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
 from companion.paper import Cell, Measured, Paper, Row, Size
@@ -27,6 +26,7 @@ from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import bodies, mass, truth_of, twins
 from companion.views import Pictures, SlotView, pictures
+from companion.words import Status, worst
 from reidlib.backbones import stages
 from reidlib.data.loading import batches
 from reidlib.data.transforms import Augment
@@ -291,24 +291,34 @@ def total_loss(history: dict[str, list[float]]) -> Float[np.ndarray, " T"]:
     return np.sum([values for name, values in history.items() if name != "lr"], axis=0)
 
 
-def loss_curves(study: Study, runs: Mapping[str, str]) -> dict[str, dict[str, np.ndarray]]:
+def loss_curves(
+    study: Study, runs: Mapping[str, str], *, less: str | None = None
+) -> dict[str, dict[str, np.ndarray]]:
     """Total training loss over stretches of training, mean over worlds and half of its interval.
 
     Records of other worlds than the first keep fewer stretches, so all are brought to the fewest. Rows without a
-    record are left out.
+    record, or that share no world with the one that is taken away, are left out.
 
     Args:
         runs: title -> row.
+        less: title of a row whose curve is taken away from the others' within worlds.
     """
+    curves = {t: {r.seed: total_loss(r.history) for r in study.records(row)} for t, row in runs.items()}
+    fewest = min((len(curve) for known in curves.values() for curve in known.values()), default=0)
+    brief = {t: {w: _brief(curve, fewest) for w, curve in known.items()} for t, known in curves.items()}
+    if less is not None:
+        base = brief.pop(less)
+        brief = {t: {w: known[w] - base[w] for w in known.keys() & base.keys()} for t, known in brief.items()}
     found = {}
-    for title, name in runs.items():
-        curves = [total_loss(record.history) for record in study.records(name)]
-        if curves:
-            least = min(map(len, curves))
-            stretches = [[part.mean() for part in np.array_split(curve, least)] for curve in curves]
-            values = [Value.of(column) for column in zip(*stretches)]
+    for title, known in brief.items():
+        values = [Value.of(column) for column in zip(*known.values())]
+        if values:
             found[title] = {key: np.array([getattr(v, key) for v in values]) for key in ("mean", "half")}
     return found
+
+
+def _brief(curve: Float[np.ndarray, " T"], stretches: int) -> Float[np.ndarray, " S"]:
+    return np.array([part.mean() for part in np.array_split(curve, stretches)])
 
 
 def heat_places(trained: Trained) -> tuple[str, ...]:
@@ -485,7 +495,7 @@ def _sp_stays_high(study: Study) -> tuple[Status, str]:
 
 
 def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[Status, str]:
-    """Loss at the end of training, one attention less another within worlds; the least of the pairs decides.
+    """Loss at the end of training, one attention less another within worlds; the worst of the pairs decides.
 
     Args:
         pairs: backbone, the attention whose loss should be higher, the other.
@@ -507,7 +517,7 @@ def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[S
     positive = sum(interval.low > 0 for interval in found.values())
     negative = sum(interval.high < 0 for interval in found.values())
     text = (
-        f"loss at the end, least of {len(pairs)}: {backbone.replace('resnet', 'ResNet-')}, {TITLES[a]} − {TITLES[b]}, "
+        f"loss at the end, worst of {len(pairs)}: {backbone.replace('resnet', 'ResNet-')}, {TITLES[a]} − {TITLES[b]}, "
         f"{decisive.estimate:+.3f} [{decisive.low:+.3f}, {decisive.high:+.3f}] over {decisive.worlds} worlds; of all "
         f"95 % intervals, {positive} above zero and {negative} below"
     )

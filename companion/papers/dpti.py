@@ -12,7 +12,6 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from companion.checks import holds, reads_no_labels
-from companion.claims import Status
 from companion.formats import number, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
@@ -33,6 +32,7 @@ from companion.views import (
     state,
     title,
 )
+from companion.words import Status
 from reidlib.data.transforms import Augment
 from reidlib.models import dpti
 from reidlib.types import Features

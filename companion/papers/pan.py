@@ -14,7 +14,6 @@ from pandas.io.formats.style import Styler
 
 from companion import forensics
 from companion.checks import holds, reads_no_labels
-from companion.claims import Status, worst
 from companion.formats import number, styled
 from companion.intervals import moderated
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
@@ -25,6 +24,7 @@ from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import mask_measures
 from companion.views import Pictures, SlotView, blocks, figure_pictures
+from companion.words import Status, worst
 from reidlib.complexity import complexity
 from reidlib.models import pan
 from reidlib.models.pan import Config

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.checks import holds, reads_no_labels
-from companion.claims import Status
 from companion.inputs import Inputs, TestSet, figure_queries
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
 from companion.published import printed
@@ -27,6 +26,7 @@ from companion.study import Study
 from companion.trained import Trained
 from companion.truth import behind_person, bodies, truth_of
 from companion.views import Pictures, SlotView, figure_pictures, pictures, stripe_names
+from companion.words import Status
 from reidlib.complexity import complexity
 from reidlib.models import qpm
 from reidlib.models.qpm import GAMMAS, Config

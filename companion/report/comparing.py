@@ -1,7 +1,7 @@
-"""What the comparison of all models shows: its tables and its sentences; and trainings of one paper compared."""
+"""What the comparison of all models shows: its tables and its sentences."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,7 @@ from companion.presets import preset as preset_of
 from companion.report.figures import measured_on
 from companion.report.notebook import carry_out_rows, refuse_unknown_parameters
 from companion.report.sentences import start_answer
-from companion.study import Study, Value
-
-History = Mapping[str, list[float]]
+from companion.study import Value
 
 MEASURES = (
     ("BPBreID", "overlap of attention and true parts (IoU, mean of parts)", "attention_iou", None),
@@ -256,32 +254,3 @@ def pick(comparison: Comparison, frame: pd.DataFrame) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def curves_less(
-    study: Study, rows: Mapping[str, str], *, minus: str, of: Callable[[History], np.ndarray]
-) -> dict[str, dict[str, np.ndarray]]:
-    """How far curves of several trainings lie above one of them, within worlds: mean and half of its 95 % interval.
-
-    Records of other worlds than the first keep fewer stretches, so all are brought to the fewest. A row that shares no
-    world with the one is left out.
-
-    Args:
-        rows: title -> row.
-        minus: title of the one.
-        of: a record's history -> its curve.
-    """
-    curves = {t: {r.seed: of(r.history) for r in study.records(row)} for t, row in rows.items()}
-    least = min((len(curve) for known in curves.values() for curve in known.values()), default=0)
-    found = {}
-    for title, known in curves.items():
-        worlds = sorted(known.keys() & curves[minus].keys())
-        if title != minus and worlds:
-            gaps = [_brief(known[w], least) - _brief(curves[minus][w], least) for w in worlds]
-            values = [Value.of(column) for column in zip(*gaps)]
-            found[title] = {key: np.array([getattr(v, key) for v in values]) for key in ("mean", "half")}
-    return found
-
-
-def _brief(curve: np.ndarray, stretches: int) -> np.ndarray:
-    return np.array([part.mean() for part in np.array_split(curve, stretches)])

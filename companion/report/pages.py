@@ -12,7 +12,7 @@ import pandas as pd
 
 from companion import claims, places
 from companion.again import again
-from companion.claims import Status, Verdict
+from companion.claims import Verdict
 from companion.formats import markdown, percent, table_title
 from companion.headlines import headlines
 from companion.papers import PAPERS
@@ -34,12 +34,12 @@ from companion.report.tables import (
     looks,
     points,
     tally,
-    unit,
     verdict_line,
     wide,
 )
 from companion.study import METRICS, Study, Value
 from companion.views import convergence, starts
+from companion.words import Status
 from reidlib.files import replacing
 from reidlib.palette import INK, ink_on
 
@@ -439,7 +439,7 @@ def spreadsheet(verdicts: Mapping[str, list[Verdict]]) -> str:
     """All verdicts as csv; effects are fractions."""
     lines = [
         (v.paper, v.claim, v.statement, v.source, v.kind, v.status, v.preset, v.worlds)
-        + (unit(v).strip() or "points", v.printed)
+        + (v.unit, v.printed)
         + ((e.estimate, e.low, e.high) if (e := v.endpoint) and e.worlds else (np.nan,) * 3)
         for found in verdicts.values()
         for v in found

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.claims import Status, Verdict
+from companion.claims import Verdict
 from companion.contrasts import in_words
 from companion.formats import percent, styled, table_title
 from companion.intervals import LEVEL, Interval
@@ -19,6 +19,7 @@ from companion.published import SIDED, printed
 from companion.records import RunRecord
 from companion.study import METRICS, Study
 from companion.views import MaskTruth, difference, title
+from companion.words import Status
 from reidlib.complexity import complexity
 from reidlib.models import MODELS
 from reidlib.palette import ink_on
@@ -65,16 +66,11 @@ def verdict_line(verdict: Verdict) -> dict[str, str | int]:
         "where": verdict.source,
         "verdict": f"{MARKS[verdict.status]} {verdict.status}",
         "printed": percent(verdict.printed, signed=True),
-        "ours": points(shown) + unit(verdict) if shown else "–",
+        "ours": points(shown) + ("" if verdict.points else f" {verdict.unit}") if shown else "–",
         "sure": sureness(verdict) if shown else "–",
         "worlds": verdict.worlds if shown else "–",
         "remark": remark(verdict),
     }
-
-
-def unit(verdict: Verdict) -> str:
-    """What a number is counted in, where it is not points of accuracy."""
-    return "" if verdict.points else " hundredths"
 
 
 def sureness(verdict: Verdict) -> str:
@@ -88,8 +84,7 @@ def remark(verdict: Verdict) -> str:
     """What a computation gave; which comparison decides; why none does, or how many worlds would."""
     if verdict.kind == "exact":
         return f"checked by computation: {verdict.found}"
-    most = "largest" if verdict.kind == "equivalence" else "least"
-    told = [f"{most} {verdict.decisive}"] if verdict.decisive else []
+    told = [f"worst {verdict.decisive}"] if verdict.decisive else []
     if verdict.status in SHRUNK and verdict.expected < MUCH * verdict.printed:
         told.append(f"printed, as a share of the errors left here: {percent(verdict.expected, signed=True)}")
     if not verdict.reason and verdict.uncorrected != verdict.status:
@@ -111,14 +106,12 @@ def answer(verdict: Verdict) -> str:
         return f"{head}. {verdict.note}"
     if verdict.kind == "exact" or (verdict.reason and verdict.status != Status.UNDECIDED):
         return f"{head}; {remark(verdict)}."
-    scale = "" if not verdict.points else " points"
-    printed = (
-        f" (printed {percent(verdict.printed, signed=True)}{scale})" if not np.isnan(verdict.printed) else ""
-    )
+    known = not np.isnan(verdict.printed)
+    printed = f" (printed {percent(verdict.printed, signed=True)} {verdict.unit})" if known else ""
     data = "on the papers' data" if verdict.real else "on synthetic data"
     worlds = f"{verdict.worlds} worlds" if verdict.worlds > 1 else "one world"
     tail = f"; {remark(verdict)}" if remark(verdict) and verdict.worlds > 1 else ""
-    ours = f"{points(verdict.endpoint)}{unit(verdict)}{scale}"
+    ours = f"{points(verdict.endpoint)} {verdict.unit}"
     return f"{head}. The paper: {verdict.statement}{printed}. Here, {data}: {ours} ({worlds}{tail})."
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from companion import checks, claims, places, published
 from companion.again import Again, again
-from companion.claims import POINT, Status, Verdict, verdicts, word
+from companion.claims import POINT, Verdict, verdicts
 from companion.contrasts import contrasts, differences, identity, in_words
 from companion.intervals import Interval
 from companion.papers import PAPERS
@@ -23,6 +23,7 @@ from companion.papers.dpti import followed
 from companion.records import RunRecord
 from companion.report import learned_answer, pages, tables
 from companion.study import Study
+from companion.words import Status, word
 from reidlib.types import ReIDOutput
 
 SETS = ("synth-market", "synth-occluded", "synth-occluded-transfer", "synth-partial")
@@ -271,7 +272,7 @@ def test_of_a_claim_about_each_of_several_the_least_decides(recorded):
     assert found.printed == pytest.approx((0.036 + 0.028) / 2)
     assert found.status == Status.SMALLER
     assert found.decisive.startswith("of 2: PCB architecture, GiLt losses − ")
-    assert "least of 2" in tables.verdict_line(found)["remark"]
+    assert "worst of 2" in tables.verdict_line(found)["remark"]
     gains = {
         "qpm": 0.10,
         "part-branch": 0.14,
@@ -304,7 +305,7 @@ def test_differences_that_cancel_are_no_equivalence(recorded):
     found = of(recorded("pan", by_row(gains, holistic=True))[0], "15")
     assert found.status == Status.OPPOSITE
     assert abs(found.endpoint.estimate) == pytest.approx(0.03, abs=0.003)
-    assert "largest of 4" in tables.verdict_line(found)["remark"]
+    assert "worst of 4" in tables.verdict_line(found)["remark"]
     assert of(recorded("pan", by_row({}))[0], "15").status == Status.HOLDS
 
 
@@ -373,7 +374,7 @@ def test_a_measure_against_ground_truth_is_no_accuracy(recorded):
     found = of(study, "12")
     assert found.endpoint.estimate == pytest.approx(0.2)
     assert not found.points
-    assert "+20.0 [+20.0,\u00a0+20.0] hundredths" in tables.answer(found)
+    assert "+20.0 [+20.0,\u00a0+20.0] hundredths of a log score" in tables.answer(found)
     assert tables.sureness(found) == "–"
 
 
@@ -511,7 +512,7 @@ def test_one_lower_loss_is_enough_to_refute_the_lowest(monkeypatch):
 
     found = of(with_losses(monkeypatch, losses), "12")
     assert found.status == Status.OPPOSITE
-    assert "least of 16: ResNet-34, ECA − CWA(x), -0.1" in found.found
+    assert "worst of 16: ResNet-34, ECA − CWA(x), -0.1" in found.found
     assert "15 above zero and 1 below" in found.found
 
 
@@ -522,7 +523,7 @@ def test_spatial_attention_is_compared_on_the_two_small_backbones(monkeypatch, g
 
     found = of(with_losses(monkeypatch, losses), "16")
     assert found.status == status
-    assert "least of 8: ResNet-" in found.found
+    assert "worst of 8: ResNet-" in found.found
 
 
 class ReadsMasks(nn.Module):

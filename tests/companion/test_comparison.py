@@ -1,7 +1,6 @@
 """The comparison of all models, on the committed records."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from companion.comparison import ENTRANTS, GALLERY, Comparison
 from companion.paper import Paper
 from companion.papers import paper
 from companion.report import comparing
-from companion.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -77,27 +75,6 @@ def test_models_trained_shorter_than_in_their_notebook_are_named(comparison):
     assert comparison.shortened == {"AlignedReID++": 0.25, "AaP-ReID": 0.25}
     assert "AlignedReID++ and AaP-ReID" in comparing.order(comparison, comparison.occluded).caption
     assert "AlignedReID++ and AaP-ReID" in comparing.foot(comparison)
-
-
-def test_curves_are_compared_within_worlds_and_stretches(monkeypatch):
-    records = {
-        "a": [
-            SimpleNamespace(seed=1, history={"id": [4.0, 2.0, 2.0, 0.0]}),
-            SimpleNamespace(seed=2, history={"id": [9, 9]}),
-        ],
-        "b": [
-            SimpleNamespace(seed=2, history={"id": [8.0, 7.0]}),
-            SimpleNamespace(seed=3, history={"id": [0, 0]}),
-        ],
-    }
-    monkeypatch.setattr(Study, "records", lambda _, row: records.get(row, []))
-    rows = {"A": "a", "B": "b", "C": "c"}
-    found = comparing.curves_less(
-        Study(paper("aap"), "cpu"), rows, minus="B", of=lambda history: np.array(history["id"], float)
-    )
-    assert list(found) == ["A"]  # B is the one, C has no record
-    np.testing.assert_allclose(found["A"]["mean"], [1, 2])  # of world 2 alone
-    assert np.isnan(found["A"]["half"]).all()
 
 
 def test_the_order_descends_and_leads_add_up(comparison):

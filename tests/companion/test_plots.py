@@ -9,10 +9,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from companion import plots
-from companion.claims import Status
 from companion.papers import pan, qpm
 from companion.plots import charts, comparing
 from companion.plots.sheets import PARTS
+from companion.words import Status
 from reidlib import palette
 
 RANDOM = np.random.default_rng(0)

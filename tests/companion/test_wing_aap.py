@@ -3,12 +3,15 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from companion import forensics
 from companion.inputs import Inputs
 from companion.papers import PAPERS, aap
+from companion.study import Study
 from companion.trained import Origin, Trained, initial
 from reidlib.data.index import Split
 from reidlib.evaluation import evaluate
@@ -80,3 +83,22 @@ def test_re_ranked_scorings_are_measured_on_the_whole_set(monkeypatch):
     assert not torch.allclose(plain, table[rows])
     asked = trained.rescore(replace(Scoring(), local="none"), "synth-market")
     assert asked.summary() == trained.score("global", "synth-market").summary()
+
+
+def test_curves_are_compared_within_worlds_and_stretches(monkeypatch):
+    records = {
+        "a": [
+            SimpleNamespace(seed=1, history={"id": [4.0, 2.0, 2.0, 0.0]}),
+            SimpleNamespace(seed=2, history={"id": [9.0, 9.0]}),
+        ],
+        "b": [
+            SimpleNamespace(seed=2, history={"id": [8.0, 7.0]}),
+            SimpleNamespace(seed=3, history={"id": [0.0, 0.0]}),
+        ],
+    }
+    monkeypatch.setattr(Study, "records", lambda _, row: records.get(row, []))
+    rows = {"A": "a", "B": "b", "C": "c"}
+    found = aap.loss_curves(Study(PAPERS["aap"], "cpu"), rows, less="B")
+    assert list(found) == ["A"]  # B is the one, C has no record
+    np.testing.assert_allclose(found["A"]["mean"], [1, 2])  # of world 2 alone
+    assert np.isnan(found["A"]["half"]).all()
