@@ -20,9 +20,10 @@ from companion.papers import PAPERS
 from companion.run import RunConfig
 from reidlib.data.loading import Loader
 from reidlib.data.masks import groups
+from reidlib.extraction import extract
 from reidlib.footprint import CARDS, EMBEDDED
 from reidlib.models import MODELS
-from reidlib.training import extract, fit
+from reidlib.training import fit
 
 OUTPUT = Path(__file__).resolve().parent.parent / "results" / "benchmarks"
 

@@ -15,7 +15,8 @@ from machine import keep
 from reidlib.data.loading import Batch, ImageStack, Loader
 from reidlib.data.masks import groups
 from reidlib.models import MODELS
-from reidlib.training import TrainConfig, fit
+from reidlib.recipe import TrainConfig
+from reidlib.training import fit
 
 IDENTITIES, EACH, ROUNDS = 32, 16, 3
 

@@ -14,8 +14,9 @@ from companion.run import RunConfig
 from companion.trained import initial
 from reidlib.data.loading import ImageStack, Loader
 from reidlib.data.masks import groups
+from reidlib.extraction import extract
 from reidlib.models import MODELS
-from reidlib.training import extract, fit
+from reidlib.training import fit
 
 TOLERANCE = 1e-5
 """Relative. Between processors the values differed by 1.5e-7 at most (AVX2 against none, fifteen rows)."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from reidlib.backbones import SMALL_DEPTHS
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 from synthreid.benchmark import VERSION
 from synthreid.parser import EXACT, Parser
 from synthreid.scene import DEFAULT_DIFFICULTY, Difficulty

@@ -18,7 +18,7 @@ from functools import partial
 from companion.presets import DataConfig
 from companion.run import RunConfig
 from reidlib.data.transforms import Augment
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 HOLISTIC = ("market1501", "dukemtmc", "cuhk03")
 TRANSFER = (

@@ -9,7 +9,7 @@ from typing import Any
 from companion.presets import DataConfig
 from reidlib.models import MODELS
 from reidlib.options import settings
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 LIVE = "live"
 """Stands for the paper of a run that no cell names: its records go to the cache."""

@@ -27,9 +27,10 @@ from companion.paper import Measured
 from companion.records import RecordError, RunRecord
 from companion.run import LIVE, RunConfig, differences
 from companion.trained import Origin, Trained, figure_maps, initial
+from reidlib.extraction import extract
 from reidlib.files import replacing
 from reidlib.models.stored import load_model, save_model
-from reidlib.training import CheckpointError, History, extract, fit, told
+from reidlib.training import CheckpointError, History, fit, told
 
 logger = logging.getLogger(__name__)
 

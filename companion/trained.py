@@ -20,10 +20,11 @@ from companion.run import RunConfig
 from companion.start import is_start
 from reidlib.data.loading import ImageStack, content
 from reidlib.evaluation import evaluate
+from reidlib.extraction import extract, extract_maps
 from reidlib.files import replacing
 from reidlib.models import MODELS
 from reidlib.reranking import k_reciprocal
-from reidlib.training import History, extract, extract_maps
+from reidlib.training import History
 from reidlib.types import Distance, Features, Metrics
 
 logger = logging.getLogger(__name__)

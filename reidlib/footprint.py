@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from reidlib.training import TrainConfig, objective
+from reidlib.recipe import TrainConfig
+from reidlib.training import objective
 
 EMBEDDED = 256
 """Images per forward pass of extraction on a GPU."""

@@ -20,12 +20,12 @@ from reidlib.data.index import ImageRecord, Split
 from reidlib.data.loading import load_stack, resized
 from reidlib.distances import apart, euclidean
 from reidlib.evaluation import RANKS, evaluate, ranking, single_shot
+from reidlib.extraction import extract
 from reidlib.heads import global_pool
 from reidlib.models.released import is_released, open_released
 from reidlib.models.stored import described, load_model
 from reidlib.pages import Shown
 from reidlib.reranking import k_reciprocal
-from reidlib.training import extract
 from reidlib.types import Distance, Features, Metrics, ReIDOutput
 
 logger = logging.getLogger(__name__)

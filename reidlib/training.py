@@ -1,14 +1,12 @@
-"""The one training loop, and feature extraction.
+"""The one training loop.
 
 ``fit`` knows nothing of its model but ``forward(images, masks)`` and ``loss(output, labels, masks=)``.
-Devices, precision and back-propagation go through Lightning Fabric. Schedules of BPBreID (section 5 of
-its supplementary material; released code and text differ in the warm-up).
+Devices, precision and back-propagation go through Lightning Fabric.
 """
 
 import io
 import logging
 import math
-import shutil
 import sys
 import time
 import zlib
@@ -19,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,12 +25,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from reidlib.data.loading import BatchConfig, ImageStack, Loader, batches
-from reidlib.data.masks import PartGroups
-from reidlib.data.transforms import Augment
+from reidlib.data.loading import Loader
+from reidlib.devices import as_weights, check_devices, compiled_module, device_of, fabric_of, synchronised
 from reidlib.distances import full_precision
 from reidlib.files import replacing
-from reidlib.types import Features, ReIDOutput
+from reidlib.recipe import TrainConfig, learning_rate, steps
+from reidlib.types import ReIDOutput
 
 if TYPE_CHECKING:  # takes long to import
     from lightning_fabric import Fabric
@@ -45,10 +43,6 @@ PLATEAUS = (0.3, float(np.log(2)))
 _UNLEARNED = 0.95  # of its start: where an identity loss must get below
 _LONG = 100  # steps from which on an identity loss must have fallen
 
-_DECAYS = (40, 70)  # epochs at which the step schedules divide the rate by 10
-_WARM_EPOCHS = 10  # of the step schedules
-_WARM_START = {"step-released": 0.01, "step-paper": 0.1}
-_WARM_SHARE, _COSINE_END = 0.1, 0.01  # of the cosine schedule
 _MOMENTUM = 0.9  # of SGD
 
 
@@ -58,76 +52,6 @@ class Interrupted(Exception):
 
 class CheckpointError(ValueError):
     """A checkpoint from which this training cannot go on: it is of another one, or damaged."""
-
-
-@dataclass(frozen=True)
-class TrainConfig(BatchConfig):
-    """The recipe: batches, optimiser, schedule, precision."""
-
-    iterations: int | None = 600  # stop after so many steps
-    epochs: int | None = None  # stop after so many epochs, if that comes first
-    lr: float = 2e-3  # peak learning rate
-    schedule: Literal["cosine", "step-released", "step-paper", "steps"] = "cosine"  # see learning_rate
-    weight_decay: float = 5e-4  # L2, added to the gradient, on all parameters
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the forward pass; losses are never halved
-    channels_last: bool = False  # memory layout of images and weights
-    optimiser: Literal["adam", "sgd"] = "adam"  # sgd has momentum 0.9
-    warm_epochs: int = 0  # of linear warm-up, for schedule "steps"
-    warm_start: float = 1.0  # share of lr in the first epoch
-    decays: tuple[int, ...] = ()  # epochs (0, 1, ...) at which the rate falls to a tenth
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.schedule != "steps" and (self.warm_epochs, self.warm_start, self.decays) != (0, 1.0, ()):
-            raise ValueError(
-                f'warm_epochs, warm_start and decays belong to schedule "steps", not to {self.schedule!r}'
-            )
-        lengths = [length for length in (self.iterations, self.epochs) if length is not None]
-        if not lengths or min(lengths) < 1:
-            raise ValueError(
-                f"iterations = {self.iterations}, epochs = {self.epochs}; at least one must be positive"
-            )
-        if self.lr <= 0 or self.weight_decay < 0:
-            raise ValueError(
-                f"lr = {self.lr}, weight_decay = {self.weight_decay}; expected lr > 0, weight_decay >= 0"
-            )
-
-    @classmethod
-    def smoke(cls) -> "TrainConfig":
-        """Ten steps that prove that everything runs."""
-        return cls(iterations=10, identities=8)
-
-    @classmethod
-    def cpu(cls) -> "TrainConfig":
-        """From pretrained weights on the small synthetic set: 450 steps of 8 x 4 images (docs/calibration.md)."""
-        return cls(iterations=450, identities=8, lr=2e-3, channels_last=True)
-
-    @classmethod
-    def gpu(cls) -> "TrainConfig":
-        """From pretrained weights on the full synthetic set: about 45,000 images in batches of 32 x 4."""
-        return cls(iterations=350, identities=32, lr=1e-3, precision="bf16-mixed", channels_last=True)
-
-    @classmethod
-    def pretraining(cls) -> "TrainConfig":
-        """For the start of the small networks, on many people."""
-        return cls(iterations=3000, identities=16, lr=3e-3, channels_last=True)
-
-    @classmethod
-    def large_pretraining(cls) -> "TrainConfig":
-        """The same for the papers' own networks, on a GPU: a third more images than the small networks see."""
-        return cls(iterations=2000, identities=32, lr=1e-3, precision="bf16-mixed", channels_last=True)
-
-    @classmethod
-    def released(cls) -> "TrainConfig":
-        """BPBreID's released recipe on the real data sets."""
-        return cls(
-            iterations=None, epochs=120, lr=3.5e-4, schedule="step-released", augment=Augment(flip=0.0)
-        )
-
-    @classmethod
-    def paper(cls) -> "TrainConfig":
-        """BPBreID's recipe as printed: the warm-up starts ten times higher."""
-        return replace(cls.released(), schedule="step-paper")
 
 
 @dataclass
@@ -168,35 +92,6 @@ class History:
             name: [float(f"{np.mean(values[a:b]):.5g}") for a, b in stretches]
             for name, values in curves.items()
         }
-
-
-def learning_rate(config: TrainConfig, *, step: int, epoch: int, steps: int) -> float:
-    """The learning rate of a step.
-
-    ``cosine`` warms up over the first 10 % of all steps and ends at 1 % of the peak. The step schedules go
-    by epochs: ten of linear warm-up, a tenth from epoch 40 and a hundredth from epoch 70 on; ``steps`` has
-    the warm-up and the epochs that the recipe names.
-
-    Args:
-        step: 0, 1, ... over the whole training.
-        epoch: 0, 1, ...
-        steps: of the whole training.
-
-    Source: BPBreID, released code (first epoch at 1 % of the rate) and text (at 10 %).
-    """
-    if config.schedule == "cosine":
-        warm = max(1, round(_WARM_SHARE * steps))
-        if step < warm:
-            return config.lr * (step + 1) / warm
-        progress = (step - warm + 1) / max(1, steps - warm)
-        return config.lr * (_COSINE_END + (1 - _COSINE_END) * (1 + math.cos(math.pi * progress)) / 2)
-    if config.schedule == "steps":
-        length, start, decays = config.warm_epochs, config.warm_start, config.decays
-    else:
-        length, start, decays = _WARM_EPOCHS, _WARM_START[config.schedule], _DECAYS
-    warmed = min(1.0, epoch / length) if length else 1.0
-    factor = start * (1 - warmed) + warmed
-    return config.lr * factor * 0.1 ** sum(epoch >= decay for decay in decays)
 
 
 def fit(
@@ -241,19 +136,21 @@ def fit(
         CheckpointError: the checkpoint is of another recipe, seed, data or model, or damaged.
         ValueError: a loss is not finite, there are too few devices, or several that would compile.
     """
-    target = _device(device)
+    target = device_of(device)
     options = {"config": config, "seed": seed, "deadline": deadline, "label": label, "compiled": compiled}
     if devices > 1 and compiled:
         raise ValueError(
             f"compiled with devices = {devices}: only one device's step can be compiled; leave out one"
         )
     if devices == 1:
-        history = _train(_fabric(target, config), model, loader, checkpoint=checkpoint, **options)
+        history = _train(
+            fabric_of(target, precision=config.precision), model, loader, checkpoint=checkpoint, **options
+        )
     else:
-        _check_devices(target, devices, loader=replace(loader, share=(0, devices)))
+        check_devices(target, devices, loader=replace(loader, share=(0, devices)))
         with TemporaryDirectory() as folder:
             checkpoint = checkpoint or Path(folder) / "state.pt"
-            fabric = _fabric(target, config, devices=devices)
+            fabric = fabric_of(target, precision=config.precision, devices=devices)
             # bound, as Fabric looks into arguments, and frozen ones it refuses
             if error := fabric.launch(
                 partial(_share, model=model, loader=loader, checkpoint=checkpoint, **options)
@@ -305,43 +202,6 @@ def _share(fabric: "Fabric", *, model: nn.Module, loader: Loader, **options: Any
     return None
 
 
-def _fabric(target: torch.device, config: TrainConfig, *, devices: int = 1) -> "Fabric":
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
-
-    # which says at every training what its config says, and how to make it less exact
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    chosen = [target.index or 0] if target.type == "cuda" and devices == 1 else devices
-    # a loss may leave embeddings out, and with them the parameters behind them
-    several = DDPStrategy(start_method="spawn", find_unused_parameters=True)
-    return Fabric(
-        accelerator=target.type,
-        devices=chosen,
-        precision=config.precision,
-        strategy="auto" if devices == 1 else several,
-    )
-
-
-def _check_devices(target: torch.device, devices: int, *, loader: Loader) -> None:
-    """Refuse more GPUs than there are, and images that the processes cannot share."""
-    if devices < 1 or (target.type == "cuda" and devices > torch.cuda.device_count()):
-        there = torch.cuda.device_count() if target.type == "cuda" else "any number of processes"
-        raise ValueError(
-            f"devices = {devices}, but this machine has {there}; use at least 1 and at most that"
-        )
-    stack, shared = loader.stack, Path("/dev/shm")
-    needed = stack.images.nbytes + (0 if stack.masks is None else stack.masks.nbytes)
-    if shared.exists() and needed > (free := shutil.disk_usage(shared).free):
-        raise ValueError(
-            f"devices = {devices}: processes share the images through {shared}, which has {free / 1e9:.1f} GB free "
-            f"and needs {needed / 1e9:.1f}; give it more (in Docker: --shm-size)"
-        )
-
-
-def _device(name: str | None) -> torch.device:
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def told(
     items: Iterable | None = None,
     *,
@@ -386,50 +246,6 @@ class _Objective(nn.Module):
             return self.model.loss(output, labels, masks=masks)
 
 
-class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the shares of all processes on a CPU; torch's own knows GPUs only."""
-
-    def _check_input_dim(self, _: Tensor) -> None:
-        """As many axes as the layer that it stands for was given."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(features)
-        around = [axis for axis in range(features.ndim) if axis != 1]
-        mean = _everywhere(features.mean(around, keepdim=True))
-        variance = _everywhere((features - mean).square().mean(around, keepdim=True))
-        count = features.numel() / features.shape[1] * torch.distributed.get_world_size()
-        with torch.no_grad():
-            self.running_mean.lerp_(mean.flatten(), self.momentum)
-            self.running_var.lerp_(variance.flatten() * count / (count - 1), self.momentum)
-            self.num_batches_tracked.add_(1)
-        scale, shift = (x.view_as(mean) for x in (self.weight, self.bias))
-        return (features - mean) * (variance + self.eps).rsqrt() * scale + shift
-
-
-def _everywhere(value: Tensor) -> Tensor:
-    """The mean over all processes, with gradients to each."""
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.stack(all_gather(value)).mean(0)
-
-
-def _synchronised(model: nn.Module, device: torch.device) -> nn.Module:
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.__class__ = _SyncedBatchNorm  # parameters and buffers stay
-    return model
-
-
-def _compiled(module: nn.Module, device: torch.device) -> nn.Module:
-    """One graph for the one shape that all batches have; a GPU replays it whole."""
-    torch.compiler.reset()  # which forgets the networks before: after eight of them it would silently compile no more
-    gpu = device.type == "cuda"  # on a CPU, DPTI draws its dropout outside of the graph
-    return torch.compile(module, mode="reduce-overhead" if gpu else None, fullgraph=gpu, dynamic=False)
-
-
 def objective(model: nn.Module) -> nn.Module:
     """Forward pass and losses as ``fit`` runs them: ``(images, labels, masks)`` to the weighted terms."""
     return _Objective(model)
@@ -442,12 +258,6 @@ def _full_precision(output: ReIDOutput) -> ReIDOutput:
 def _each(change: Callable[[Tensor], Tensor], output: ReIDOutput) -> ReIDOutput:
     parts = (output.embeddings, output.visibility, output.logits, output.maps)
     return ReIDOutput(*({name: change(tensor) for name, tensor in part.items()} for part in parts))
-
-
-def _as_weights(model: nn.Module, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """A batch in the precision of a model's weights."""
-    dtype = next(model.parameters()).dtype
-    return images.to(dtype), None if masks is None else masks.to(dtype)
 
 
 class _Job:
@@ -467,15 +277,15 @@ class _Job:
         several = fabric.world_size > 1
         self.given = loader
         self.loader = replace(loader.to(fabric.device), share=(fabric.global_rank, fabric.world_size))
-        self.model = model = _synchronised(model, fabric.device) if several else model
+        self.model = model = synchronised(model, fabric.device) if several else model
         model.to(fabric.device, memory_format=self.layout).train()
         optimiser = _optimiser(model, config=config, fused=fabric.device.type == "cuda")
         wrapped = _Objective(model, self.gather if several else None)
         if compiled:
-            wrapped = _compiled(wrapped, fabric.device)
+            wrapped = compiled_module(wrapped, fabric.device)
         self.objective, self.optimiser = fabric.setup(wrapped, optimiser)
         self.history, self.terms = History(compiled=compiled), []
-        self.steps = _steps(self.loader, config)
+        self.steps = steps(self.loader, config)
 
     def gather(self, share: Tensor) -> Tensor:
         """The whole batch of which each process has a share, in the order of one process."""
@@ -511,7 +321,7 @@ class _Job:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.history.lr.append(rate)
-        images, masks = _as_weights(self.model, images, masks)
+        images, masks = as_weights(self.model, images, masks)
         self.optimiser.zero_grad(set_to_none=True)  # first: the last step's gradients need no memory here
         terms = self.objective(images.contiguous(memory_format=self.layout), labels, masks)
         self.terms = [*terms]
@@ -613,13 +423,6 @@ def _optimiser(model: nn.Module, *, config: TrainConfig, fused: bool) -> torch.o
     return torch.optim.Adam(groups, lr=config.lr, fused=fused)
 
 
-def _steps(loader: Loader, config: TrainConfig) -> int:
-    if config.epochs is None:
-        return config.iterations
-    limit = config.iterations or math.inf
-    return int(min(limit, sum(len(loader.order(epoch)) for epoch in range(config.epochs))))
-
-
 @contextmanager
 def _seeded(seed: int, epoch: int, device: torch.device, *, rank: int) -> Iterator[None]:
     """Torch's own random state (dropout) set by (seed, epoch, process) inside, restored outside."""
@@ -654,95 +457,3 @@ def collapse_alarms(losses: Mapping[str, Sequence[float]]) -> list[str]:
     for alarm in alarms:
         logger.warning(alarm)
     return alarms
-
-
-@torch.no_grad()
-def extract(
-    model: nn.Module,
-    stack: ImageStack,
-    *,
-    groups: PartGroups | None = None,
-    device: str | None = None,
-    batch: int | None = None,
-) -> Features:
-    """Embeddings and visibility of all images of a stack, in the precision of the model's weights, on the CPU.
-
-    Args:
-        groups: gives the model part targets beside the images (for true visibility), if the stack has them.
-        device: default: CUDA if there is any.
-        batch: images per forward pass; default: 64 on the CPU, whose caches hold their maps, 256 on a GPU.
-
-    Raises:
-        ValueError: an embedding or visibility is not finite.
-    """
-    outputs = [
-        tuple({name: _stored(t) for name, t in tensors.items()} for tensors in (o.embeddings, o.visibility))
-        for o in _outputs(model, stack, groups=groups, device=device, batch=batch)
-    ]
-    named = [{name: torch.cat([o[i][name] for o in outputs]) for name in outputs[0][i]} for i in (0, 1)]
-    for name, tensor in (named[0] | named[1]).items():
-        finite = tensor.isfinite().flatten(1).all(1)
-        if not finite.all():
-            first = stack.names[int((~finite).nonzero()[0])]
-            raise ValueError(
-                f"{name!r} is not finite for {int((~finite).sum())} images, the first is {first}; train again"
-            )
-    return Features(named[0], named[1], stack.pid, stack.camid)
-
-
-@torch.no_grad()
-def extract_maps(
-    model: nn.Module,
-    stack: ImageStack,
-    *,
-    name: str,
-    groups: PartGroups | None = None,
-    device: str | None = None,
-    batch: int | None = None,
-) -> Float[Tensor, "N M h w"]:
-    """One of a model's attention maps for all images of a stack, in the precision of its weights, on the CPU.
-
-    Raises:
-        ValueError: the model returns no map of that name.
-    """
-    found = []
-    for output in _outputs(model, stack, groups=groups, device=device, batch=batch):
-        if name not in output.maps:
-            raise ValueError(f"the model returns no {name!r}; expected some of {sorted(output.maps)}")
-        found.append(_stored(output.maps[name]))
-    return torch.cat(found)
-
-
-def _outputs(
-    model: nn.Module, stack: ImageStack, *, groups: PartGroups | None, device: str | None, batch: int | None
-) -> Iterator[ReIDOutput]:
-    if not len(stack):
-        raise ValueError("stack is empty; there is nothing to extract")
-    target = _device(device)
-    size = batch or (64 if target.type == "cpu" else 256)
-    training = model.training
-    model.to(target).eval()
-    try:
-        with _channels_last(model):
-            for images, masks in batches(stack, size=size, groups=groups, device=target):
-                images, masks = _as_weights(model, images, masks)
-                yield model(images.contiguous(memory_format=torch.channels_last), masks)
-    finally:
-        model.train(training)
-
-
-@contextmanager
-def _channels_last(model: nn.Module) -> Iterator[None]:
-    """The layout in which convolutions are fastest, whatever that of the weights; theirs again outside."""
-    kept = [(parameter, parameter.data) for parameter in model.parameters() if parameter.ndim == 4]
-    for parameter, data in kept:
-        parameter.data = data.to(memory_format=torch.channels_last)
-    try:
-        yield
-    finally:
-        for parameter, data in kept:
-            parameter.data = data
-
-
-def _stored(tensor: Tensor) -> Tensor:
-    return full_precision(tensor).cpu()

@@ -45,7 +45,7 @@ from companion.records import RunRecord
 from reidlib.data.loading import load_stack
 from reidlib.files import replacing
 from reidlib.options import at_least
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 from synthreid import benchmark
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}

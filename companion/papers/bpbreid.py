@@ -31,7 +31,7 @@ from reidlib.data.masks import groups
 from reidlib.distances import full_precision
 from reidlib.models import bpbreid
 from reidlib.models.bpbreid import GILT_GRID, Config
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 from reidlib.types import Features
 from synthreid.parser import ERRING
 

@@ -31,7 +31,7 @@ from companion.study import METRICS, Study
 from companion.trained import Trained, initial
 from reidlib import doctor
 from reidlib.options import settings
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 INJECTED = "# Parameters\n"  # as papermill's own cell begins
 COMPUTE = ("auto", "missing", "nothing", "all")

@@ -22,7 +22,8 @@ from reidlib.data.index import Split
 from reidlib.data.masks import PartGroups, groups
 from reidlib.models.bpbreid import BPBreID
 from reidlib.models.released import Released, open_released
-from reidlib.training import History, TrainConfig
+from reidlib.recipe import TrainConfig
+from reidlib.training import History
 
 PAPER = "bpbreid"
 

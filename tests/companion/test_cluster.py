@@ -11,7 +11,7 @@ from companion import cluster, places, records, sweep
 from companion.papers import PAPERS
 from companion.presets import DataConfig
 from companion.run import RunConfig
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 STEPS = 12
 WORKER = """

@@ -18,7 +18,7 @@ from companion.study import Study
 from reidlib import training
 from reidlib.footprint import CARDS, Footprint
 from reidlib.models import bot
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 ROWS = ("bot", "k8")
 STEP = Footprint(128, 4e12, 5e10, 1000, 6e9, 1e10, 3e8)

@@ -25,9 +25,11 @@ from reidlib.backbones import build_backbone
 from reidlib.data.datasets import DATASETS, load
 from reidlib.data.loading import Loader, load_stack
 from reidlib.evaluation import evaluate
+from reidlib.extraction import extract
 from reidlib.models import BPBreID
 from reidlib.models.bot import SCORINGS, BoT, Config
-from reidlib.training import TrainConfig, extract, fit
+from reidlib.recipe import TrainConfig
+from reidlib.training import fit
 
 SIZE = (32, 16)
 

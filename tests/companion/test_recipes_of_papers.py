@@ -8,7 +8,7 @@ from companion.papers import PAPERS
 from companion.papers.bpbreid import BOT
 from companion.published import printed
 from reidlib.data.transforms import Augment
-from reidlib.training import TrainConfig, learning_rate
+from reidlib.recipe import TrainConfig, learning_rate
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from companion import places, pretrain, records, start
 from companion.papers import PAPERS
 from companion.start import pretraining
 from companion.trained import initial
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 COMMITTED, RUNS = places.WEIGHTS, places.RESULTS / "runs"
 NEEDED = sorted(

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_training import Killed, stack  # noqa: F401 a fixture
+from test_training import Killed, stack, traced  # noqa: F401 fixtures
+from torch import nn
 
-from reidlib import training
+from reidlib import devices
 from reidlib.data.loading import Loader
 from reidlib.data.masks import groups
 from reidlib.models import bpbreid, pan
-from reidlib.training import Interrupted, TrainConfig, fit
+from reidlib.recipe import TrainConfig
+from reidlib.training import Interrupted, fit
 
 CONFIG = TrainConfig(iterations=6, identities=4, images=2, lr=1e-2)
 SMALL = {"backbone": "small", "width": 0.25, "dim": 4}
@@ -78,9 +80,27 @@ def test_what_cannot_be_shared_is_refused(loader, monkeypatch):
     with pytest.raises(ValueError, match="4 identities cannot be shared by 3 devices"):
         train(bpb(), loader, devices=3)
     with pytest.raises(ValueError, match="devices = 0"):
-        training._check_devices(torch.device("cpu"), 0, loader=loader)
+        devices.check_devices(torch.device("cpu"), 0, loader=loader)
     with pytest.raises(ValueError, match="devices = 2, but this machine has 0"):
-        training._check_devices(torch.device("cuda"), 2, loader=loader)
-    monkeypatch.setattr(training.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
+        devices.check_devices(torch.device("cuda"), 2, loader=loader)
+    monkeypatch.setattr(devices.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
     with pytest.raises(ValueError, match="share the images through /dev/shm"):
-        training._check_devices(torch.device("cpu"), 2, loader=loader)
+        devices.check_devices(torch.device("cpu"), 2, loader=loader)
+
+
+def test_a_gpu_replays_the_whole_step(traced):  # noqa: F811
+    devices.compiled_module(nn.Linear(2, 2), torch.device("cuda"))
+    assert traced == [{"mode": "reduce-overhead", "fullgraph": True, "dynamic": False}]
+
+
+def test_every_network_is_compiled_however_many_came_before():
+    """The compiler itself gives up, without an error, after eight networks of one class."""
+    batch = torch.randn(4, 3)
+    for width in range(1, 12):
+        counter = torch._dynamo.testing.CompileCounter()
+        whole = nn.Sequential(nn.Linear(3, width))
+        with pytest.MonkeyPatch.context() as patch:
+            compiler = torch.compile
+            patch.setattr(torch, "compile", lambda module, **_: compiler(module, backend=counter))  # noqa: B023
+            devices.compiled_module(whole, torch.device("cpu"))(batch)
+        assert counter.frame_count == 1, width

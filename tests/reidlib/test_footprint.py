@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reidlib.footprint import CARDS, Card, Meter, fake, footprint
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 from reidlib.types import ReIDOutput
 
 CONFIG = TrainConfig(identities=4, images=2)

@@ -9,7 +9,7 @@ from reidlib.data.transforms import Augment
 from reidlib.models import MODELS, BPBreID
 from reidlib.models.bpbreid import Objective
 from reidlib.options import from_settings, settings
-from reidlib.training import TrainConfig
+from reidlib.recipe import TrainConfig
 
 CONFIGS = (
     *(model.Config() for model in MODELS.values()),

@@ -15,10 +15,10 @@ from reidlib.__main__ import main
 from reidlib.backbones import build_backbone, imagenet_file
 from reidlib.data.datasets import load
 from reidlib.data.loading import load_stack
+from reidlib.extraction import extract
 from reidlib.models import BoT, BPBreID
 from reidlib.models.stored import save_model
 from reidlib.reranking import k_reciprocal
-from reidlib.training import extract
 
 
 @pytest.fixture

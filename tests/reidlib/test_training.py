@@ -12,18 +12,11 @@ from torch.nn import functional as F
 
 from reidlib import training
 from reidlib.data.loading import ImageStack, Loader
-from reidlib.data.masks import groups, part_targets
+from reidlib.data.masks import groups
 from reidlib.data.transforms import Augment
-from reidlib.training import (
-    CheckpointError,
-    History,
-    Interrupted,
-    TrainConfig,
-    extract,
-    extract_maps,
-    fit,
-    learning_rate,
-)
+from reidlib.extraction import extract, extract_maps
+from reidlib.recipe import TrainConfig
+from reidlib.training import CheckpointError, History, Interrupted, fit
 from reidlib.types import ReIDOutput
 
 CONFIG = TrainConfig(iterations=7, identities=4, images=2, lr=1e-2)
@@ -137,24 +130,6 @@ def test_a_compiled_step_learns_what_a_plain_one_does(loader, traced):
     assert same(first, second)
     with pytest.raises(ValueError, match="compiled with devices = 2"):
         train(loader, devices=2, compiled=True)
-
-
-def test_a_gpu_replays_the_whole_step(traced):
-    training._compiled(nn.Linear(2, 2), torch.device("cuda"))
-    assert traced == [{"mode": "reduce-overhead", "fullgraph": True, "dynamic": False}]
-
-
-def test_every_network_is_compiled_however_many_came_before():
-    """The compiler itself gives up, without an error, after eight networks of one class."""
-    batch = torch.randn(4, 3)
-    for width in range(1, 12):
-        counter = torch._dynamo.testing.CompileCounter()
-        whole = nn.Sequential(nn.Linear(3, width))
-        with pytest.MonkeyPatch.context() as patch:
-            compiler = torch.compile
-            patch.setattr(torch, "compile", lambda module, **_: compiler(module, backend=counter))  # noqa: B023
-            training._compiled(whole, torch.device("cpu"))(batch)
-        assert counter.frame_count == 1, width
 
 
 def test_outer_random_state_is_untouched(loader):
@@ -320,64 +295,3 @@ def test_no_weight_decay_for_exempt_parameters():
 def test_epochs_end_training(loader):
     config = replace(CONFIG, iterations=None, epochs=2)
     assert train(loader, config=config)[1].steps == sum(len(loader.order(epoch)) for epoch in (0, 1))
-
-
-def test_step_schedules_follow_the_checkpoint():
-    released, paper = TrainConfig.released(), TrainConfig.paper()
-    expected = {0: 3.5e-6, 1: 3.815e-5, 2: 7.28e-5, 5: 1.7675e-4, 9: 3.1535e-4, 10: 3.5e-4, 39: 3.5e-4}
-    expected |= {40: 3.5e-5, 69: 3.5e-5, 70: 3.5e-6, 119: 3.5e-6}
-    for epoch, rate in expected.items():
-        assert learning_rate(released, step=0, epoch=epoch, steps=1) == pytest.approx(rate, rel=1e-6)
-    for epoch, rate in {0: 3.5e-5, 5: 1.925e-4, 10: 3.5e-4, 40: 3.5e-5}.items():
-        assert learning_rate(paper, step=0, epoch=epoch, steps=1) == pytest.approx(rate, rel=1e-6)
-
-
-def test_cosine_warms_up_and_ends_at_one_percent():
-    config = TrainConfig(lr=2e-3)
-    rates = [learning_rate(config, step=step, epoch=0, steps=600) for step in range(600)]
-    assert rates[0] == pytest.approx(2e-3 / 60)
-    assert rates[59] == max(rates) == 2e-3
-    assert rates[-1] == pytest.approx(2e-5)
-    assert rates[59:] == sorted(rates[59:], reverse=True)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"iterations": None}, {"iterations": 0}, {"lr": 0.0}, {"weight_decay": -1.0}]
-)
-def test_impossible_recipes_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        TrainConfig(**wrong)
-
-
-def test_extract_is_deterministic_and_keeps_everything(stack):
-    model = tiny().double()
-    found = extract(model, stack, batch=10, device="cpu")
-    assert found.embeddings["global"].shape == (32, 8)
-    assert torch.equal(found.pid, stack.pid)
-    again = extract(model, stack, batch=32, device="cpu")
-    assert found.embeddings["global"].dtype == torch.float64
-    torch.testing.assert_close(again.embeddings["global"], found.embeddings["global"], atol=EXACT, rtol=0)
-    assert set(again.embeddings) == {"global", "spare"}
-    assert model.training
-    given = extract(model, stack, groups=groups(2), device="cpu").visibility["soft"]
-    assert torch.equal(given, part_targets(stack.masks, groups(2))[:, 1:].amax((2, 3)).double())
-    assert extract_maps(model, stack, name="a", device="cpu").shape == (32, 8, 7, 3)
-
-
-def test_extract_leaves_the_weights_as_they_lie(stack):
-    model = tiny()
-    for layout in (torch.contiguous_format, torch.channels_last):
-        model.to(memory_format=layout)
-        before = [(p.data_ptr(), p.stride()) for p in model.parameters()]
-        found = extract(model, stack, device="cpu").embeddings["global"]
-        assert [(p.data_ptr(), p.stride()) for p in model.parameters()] == before
-        assert torch.equal(found, extract(tiny(), stack, device="cpu").embeddings["global"])
-
-
-def test_extract_refuses_unknown_names_and_nan(stack):
-    model = tiny()
-    with pytest.raises(ValueError, match=r"no 'b'; expected some of \['a'\]"):
-        extract_maps(model, stack, name="b", device="cpu")
-    nn.init.constant_(model.trunk[0].bias, torch.nan)
-    with pytest.raises(ValueError, match=r"'global' is not finite for 32 images, the first is 0\.jpg"):
-        extract(model, stack, device="cpu")
