@@ -7,6 +7,7 @@ word means stands in ``companion.words``, how an interval comes about in ``compa
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -229,33 +230,42 @@ def outcomes(study: Study) -> list[Outcome]:
         Outcome(contrast, _alone(values), _reason(study, contrast, values) or lacks.get(contrast.claim, ""))
         for contrast, values in known
     ]
-    counted = [number for number, outcome in enumerate(found) if outcome.counts]
-    families: dict[tuple, dict[int, tuple[Contrast, pd.Series]]] = {}
-    for number in counted:
-        contrast = known[number][0]
-        families.setdefault((contrast.metric, places(study, [contrast])), {})[number] = known[number]
-    for family in families.values():
+    for family in _families(study).values():
         for number, interval in _moderated(study, family).items():
             found[number] = replace(found[number], interval=interval)
     return _corrected(study, found)
 
 
+Family = dict[int, tuple[Contrast, pd.Series]]
+"""Contrasts that are moderated together, by their number within the paper, and their differences in every world."""
+
+
+@lru_cache(maxsize=16)
+def _families(study: Study) -> dict[tuple, Family]:
+    """The contrasts that count, by metric and test set."""
+    families: dict[tuple, Family] = {}
+    lacks = _lacks(study)
+    for number, contrast in enumerate(contrasts(study.paper)):
+        values = differences(study, contrast)
+        if len(values) > 1 and not _reason(study, contrast, values) and contrast.claim not in lacks:
+            key = contrast.metric, places(study, [contrast])
+            families.setdefault(key, {})[number] = contrast, values
+    return families
+
+
 def compared(study: Study, plus: Cell, minus: Cell, metric: str) -> Interval:
     """One cell less another, moderated as if it were a contrast of the paper; if it is one, the same interval."""
-    asked = Contrast("", metric, (Term(plus, metric, 1), Term(minus, metric, -1)))
-    known = [
-        (contrast, differences(study, contrast))
-        for contrast in (*contrasts(study.paper), asked)
-        if contrast.metric == metric and places(study, [contrast]) == places(study, [asked])
-    ]
-    counted = [
-        pair
-        for pair in known
-        if len(pair[1]) > 1 and not _reason(study, *pair) and pair[0].claim not in _lacks(study)
-    ]
-    if not counted or counted[-1][0] is not asked:
-        return _alone(known[-1][1])
-    return _moderated(study, dict(enumerate(counted)))[len(counted) - 1]
+    asked, turned = (
+        Contrast("", metric, (Term(plus, metric, sign), Term(minus, metric, -sign))) for sign in (1, -1)
+    )
+    values = differences(study, asked)
+    if len(values) < 2 or not values.any() or _reason(study, asked, values):  # not any: a row less itself
+        return _alone(values)
+    family = _families(study).get((metric, places(study, [asked])), {})
+    if identity(study, turned) in (identity(study, contrast) for contrast, _ in family.values()):
+        found = _moderated(study, {**family, -1: (turned, -values)})[-1]
+        return replace(found, estimate=-found.estimate)
+    return _moderated(study, {**family, -1: (asked, values)})[-1]
 
 
 def _lacks(study: Study) -> dict[str, str]:
@@ -271,7 +281,7 @@ def _alone(values: pd.Series) -> Interval:
     return moderated([values.to_numpy(float)])[0]
 
 
-def _moderated(study: Study, family: dict[int, tuple[Contrast, pd.Series]]) -> dict[int, Interval]:
+def _moderated(study: Study, family: Family) -> dict[int, Interval]:
     """Intervals of a family in which each difference counts once, wherever the paper prints it again."""
     keys = {number: identity(study, contrast) for number, (contrast, _) in family.items()}
     unique = {keys[number]: values.to_numpy(float) for number, (_, values) in family.items()}

@@ -39,12 +39,17 @@ class Value:
         return cls(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else np.nan, len(known))
 
     @property
-    def half(self) -> float:
-        """Half-width of the 95 % interval of the mean over worlds (Student's t); NaN with one world."""
+    def interval(self) -> Interval:
+        """Of the mean over worlds, by Student's t; with one world there is none."""
         if self.seeds < 2:
-            return np.nan
+            return Interval(self.mean, worlds=self.seeds)
         error, freedom = float(self.std / np.sqrt(self.seeds)), float(self.seeds - 1)
-        return Interval(self.mean, error, freedom, self.seeds).half
+        return Interval(self.mean, error, freedom, self.seeds)
+
+    @property
+    def half(self) -> float:
+        """Half-width of its 95 % interval; NaN with one world."""
+        return self.interval.half
 
 
 @dataclass(frozen=True, eq=False)

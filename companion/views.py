@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from companion.claims import compared
 from companion.inputs import Inputs, figure_queries
+from companion.intervals import Interval
 from companion.paper import Cell
 from companion.study import Study, Value
 from companion.trained import Trained
@@ -262,11 +264,6 @@ def title(study: Study, cell: Cell) -> str:
     return study.paper.title_of(cell.run, cell.scoring)
 
 
-def difference(study: Study, cell: Cell, base: Cell, *, metric: str) -> Value:
-    """A cell less another, paired within worlds."""
-    return Value.of((study.values(cell, metric) - study.values(base, metric)).tolist())
-
-
 def gains(
     study: Study, table: str, *, baseline: str, metric: str, dataset: str = "occluded-duke"
 ) -> dict[str, list | np.ndarray]:
@@ -277,7 +274,7 @@ def gains(
     base = study.paper.cell(table, baseline, dataset)
     cells = [cell for cell in _column(study, table, dataset) if cell.row != baseline]
     printed = _printed(study, table, metric=metric, dataset=dataset)
-    ours = [difference(study, cell, base, metric=metric) for cell in cells]
+    ours = [compared(study, cell, base, metric) for cell in cells]
     return _marks(study, cells, ours, printed=[printed[cell.row] - printed[baseline] for cell in cells])
 
 
@@ -287,7 +284,7 @@ def levels(study: Study, table: str, *, metric: str, dataset: str = "occluded-du
         _column(study, table, dataset),
         _printed(study, table, metric=metric, dataset=dataset),
     )
-    ours = [Value.of(values.tolist()) for _, values in study.shared(cells, metric).items()]
+    ours = [Value.of(values.tolist()).interval for _, values in study.shared(cells, metric).items()]
     return _marks(study, cells, ours, printed=[printed[cell.row] for cell in cells])
 
 
@@ -300,14 +297,14 @@ def _printed(study: Study, table: str, *, metric: str, dataset: str) -> dict[str
     return dict(zip(column["row"], column["printed"]))
 
 
-def _marks(study: Study, cells: list[Cell], ours: list[Value], *, printed: list[float]) -> dict:
+def _marks(study: Study, cells: list[Cell], ours: list[Interval], *, printed: list[float]) -> dict:
     return {
         "rows": [title(study, cell) for cell in cells],
         "printed": np.array(printed, dtype=float),
-        "ours": np.array([value.mean for value in ours]),
-        "half": np.array([value.half for value in ours]),
+        "ours": np.array([interval.estimate for interval in ours]),
+        "half": np.array([interval.half for interval in ours]),
         "states": [state(study, cell) for cell in cells],
-        "worlds": [value.seeds for value in ours],
+        "worlds": [interval.worlds for interval in ours],
     }
 
 
@@ -329,14 +326,10 @@ def sweep(
         _printed(study, table, metric=metric, dataset=dataset),
     )
     cells = [study.paper.cell(table, row, dataset) for row in rows]
-    ours = [study.values(cell, metric) - study.values(base, metric) for cell in cells]
-    marks = _marks(
-        study,
-        cells,
-        [Value.of(found.tolist()) for found in ours],
-        printed=[printed[row] - printed[baseline] for row in rows],
-    )
-    lines = pd.concat(ours, axis=1).to_numpy(float)  # [worlds, X]
+    ours = [compared(study, cell, base, metric) for cell in cells]
+    marks = _marks(study, cells, ours, printed=[printed[row] - printed[baseline] for row in rows])
+    lines = [study.values(cell, metric) - study.values(base, metric) for cell in cells]
+    lines = pd.concat(lines, axis=1).to_numpy(float)  # [worlds, X]
     return {name: value for name, value in marks.items() if name != "rows"} | {"lines": lines}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from companion.checks import reads_no_labels
+from companion.claims import compared
 from companion.formats import number
 from companion.inputs import TestSet
 from companion.paper import Cell, Measured, Paper, Row
@@ -394,10 +395,10 @@ def parser_curves(study: Study) -> pd.DataFrame:
             ]
             values = [column for _, column in study.shared(cells, metric).items()]
             for series, found in zip((LEARNED, FIXED), values):
-                lines.append((words, share, series, Value.of(found.tolist())))
-            lines.append((f"{words}, {GAP}", share, GAP, Value.of((values[0] - values[1]).tolist())))
+                lines.append((words, share, series, Value.of(found.tolist()).interval))
+            lines.append((f"{words}, {GAP}", share, GAP, compared(study, *cells, metric)))
     return pd.DataFrame(
-        [(panel, x, series, v.mean, v.half, v.seeds) for panel, x, series, v in lines],
+        [(panel, x, series, i.estimate, i.half, i.worlds) for panel, x, series, i in lines],
         columns=["panel", "x", "series", "mean", "half", "worlds"],
     )
 

@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from companion.checks import holds, reads_no_labels
+from companion.claims import compared
 from companion.formats import number, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
@@ -26,7 +27,6 @@ from companion.views import (
     Pictures,
     SlotView,
     blocks,
-    difference,
     figure_pictures,
     pictures,
     state,
@@ -300,8 +300,8 @@ def block_dots(study: Study) -> pd.DataFrame:
     for row in BLOCKS:
         cell = study.paper.cell("occluded", row, "occluded-duke")
         for name in METRICS:
-            value = difference(study, cell, base, metric=name)
-            marks = (value.mean, value.half, value.seeds, state(study, cell) or state(study, base))
+            gap = compared(study, cell, base, name)
+            marks = (gap.estimate, gap.half, gap.worlds, state(study, cell) or state(study, base))
             lines.append((f"{name.replace('rank1', 'rank-1')}, less G+D", title(study, cell), "", *marks))
     return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
 
@@ -317,9 +317,9 @@ def templates_answer(study: Study) -> str:
     several = " to ".join(map(str, sorted({min(counts), max(counts)})))
     total = len(region_names()) - 2
     cells = {row: study.paper.cell("occluded", row, "occluded-duke") for row in ("g+d", *BLOCKS)}
-    gaps = {row: difference(study, cells[row], cells["g+d"], metric="mAP") for row in BLOCKS}
+    gaps = {row: compared(study, cells[row], cells["g+d"], "mAP") for row in BLOCKS}
     lost = "; ".join(
-        f"{title(study, cells[row])} {number(100 * gap.mean, half=100 * gap.half, digits=1, signed=True)}"
+        f"{title(study, cells[row])} {number(100 * gap.estimate, half=100 * gap.half, digits=1, signed=True)}"
         for row, gap in gaps.items()
     )
     return (

@@ -7,9 +7,10 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 from scipy.stats import spearmanr
 
+from companion.claims import compared
 from companion.formats import number, styled
 from companion.study import Study, Value
-from companion.views import FAILED, difference
+from companion.views import FAILED
 
 DONE = 0.94
 """Holistic rank-1 from which on a training counts as done when worlds are compared."""
@@ -121,12 +122,12 @@ def contrast(
     """
     cell, lines = study.paper.cell(table, row, dataset), []
     for metric, words in metrics.items():
-        value = (
-            difference(study, cell, study.paper.cell(table, minus, dataset), metric=metric)
+        found = (
+            compared(study, cell, study.paper.cell(table, minus, dataset), metric)
             if minus
-            else Value.of(study.values(cell, metric).tolist())
+            else Value.of(study.values(cell, metric).tolist()).interval
         )
-        points = number(100 * value.mean, half=100 * value.half, digits=1, signed=True)
-        lines.append({"measure": words, "points": points, "worlds": value.seeds or "–"})
+        points = number(100 * found.estimate, half=100 * found.half, digits=1, signed=True)
+        lines.append({"measure": words, "points": points, "worlds": found.worlds or "–"})
     caption = "mean over worlds ± half of its 95 % interval, none with one world"
     return styled(pd.DataFrame(lines)).set_caption(caption)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.claims import Verdict
+from companion.claims import Verdict, compared
 from companion.contrasts import in_words
 from companion.formats import percent, styled, table_title
 from companion.intervals import LEVEL, Interval
@@ -18,7 +18,7 @@ from companion.plots.charts import MARKS, VERDICTS
 from companion.published import SIDED, printed
 from companion.records import RunRecord
 from companion.study import METRICS, Study
-from companion.views import MaskTruth, difference, title
+from companion.views import MaskTruth, title
 from companion.words import Status
 from reidlib.complexity import complexity
 from reidlib.models import MODELS
@@ -273,11 +273,11 @@ def _own(
         line[f"{metric} printed"] = percent(known)
         line[f"{metric} ours"] = percent(ours.mean, half=ours.half) if ours else "–"
         if base:
-            gain = difference(study, cell, base, metric=metric)
+            gain = compared(study, cell, base, metric)
             line[f"{metric} gain printed"] = percent(
                 known - values.get((base.row, metric), np.nan), signed=True
             )
-            line[f"{metric} gain ours"] = percent(gain.mean, half=gain.half, signed=True)
+            line[f"{metric} gain ours"] = percent(gain.estimate, half=gain.half, signed=True)
     return line | {"worlds": len(study.values(cell, study.metrics(cell.table)[0])) or "–"}
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from companion import checks, claims, places, published
+from companion import checks, claims, places, published, views
 from companion.again import Again, again
 from companion.claims import POINT, Verdict, verdicts
 from companion.contrasts import contrasts, differences, identity, in_words
@@ -365,6 +365,26 @@ def test_contrasts_beside_a_claim_do_not_enter_its_endpoint(recorded):
 def test_endpoints_lend_each_other_their_variance(recorded):
     study, _ = recorded("bpbreid", by_row({"k8": 0.1}))
     assert of(study, "4").endpoint.freedom > 4
+
+
+def test_a_difference_has_one_interval_wherever_it_stands(recorded):
+    """In the table of contrasts, in a figure of gains, in a sweep; a row less itself is nothing, for sure."""
+    study, _ = recorded("bpbreid", by_row({"k8": 0.05}))
+    known = {
+        in_words(study, o.contrast): o.interval
+        for v in verdicts(study)
+        for o in v.outcomes
+        if o.contrast.metric == "mAP"
+    }
+    gains = views.gains(study, "table2", baseline="bot", metric="mAP")
+    sweep = views.sweep(study, "table5", ["k2", "k8"], baseline="k8", metric="mAP")
+    row = gains["rows"].index("BPBreID")
+    claimed = known["BPBreID − BoT, synth-occluded"]
+    assert claimed.freedom > 4
+    assert (gains["ours"][row], gains["half"][row]) == pytest.approx((claimed.estimate, claimed.half))
+    assert sweep["half"].tolist() == pytest.approx(
+        [known["BPBreID − BPBreID, 2 parts, synth-occluded"].half, 0]
+    )
 
 
 def test_a_measure_against_ground_truth_is_no_accuracy(recorded):
