@@ -46,6 +46,16 @@ class Row:
     titles: Mapping[str, str] = field(default_factory=dict)
 
 
+LONG = 4
+"""How many times the preset's steps a long training takes."""
+
+
+def longer(row: Row) -> Row:
+    """The same training, ``LONG`` times as long: does its length decide a comparison?"""
+    title = f"{row.title}, {LONG} times as long"
+    return replace(row, slug=f"{row.slug}-long", title=title, scorings=("default",), titles={}, longer=LONG)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One printed value set: where it stands, and the training and test-time variant behind it."""

@@ -20,7 +20,7 @@ from companion.checks import reads_no_labels
 from companion.claims import compared
 from companion.formats import number
 from companion.inputs import TestSet
-from companion.paper import Cell, Measured, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row, longer
 from companion.plots.charts import interval_over
 from companion.real import ERASING, HOLISTIC, TALL, Recipe, steps
 from companion.run import RunConfig
@@ -84,9 +84,11 @@ def _objective(name: str) -> Row:
     return Row(f"objective-{name}", title, change, scorings=BOTH, titles=titles)
 
 
+BOT = Row("bot", "BoT", model="bot", scorings=("default",))
+
 ROWS = (
     _parts(8),
-    Row("bot", "BoT", model="bot", scorings=("default",)),
+    BOT,
     Row("pcb", "PCB, its own losses", model="pcb", scorings=("default",)),
     Row("fixed-attention", "BPBreID, fixed attention", GIVEN, scorings=SHOWN),
     *(row for parser in PARSERS.items() for row in _misread(*parser)),
@@ -100,6 +102,8 @@ ROWS = (
     Row("k8-scratch", "BPBreID from scratch", scorings=SHOWN, scratch=True),
     Row("bot-scratch", "BoT from scratch", model="bot", scorings=("default",), scratch=True),
     Row("pcb-scratch", "PCB from scratch", model="pcb", scorings=("default",), scratch=True),
+    longer(_parts(8)),
+    longer(BOT),
     Row("visible-triplet", "BPBreID, visibility in training", {"visible_triplet": True}, scorings=BOTH),
     Row("ri", "BPBreID, ResNet-50-IBN", {"backbone": "resnet50-ibn"}, scorings=SHOWN),
     Row("hr", "BPBreID, HRNet-W32", {"backbone": "hrnet-w32"}, scorings=SHOWN),
@@ -164,6 +168,11 @@ def _cells() -> tuple[Cell, ...]:
         Cell("start", run, dataset, run)
         for runs in starts.values()
         for run in runs
+        for dataset in ("occluded-duke", "market1501")
+    ]
+    cells += [
+        Cell("length", run, dataset, f"{run}-long")
+        for run in ("k8", "bot")
         for dataset in ("occluded-duke", "market1501")
     ]
     parsers = {"exact": ("k8", "fixed-attention")}

@@ -16,7 +16,7 @@ from companion.claims import compared
 from companion.formats import number, styled
 from companion.inputs import TestSet, figure_queries
 from companion.intervals import moderated
-from companion.paper import Cell, Measured, Paper, Row
+from companion.paper import Cell, Measured, Paper, Row, longer
 from companion.real import TRANSFER, Recipe, steps
 from companion.run import RunConfig
 from companion.study import METRICS, Study, Value
@@ -58,6 +58,8 @@ ROWS = (
     Row("g-again", "G, another network", {"templates": "none"}, again=True),
     Row("gd-scratch", "G+D from scratch", scratch=True),
     Row("g-scratch", "G from scratch", {"templates": "none"}, scratch=True),
+    longer(Row("gd", "G+D: dynamic templates")),
+    longer(Row("g", "G: global only", {"templates": "none"})),
     Row("separate-losses", "G+D, losses per block", {"joint": False}),
     Row("resnet50-ibn", "G+D, ResNet-50-IBN", {"backbone": "resnet50-ibn"}),
     Row("osnet", "G+D, OSNet", {"backbone": "osnet"}),
@@ -96,6 +98,11 @@ def _cells() -> tuple[Cell, ...]:
         Cell("start", run, dataset, run)
         for run in ("gd", "gd-scratch", "g", "g-scratch")
         for dataset in ("market1501", "occluded-duke")
+    ]
+    cells += [
+        Cell("length", row, dataset, f"{run}-long")
+        for row, run in (("g+d", "gd"), ("g", "g"))
+        for dataset in (*datasets, "occluded-duke")
     ]
     # likewise; and the same weights with the blocks of the whole image or of one template alone
     cells += [

@@ -16,7 +16,7 @@ from companion import forensics
 from companion.checks import holds, reads_no_labels
 from companion.formats import number, styled
 from companion.intervals import moderated
-from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
+from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size, longer
 from companion.plots.sheets import SIGNED, grey, heat
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
@@ -60,6 +60,8 @@ ROWS = (
     Row("pcb-baseline-again", "PCB baseline, another network", BASELINE, again=True),
     Row("pan-scratch", "PAN from scratch", scratch=True),
     Row("pcb-baseline-scratch", "PCB baseline from scratch", BASELINE, scratch=True),
+    longer(Row("pan", "PAN")),
+    longer(Row("pcb-baseline", "PCB baseline", BASELINE)),
     Row("osnet", "PAN-OSNet", {"backbone": "osnet"}),
     Row("osnet-unshared", "PAN-OSNet, own layer per mask", {"backbone": "osnet", "shared": False}),
     *(Row(f"n{n}", f"PAN, n_l = {n}, gamma = {n / 256 * Config().gamma:g}", {"dim": n}) for n in WIDTHS),
@@ -111,6 +113,11 @@ def _cells() -> tuple[Cell, ...]:
     starts = ("pan", "pan-scratch", "pcb-baseline", "pcb-baseline-scratch")
     # not in the paper
     cells += [Cell("start", run, dataset, run) for run in starts for dataset in everywhere[:2]]
+    cells += [
+        Cell("length", run, dataset, f"{run}-long")
+        for run in ("pan", "pcb-baseline")
+        for dataset in (occluded, "market1501")
+    ]
     cells += [Cell("partial", row, "partial-reid", run) for row, run in misaligned.items()]
     return tuple(cells)
 

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from companion.checks import holds, reads_no_labels
 from companion.inputs import Inputs, TestSet, figure_queries
-from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size
+from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size, longer
 from companion.published import printed
 from companion.real import ERASING, TALL, Recipe, steps
 from companion.run import RunConfig
@@ -84,6 +84,8 @@ ROWS = (
     *(_row(f"d{d}", f"QPM, d = {d}", dim=d, global_dim=d) for d in WIDTHS),
     replace(_row("qpm-scratch"), title="QPM from scratch", scratch=True),
     replace(_row("part-branch-scratch", **PARTS_ONLY), title="Part branch from scratch", scratch=True),
+    longer(_row("qpm", "QPM")),
+    longer(_row("part-branch", "Part branch", **PARTS_ONLY)),
     _row("hr", "QPM, HRNet-W32", backbone="hrnet-w32"),
 )
 
@@ -122,6 +124,7 @@ def _cells() -> tuple[Cell, ...]:
     starts = ("qpm", "qpm-scratch", "part-branch", "part-branch-scratch")
     tables = {
         "start": {name: (name, "default") for name in starts},  # not in the paper
+        "length": {name: (f"{name}-long", "default") for name in ("qpm", "part-branch")},  # likewise
         "table5": components,
         "table6": {
             "gap-global": ("gap", "default"),

@@ -69,7 +69,7 @@ def test_a_gpu_study_without_a_gpu_says_what_it_would_cost_and_asks(scratch, mon
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="PRESET gpu without a GPU: set COMPUTE to missing"):
         report.compute(Study(PAPERS["dpti"], "gpu"), "auto")
-    assert "14 are missing: about 6 days" in capsys.readouterr().out
+    assert "16 are missing: about 6 days" in capsys.readouterr().out
 
 
 def test_another_word_is_refused(scratch, short):
