@@ -25,6 +25,14 @@ PARSERS = {
 QUALITY = ("qpm", "part"), ("qpm", "part-without-quality")
 TEMPLATES = ("gd", "default"), ("gd", "one-template")
 MASKS = ("pan", "parts"), ("pan", "global")
+PAIRS = {
+    "bpbreid": ("k8", "bot"),
+    "qpm": ("qpm", "part-branch"),
+    "pan": ("pan", "pcb-baseline"),
+    "dpti": ("gd", "g"),
+    "aap": ("aap", "baseline"),
+}
+"""A paper's main row and what it is compared with, both trained for two lengths."""
 
 
 def headlines(studies: Mapping[str, Study]) -> dict[str, str]:
@@ -53,6 +61,8 @@ def headlines(studies: Mapping[str, Study]) -> dict[str, str]:
         if all(interval.freedom for interval in known):
             worlds = min(interval.worlds for interval in known)
             sentences[name] = f"{told[name](studies, *known)} ({worlds} worlds.)"
+    if found := _length(studies):
+        sentences["length"] = found
     return sentences
 
 
@@ -127,4 +137,35 @@ def _masks(studies: Mapping[str, Study], gain: Interval) -> str:
     return (
         f"**What masks see**: each of PAN's masks correlates by {alike} with its likest; its parts alone less its "
         f"global feature alone, with the same weights: {_points(gain)} points."
+    )
+
+
+def lengths(study: Study) -> dict[int, Interval]:
+    """The main row less what it is compared with in mAP on occluded queries, by their steps of training."""
+    rows = {row.slug for row in study.paper.rows}
+    found = {}
+    for suffix in ("-short", "", "-long"):
+        pair = [slug + suffix for slug in PAIRS[study.paper.slug]]
+        if rows.issuperset(pair):
+            gap = _less(study, *((slug, "default") for slug in pair))
+            found[study.run(pair[0]).train.iterations] = gap
+    return found
+
+
+def _length(studies: Mapping[str, Study]) -> str:
+    """Of the papers that have two worlds or more at both lengths; empty without any."""
+    known = {slug: lengths(studies[slug]) for slug in PAIRS}
+    known = {slug: gaps for slug, gaps in known.items() if all(gap.freedom for gap in gaps.values())}
+    if not known:
+        return ""
+    told = [
+        " less ".join(studies[slug].paper.title_of(row) for row in PAIRS[slug])
+        + f" {' and '.join(map(_points, gaps.values()))}"
+        for slug, gaps in known.items()
+    ]
+    worlds = sorted({gap.worlds for gaps in known.values() for gap in gaps.values()})
+    many = " to ".join(map(str, dict.fromkeys((worlds[0], worlds[-1]))))
+    return (
+        f"**What longer training changes**: after {' and '.join(f'{n:,}' for n in next(iter(known.values())))} steps, "
+        f"{'; '.join(told)} points. ({many} worlds.)"
     )

@@ -42,8 +42,14 @@ ASKED = {
         "Templates of a narrow network in a short training, on as many cells as the paper's.",
     ),
     "masks": ("pan", "10-mask-truth.png", "Two halves of one descriptor are compared, not two trainings."),
+    "length": (
+        "pan bpbreid qpm dpti aap",
+        "8-gains.png",
+        "The same worlds, start and schedule, four times as long; what still more would change is not known. "
+        "The picture shows one paper at the length of its tables.",
+    ),
 }
-"""Question of ``headlines`` -> paper, picture, and what the answer is limited by."""
+"""Question of ``headlines`` -> papers, picture of the first, and what the answer is limited by."""
 
 
 def findings_page(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]], *, luck: str) -> str:
@@ -64,9 +70,10 @@ def findings_page(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verd
         "",
     ]
     for question, sentence in headlines(studies).items():
-        slug, picture, caveat = ASKED[question]
-        lines += [*_told(sentence), *_picture(slug, picture), f"{caveat} Records and tables: ", ""]
-        lines[-2] += f"[{PAPERS[slug].title}](tables/{slug}.md)."
+        slugs, picture, caveat = ASKED[question]
+        links = ", ".join(f"[{PAPERS[slug].title}](tables/{slug}.md)" for slug in slugs.split())
+        lines += [*_told(sentence), *_picture(slugs.split()[0], picture)]
+        lines += [f"{caveat} Records and tables: {links}.", ""]
     lines += ["## What several worlds can tell", "", *_told(luck.removeprefix("- "))]
     lines += [*_seeds(studies), *_starts(studies)]
     lines += [*_unnumbered(verdicts), *_unsupported(studies), *_numbers(), *_sizes(), *_words()]

@@ -49,7 +49,8 @@ def starts_answer(frames: Sequence[pd.DataFrame]) -> str:
         worlds |= {*occluded["worlds"]}
     if not gains:
         return ""
-    many = "one world" if worlds == {1} else f"{min(worlds)} to {max(worlds)} worlds"
+    most, least = max(worlds), min(worlds)
+    many = "one world" if most == 1 else f"{least if least == most else f'{least} to {most}'} worlds"
     return (
         f"on occluded queries the pretrained start adds {min(gains):.1f} to {max(gains):.1f} points of mAP to "
         f"{len(gains)} main rows, and keeps their order in {sum(orders)} of {len(orders)} papers ({many})."
