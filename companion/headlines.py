@@ -165,7 +165,9 @@ def _length(studies: Mapping[str, Study]) -> str:
     ]
     worlds = sorted({gap.worlds for gaps in known.values() for gap in gaps.values()})
     many = " to ".join(map(str, dict.fromkeys((worlds[0], worlds[-1]))))
-    return (
-        f"**What longer training changes**: after {' and '.join(f'{n:,}' for n in next(iter(known.values())))} steps, "
-        f"{'; '.join(told)} points. ({many} worlds.)"
-    )
+    steps = " and ".join(f"{length:,}" for length in next(iter(known.values())))
+    text = f"**What longer training changes**: after {steps} steps, {'; '.join(told)} points. "
+    if "dpti" in known:
+        alike = [_measure(studies["dpti"], row, "templates/most_alike") for row in ("gd", "gd-long")]
+        text += f"Each of DPTI's dynamic templates then correlates by {' and '.join(alike)} with its likest. "
+    return text + f"({many} worlds.)"

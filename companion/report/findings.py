@@ -44,12 +44,11 @@ ASKED = {
     "masks": ("pan", "10-mask-truth.png", "Two halves of one descriptor are compared, not two trainings."),
     "length": (
         "pan bpbreid qpm dpti aap",
-        "8-gains.png",
-        "The same worlds, start and schedule, four times as long; what still more would change is not known. "
-        "The picture shows one paper at the length of its tables.",
+        "",
+        "The same worlds, start and schedule, four times as long; what still more would change is not known.",
     ),
 }
-"""Question of ``headlines`` -> papers, picture of the first, and what the answer is limited by."""
+"""Question of ``headlines`` -> papers, picture of the first (if any), and what the answer is limited by."""
 
 
 def findings_page(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]], *, luck: str) -> str:
