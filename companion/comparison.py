@@ -91,15 +91,12 @@ class Comparison:
 
     @property
     def shortened(self) -> dict[str, float]:
-        """Entrants whose paper's notebook trains the same row longer, and the share of those steps that they have."""
-        shares = {}
-        for title, (slug, row) in ENTRANTS.items():
-            study, change = self.studies[slug], self.studies[slug].paper.row(row).change
-            alike = [other.slug for other in study.paper.rows if other.change == change]
-            most = max(study.run(other).train.iterations for other in alike)
-            if (own := study.run(row).train.iterations) < most:
-                shares[title] = own / most
-        return shares
+        """Entrants whose paper's notebook trains its main row longer, and the share of those steps that they have."""
+        steps = {
+            title: [self.studies[slug].run(name).train.iterations for name in (row, paper(slug).main)]
+            for title, (slug, row) in ENTRANTS.items()
+        }
+        return {title: own / main for title, (own, main) in steps.items() if own < main}
 
     def _values(self, title: str, test_set: str, metric: str) -> Float[np.ndarray, " W"]:
         found = self.records[title].values()
