@@ -33,7 +33,11 @@ def fabric_of(target: torch.device, *, precision: str, devices: int = 1) -> "Fab
 
 
 def check_devices(target: torch.device, devices: int, *, loader: Loader) -> None:
-    """Refuse more GPUs than there are, and images that the processes cannot share."""
+    """Refuse more GPUs than there are, and images that the processes cannot share.
+
+    Raises:
+        ValueError: so many devices are not there, or shared memory is too small for the images.
+    """
     if devices < 1 or (target.type == "cuda" and devices > torch.cuda.device_count()):
         there = torch.cuda.device_count() if target.type == "cuda" else "any number of processes"
         raise ValueError(
@@ -99,6 +103,6 @@ def compiled_module(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def as_weights(model: nn.Module, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """A batch in the precision of a model's weights."""
+    """A batch, images [N, 3, H, W] and masks [N, K + 1, h, w], in the precision of a model's weights."""
     dtype = next(model.parameters()).dtype
     return images.to(dtype), None if masks is None else masks.to(dtype)

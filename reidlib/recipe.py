@@ -86,7 +86,7 @@ class TrainConfig(BatchConfig):
         return replace(cls.released(), schedule="step-paper")
 
 
-def steps(loader: Loader, config: TrainConfig) -> int:
+def steps_of(loader: Loader, config: TrainConfig) -> int:
     """How many steps a recipe takes with a loader's batches."""
     if config.epochs is None:
         return config.iterations

@@ -29,7 +29,7 @@ from reidlib.data.loading import Loader
 from reidlib.devices import as_weights, check_devices, compiled_module, device_of, fabric_of, synchronised
 from reidlib.distances import full_precision
 from reidlib.files import replacing
-from reidlib.recipe import TrainConfig, learning_rate, steps
+from reidlib.recipe import TrainConfig, learning_rate, steps_of
 from reidlib.types import ReIDOutput
 
 if TYPE_CHECKING:  # takes long to import
@@ -285,7 +285,7 @@ class _Job:
             wrapped = compiled_module(wrapped, fabric.device)
         self.objective, self.optimiser = fabric.setup(wrapped, optimiser)
         self.history, self.terms = History(compiled=compiled), []
-        self.steps = steps(self.loader, config)
+        self.steps = steps_of(self.loader, config)
 
     def gather(self, share: Tensor) -> Tensor:
         """The whole batch of which each process has a share, in the order of one process."""
