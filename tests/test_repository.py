@@ -51,6 +51,15 @@ def test_the_library_swallows_no_keyword_and_prints_nothing():
             assert not re.search(r"^\s*print\(", text, re.MULTILINE), path
 
 
+def test_the_layers_that_are_told_are_those_that_are_kept():
+    told = (ROOT / "docs" / "architecture.md").read_text()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    for contract in contracts:
+        for package in contract.get("containers", []):
+            layers = [", ".join(f"`{m}`" for m in layer.split(" | ")) for layer in contract["layers"]]
+            assert f"\n`{package}`: {' > '.join(layers)}.\n" in told
+
+
 def test_conda_and_pip_install_the_same_lock():
     environment = (ROOT / "environment.yml").read_text()
     assert "\n      - -r requirements.lock" in environment

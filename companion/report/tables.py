@@ -121,7 +121,7 @@ def beside_it(verdict: Verdict) -> str:
     for aside in verdict.asides:
         printed = "" if np.isnan(aside.printed) else f", printed {percent(aside.printed, signed=True)}"
         told.append(f"{aside.compared}: {points(aside.interval)}{printed}, *{aside.status}*")
-    return f"Measured: {'; '.join(told)}." if told else ""
+    return f"Beside it: {'; '.join(told)}." if told else ""
 
 
 def contrast_table(study: Study, verdicts: Sequence[Verdict]) -> pd.DataFrame:
