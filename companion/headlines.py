@@ -168,6 +168,6 @@ def _length(studies: Mapping[str, Study]) -> str:
     steps = " and ".join(f"{length:,}" for length in next(iter(known.values())))
     text = f"**What longer training changes**: after {steps} steps, {'; '.join(told)} points. "
     if "dpti" in known:
-        alike = [_measure(studies["dpti"], row, "templates/most_alike") for row in ("gd", "gd-long")]
-        text += f"Each of DPTI's dynamic templates then correlates by {' and '.join(alike)} with its likest. "
+        alike = [_measure(studies["dpti"], row, "templates/cosine") for row in ("gd", "gd-long")]
+        text += f"The maps of two of DPTI's dynamic templates then have a cosine of {' and '.join(alike)}. "
     return text + f"({many} worlds.)"

@@ -50,10 +50,16 @@ LONG = 4
 """How many times the preset's steps a long training takes."""
 
 
-def longer(row: Row) -> Row:
-    """The same training, ``LONG`` times as long: does its length decide a comparison?"""
-    title = f"{row.title}, {LONG} times as long"
-    return replace(row, slug=f"{row.slug}-long", title=title, scorings=("default",), titles={}, longer=LONG)
+def longer(row: Row, *others: str) -> Row:
+    """The same training, ``LONG`` times as long: does its length decide a comparison?
+
+    Args:
+        others: test-time variants to keep in its record besides the default.
+    """
+    kept = {"default": row.title} | {scoring: row.titles[scoring] for scoring in others}
+    title, *titles = (f"{text}, {LONG} times as long" for text in kept.values())
+    named = dict(zip(others, titles))
+    return replace(row, slug=f"{row.slug}-long", title=title, scorings=tuple(kept), titles=named, longer=LONG)
 
 
 @dataclass(frozen=True)

@@ -39,17 +39,20 @@ from reidlib.types import Features
 
 WEIGHTED = {"weighted": True}
 
+GD = Row(
+    "gd",
+    "G+D: dynamic templates",
+    titles={
+        "global": "G+D, global block alone",
+        "one-template": "G+D, global block and one template",
+        "before": "G+D, before the neck",
+    },
+)
+G = Row("g", "G: global only", {"templates": "none"})
+
 ROWS = (
-    Row(
-        "gd",
-        "G+D: dynamic templates",
-        titles={
-            "global": "G+D, global block alone",
-            "one-template": "G+D, global block and one template",
-            "before": "G+D, before the neck",
-        },
-    ),
-    Row("g", "G: global only", {"templates": "none"}),
+    GD,
+    G,
     Row("gt", "G+T: static templates", {"templates": "static"}),
     Row("gp", "G+P: grid cells", {"templates": "grid"}),
     Row("gdw", "G+D+W: weighted", WEIGHTED, titles={"before": "G+D+W, before the neck"}),
@@ -58,8 +61,8 @@ ROWS = (
     Row("g-again", "G, another network", {"templates": "none"}, again=True),
     Row("gd-scratch", "G+D from scratch", scratch=True),
     Row("g-scratch", "G from scratch", {"templates": "none"}, scratch=True),
-    longer(Row("gd", "G+D: dynamic templates")),
-    longer(Row("g", "G: global only", {"templates": "none"})),
+    longer(GD, "global", "one-template"),
+    longer(G),
     Row("separate-losses", "G+D, losses per block", {"joint": False}),
     Row("resnet50-ibn", "G+D, ResNet-50-IBN", {"backbone": "resnet50-ibn"}),
     Row("osnet", "G+D, OSNet", {"backbone": "osnet"}),
@@ -106,7 +109,8 @@ def _cells() -> tuple[Cell, ...]:
     ]
     # likewise; and the same weights with the blocks of the whole image or of one template alone
     cells += [
-        Cell("occluded", f"g+d-{scoring}", dataset, "gd", scoring)
+        Cell(table, f"g+d-{scoring}", dataset, run, scoring)
+        for table, run in (("occluded", "gd"), ("length", "gd-long"))
         for scoring in ("global", "one-template")
         for dataset in ("market1501", "occluded-duke")
     ]
@@ -301,40 +305,54 @@ BLOCKS = ("g+d-global", "g+d-one-template", "g+d-no-diversity", "g")
 
 
 def block_dots(study: Study) -> pd.DataFrame:
-    """What each of ``BLOCKS`` has less than G+D on the occluded set, for ``plots.dots``."""
-    base = study.paper.cell("occluded", "g+d", "occluded-duke")
+    """What each of ``BLOCKS`` has less than G+D on the occluded set, for ``plots.dots``, by the steps of training."""
     lines = []
-    for row in BLOCKS:
-        cell = study.paper.cell("occluded", row, "occluded-duke")
-        for name in METRICS:
-            gap = compared(study, cell, base, name)
-            marks = (gap.estimate, gap.half, gap.worlds, state(study, cell) or state(study, base))
-            lines.append((f"{name.replace('rank1', 'rank-1')}, less G+D", title(study, cell), "", *marks))
+    for series, found in _without(study).items():
+        for cell, base in found:
+            words = title(study, study.paper.cell("occluded", cell.row, "occluded-duke"))
+            for name in METRICS:
+                gap = compared(study, cell, base, name)
+                marks = (gap.estimate, gap.half, gap.worlds, state(study, cell) or state(study, base))
+                lines.append((f"{name.replace('rank1', 'rank-1')}, less G+D", words, series, *marks))
     return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
+
+
+def _without(study: Study) -> dict[str, list[tuple[Cell, Cell]]]:
+    """By the length of training in words: the cells of ``BLOCKS`` that there are, each with that of G+D."""
+    found = {}
+    for table in ("occluded",) if study.real else ("occluded", "length"):
+        rows = {cell.row for cell in study.paper.cells if cell.table == table}
+        base = study.paper.cell(table, "g+d", "occluded-duke")
+        series = "" if study.real else f"{study.run(base.run).train.iterations:,} steps"
+        known = [study.paper.cell(table, row, "occluded-duke") for row in BLOCKS if row in rows]
+        found[series] = [(cell, base) for cell in known]
+    return found
 
 
 def templates_answer(study: Study) -> str:
     """Do templates differ, what do they follow, does it matter: in words, from the records."""
-    measured = [m["templates"] for m in study.measured("gd") if "templates" in m]
-    if not measured:
+    if not _template_maps(study, "gd"):
         return "The row G+D is not recorded yet, so nothing can be said."
-    alike = Value.of([m["cosine"] for m in measured])
-    counts = [len(followed(np.array(m["mask_regions"]))) for m in measured]
-    where = f"each of {len(counts)} worlds" if len(counts) > 1 else "the one world recorded"
-    several = " to ".join(map(str, sorted({min(counts), max(counts)})))
     total = len(region_names()) - 2
-    cells = {row: study.paper.cell("occluded", row, "occluded-duke") for row in ("g+d", *BLOCKS)}
-    gaps = {row: compared(study, cells[row], cells["g+d"], "mAP") for row in BLOCKS}
-    lost = "; ".join(
-        f"{title(study, cells[row])} {number(100 * gap.estimate, half=100 * gap.half, digits=1, signed=True)}"
-        for row, gap in gaps.items()
-    )
-    return (
-        f"**Do they differ?** Two maps of dynamic templates have a mean cosine of "
-        f"{number(alike.mean, half=alike.half)}; one would be a single map. **What do they follow?** In {where} "
-        f"some template singles out {several} of {total} body parts. "
-        f"**Does it matter?** In mAP on occluded queries, less G+D in points: {lost}."
-    )
+    told = []
+    for row, (series, found) in zip(("gd", "gd-long"), _without(study).items()):
+        if not (measured := _template_maps(study, row)):
+            continue
+        alike, counts = Value.of([m["cosine"] for m in measured]), _followed_parts(measured)
+        several = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
+        where = f"{len(counts)} worlds" if len(counts) > 1 else "one world"
+        gaps = {cell.row: compared(study, cell, base, "mAP") for cell, base in found}
+        lost = "; ".join(
+            f"{title(study, study.paper.cell('occluded', name, 'occluded-duke'))} "
+            f"{number(100 * gap.estimate, half=100 * gap.half, digits=1, signed=True)}"
+            for name, gap in gaps.items()
+        )
+        told.append(
+            f"**After {series}**, in {where}: two maps of dynamic templates have a mean cosine of "
+            f"{number(alike.mean, half=alike.half)} (one would be a single map); some template singles out {several} "
+            f"of {total} body parts; in mAP on occluded queries, less G+D in points: {lost}."
+        )
+    return "\n\n".join(told)
 
 
 def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:
@@ -364,21 +382,32 @@ def _squares_make_orthogonal(_: Study) -> tuple[Status, str]:
 
 def _templates_are_distinct(study: Study) -> tuple[Status, str]:
     """Claim 10: how many parts of the body are followed by some template? One map for all follows one at most."""
-    found = [measures["templates"] for measures in study.measured("gd") if "templates" in measures]
+    found = _template_maps(study, "gd")
     if not found:
         return Status.UNMEASURED, f"nothing recorded of {study.paper.title_of('gd')}"
-    counts = np.array([len(followed(np.array(measures["mask_regions"]))) for measures in found], dtype=float)
-    mean = moderated([counts])[0]
-    alike, spread = (np.mean([measures[key] for measures in found]) for key in ("cosine", "entropy"))
-    each = ", ".join(f"{count:g}" for count in counts)
-    text = (
-        f"parts of the body that some template follows, world by world: {each}; mean cosine of two maps "
-        f"{alike:.2f}, entropy {spread:.2f} of the largest"
-    )
+    mean = moderated([np.array(_followed_parts(found), dtype=float)])[0]
+    text = f"parts of the body that some template follows, world by world: {_spread_of(found)}"
+    if longer := _template_maps(study, "gd-long"):
+        text += f"; after {study.run('gd-long').train.iterations:,} steps: {_spread_of(longer)}"
     if not mean.freedom:
         return Status.UNDECIDED, f"{text}; one world: no interval"
     decided = mean.low > 1 or mean.high <= 1
     return holds(mean.low > 1) if decided else Status.UNDECIDED, text
+
+
+def _template_maps(study: Study, row: str) -> list[dict]:
+    """What is measured of the templates' maps of a row, one per world that is recorded."""
+    return [measures["templates"] for measures in study.measured(row) if "templates" in measures]
+
+
+def _followed_parts(found: Sequence[dict]) -> list[int]:
+    return [len(followed(np.array(measures["mask_regions"]))) for measures in found]
+
+
+def _spread_of(found: Sequence[dict]) -> str:
+    alike, spread = (np.mean([measures[key] for measures in found]) for key in ("cosine", "entropy"))
+    counts = ", ".join(map(str, _followed_parts(found)))
+    return f"{counts} (mean cosine of two maps {alike:.2f}, entropy {spread:.2f} of the largest)"
 
 
 def followed(weights: Float[np.ndarray, "K R"]) -> set[int]:

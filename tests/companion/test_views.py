@@ -200,8 +200,15 @@ def test_what_templates_follow_is_said_from_the_records(scratch):
         write("dpti", "g", seed, 0.45)
     said = dpti.templates_answer(study("dpti"))
     assert "cosine of 0.30\u00a0±\u00a01.27" in said
-    assert "In each of 2 worlds some template singles out 2 of 5 body parts" in said
+    assert "**After 450 steps**, in 2 worlds: two maps" in said
+    assert "some template singles out 2 of 5 body parts" in said
     assert "G: global only -5.0\u00a0±\u00a00.0" in said
+    assert "1,800" not in said
+    write("dpti", "gd-long", 1, 0.5, measures={"templates": maps | {"cosine": 0.1}})
+    assert (
+        "**After 1,800 steps**, in one world: two maps of dynamic templates have a mean cosine of 0.10"
+        in (dpti.templates_answer(study("dpti")))
+    )
     followed = dpti.followed_regions(study("dpti"), ("gd", "gt"))
     np.testing.assert_allclose(followed["G+D: dynamic templates"], [0, 1, 0, 1, 0, 0, 0])
     assert np.isnan(followed["G+T: static templates"]).all()
