@@ -1,13 +1,13 @@
 """The A-A test: two networks of one row in the same worlds must hardly ever come out different."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as students_t
 
-from companion.intervals import LEVEL, bootstrap, moderated
+from companion.claims import moderation
+from companion.intervals import LEVEL, Moderation, bootstrap
 from companion.records import RunRecord
 from companion.study import METRICS, Study
 
@@ -30,45 +30,43 @@ class Again:
     chance: tuple[float, float] = (np.nan, np.nan)
 
 
-Families = Sequence[Sequence[tuple[str, np.ndarray]]]
-"""Differences that are moderated together, each with its row, one value per world."""
+Differences = Sequence[tuple[str, np.ndarray, Moderation]]
+"""Each with its row, one value per world, and what the paper's contrasts say of its variance."""
 
 SHUFFLES = 200
 
 
 def again(studies: Iterable[Study]) -> Again:
-    """Compare all rows that were trained again with their first trainings, by both intervals."""
-    families, naive = [], []
+    """Compare all rows that were trained again with their first trainings, as claims are decided and by queries."""
+    found, naive = [], []
     for study in studies:
-        alike = defaultdict(list)
         for first, second in _pairs(study):
             row = f"{study.paper.slug} {second[0].name}"
             for test_set, scoring, metric in _shared(first[0], second[0]):
                 values = _differences(first, second, test_set, scoring, metric)
                 if not np.isfinite(values).all():  # a world lacks this scoring
                     continue
-                alike[metric, test_set].append((row, values))
+                found.append((row, values, moderation(study, metric, test_set)))
                 naive += _by_queries(first[0], second[0], test_set, scoring, metric)
-        families += alike.values()
-    flags = _different(families)
-    chance = _chance(families) if flags else (np.nan, np.nan)
+    flags = _different(found)
+    chance = _chance(found) if flags else (np.nan, np.nan)
     return Again(len(flags), sum(flags), len(naive), sum(naive), chance)
 
 
-def _different(families: Families) -> list[bool]:
+def _different(found: Differences) -> list[bool]:
     """Of every difference with an interval, whether it excludes zero."""
-    found = [interval for family in families for interval in moderated([values for _, values in family])]
-    known = np.array([(i.estimate, i.error, i.freedom) for i in found if i.freedom]).reshape(-1, 3).T
+    intervals = [shared.interval(values) for _, values, shared in found]
+    known = np.array([(i.estimate, i.error, i.freedom) for i in intervals if i.freedom]).reshape(-1, 3).T
     return (np.abs(known[0]) > students_t.ppf((1 + LEVEL) / 2, known[2]) * known[1]).tolist()
 
 
-def _chance(families: Families) -> tuple[float, float]:
+def _chance(found: Differences) -> tuple[float, float]:
     """Between which shares 95 % lie, if in every world of a row either network may have come first."""
     random, shares = np.random.default_rng(0), []
-    worlds = {row: len(values) for family in families for row, values in family}
+    worlds = {row: len(values) for row, values, _ in found}
     for _ in range(SHUFFLES):
         signs = {row: random.choice([-1.0, 1.0], count) for row, count in worlds.items()}
-        drawn = [[(row, signs[row] * values) for row, values in family] for family in families]
+        drawn = [(row, signs[row] * values, shared) for row, values, shared in found]
         shares.append(float(np.mean(_different(drawn))))
     low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

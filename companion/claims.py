@@ -28,12 +28,15 @@ from companion.contrasts import (
 )
 from companion.formats import few
 from companion.inputs import NoTruth
-from companion.intervals import LEVEL, Interval, holm, moderated
+from companion.intervals import LEVEL, Interval, Moderation, holm, moderated
 from companion.paper import Cell
 from companion.presets import preset
 from companion.published import SIDED
 from companion.study import Study
 from companion.words import KINDS, SIDES, Status, word, worst
+
+WORLDS = 5
+"""In which every row is recorded; some claims have more."""
 
 POINT = 0.01
 """The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
@@ -96,6 +99,7 @@ class Verdict:
     decisive: str = ""  # in words, where one of several decides
     among: int = 1  # how many it was chosen from
     asides: tuple[Aside, ...] = ()
+    unmoderated: Status | None = None  # the word by Student's t alone
 
     @property
     def real(self) -> bool:
@@ -115,6 +119,18 @@ class Verdict:
     def points(self) -> bool:
         """Whether its endpoint is a difference of accuracies, not of a measure against ground truth."""
         return self.unit == "points"
+
+    @property
+    def looks(self) -> int:
+        """How often its interval was looked at: at five worlds, and at ten if five had left it undecided."""
+        return 2 if self.worlds > WORLDS else 1
+
+    @property
+    def clear(self) -> bool:
+        """Whether no single contrast, and no other reading, shows an effect on the other side of its endpoint's."""
+        side = np.sign(self.endpoint.estimate) if self.endpoint else 0.0
+        others = [o.interval for o in self.outcomes if o.counts] + [aside.interval for aside in self.asides]
+        return not any(i.excludes(0.0) and i.estimate * side < 0 for i in others)
 
     @property
     def sure(self) -> tuple[float, float, float]:
@@ -156,7 +172,7 @@ def discoveries(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], int, int]:
         depend on each other, positively for the most part, which the procedure allows.
     """
     tested = [v for v in verdicts if v.kind in SIDED and not v.reason and v.endpoint and v.endpoint.freedom]
-    p = [min(1.0, v.endpoint.p * (1 if v.endpoint.estimate > 0 else v.among)) for v in tested]
+    p = [min(1.0, v.endpoint.p * v.looks * (1 if v.endpoint.estimate > 0 else v.among)) for v in tested]
     rates = false_discovery_control(p) if p else []
     found = [(v, rate) for v, rate in zip(tested, rates) if v.status in SIDES]
     return [v for v, rate in found if rate < 1 - LEVEL], len(found), len(tested)
@@ -179,7 +195,7 @@ def verdicts(study: Study) -> list[Verdict]:
         for outcome in claims[line.claim]:
             (shown if outcome.contrast.beside else tested).append(outcome)
         parts[line.claim] = _parts(study, line.kind, tested)
-        beside[line.claim] = _parts(study, "each", [o for o in shown if o.counts and o.contrast.points])
+        beside[line.claim] = _parts(study, "beside", [o for o in shown if o.counts and o.contrast.points])
     every = [part for known in parts.values() for part in known]
     ends = _endpoints(study, every)
     asides = _endpoints(study, [*every, *(part for known in beside.values() for part in known)])
@@ -193,7 +209,7 @@ def verdicts(study: Study) -> list[Verdict]:
 
 
 def _aside(study: Study, line: tuple, part: "Part", interval: Interval) -> Aside:
-    """A comparison of rows beside a claim, an average over data sets and metrics."""
+    """A comparison of rows beside a claim, on one data set, an average over metrics."""
     kind, margin = "contrast" if line.kind in SIDED else line.kind, float(line.margin or 0) / 100
     room = _mean(expected(study, outcome.contrast) for outcome in part)
     status = word(interval, kind=kind, expected=room, margin=margin)
@@ -268,6 +284,13 @@ def compared(study: Study, plus: Cell, minus: Cell, metric: str) -> Interval:
     return _moderated(study, {**family, -1: (asked, values)})[-1]
 
 
+@lru_cache(maxsize=256)
+def moderation(study: Study, metric: str, test_set: str) -> Moderation:
+    """What the paper's contrasts in a metric on a test set say of the variance of each."""
+    family = _families(study).get((metric, (test_set,)), {})
+    return Moderation.of([*_unique(study, family).values()])
+
+
 def _lacks(study: Study) -> dict[str, str]:
     """Claims that a small preset cannot test by construction, and why."""
     if preset(study.preset_name).embedding_divisor == 1:
@@ -283,10 +306,13 @@ def _alone(values: pd.Series) -> Interval:
 
 def _moderated(study: Study, family: Family) -> dict[int, Interval]:
     """Intervals of a family in which each difference counts once, wherever the paper prints it again."""
-    keys = {number: identity(study, contrast) for number, (contrast, _) in family.items()}
-    unique = {keys[number]: values.to_numpy(float) for number, (_, values) in family.items()}
-    intervals = dict(zip(unique, moderated(list(unique.values()))))
-    return {number: intervals[key] for number, key in keys.items()}
+    unique = _unique(study, family)
+    intervals = dict(zip(unique, moderated([*unique.values()])))
+    return {number: intervals[identity(study, contrast)] for number, (contrast, _) in family.items()}
+
+
+def _unique(study: Study, family: Family) -> dict[tuple, np.ndarray]:
+    return {identity(study, contrast): values.to_numpy(float) for contrast, values in family.values()}
 
 
 def _reason(study: Study, contrast: Contrast, values: pd.Series) -> str:
@@ -319,7 +345,10 @@ Part = tuple[Outcome, ...]
 
 
 def _parts(study: Study, kind: str, found: Sequence[Outcome]) -> list[Part]:
-    """What of a claim must be as claimed by itself: all as one, each comparison of rows, data set, or contrast."""
+    """What of a claim must be as claimed by itself: all as one, each comparison of rows, data set, or contrast.
+
+    What stands ``beside`` a claim is averaged over metrics alone.
+    """
     parts: dict[tuple, list[Outcome]] = {}
     for number, outcome in enumerate(found):
         parts.setdefault(_group(study, kind, outcome.contrast, number), []).append(outcome)
@@ -332,8 +361,10 @@ def _group(study: Study, kind: str, contrast: Contrast, number: int) -> tuple:
         return (number,)
     if kind == "each-set":
         return places(study, [contrast])
-    rows = ((term.sign, term.cell.run, term.cell.scoring) for term in contrast.terms)
-    return tuple(rows) if kind == "each" else ()
+    rows = tuple((term.sign, term.cell.run, term.cell.scoring) for term in contrast.terms)
+    if kind == "beside":
+        return rows, places(study, [contrast])
+    return rows if kind == "each" else ()
 
 
 def _key(study: Study, part: Part) -> tuple:
@@ -343,16 +374,15 @@ def _key(study: Study, part: Part) -> tuple:
 def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
     """The average of every part's contrasts; those of accuracies on the same test sets are moderated together.
 
-    A single measure against ground truth has its interval, moderated among its own, already.
+    A single contrast has its interval, moderated among its own, already.
     """
     ends: dict[tuple, Interval] = {}
     families: dict[tuple, dict[tuple, np.ndarray]] = {}
     for part in parts:
-        key, every = _key(study, part), [differences(study, outcome.contrast) for outcome in part]
-        if len(part) == 1 and not part[0].contrast.points:
+        key, found = _key(study, part), _average(study, part)
+        if len(part) == 1:
             ends[key] = part[0].interval
             continue
-        found = pd.concat(every, axis=1, join="inner").mean(axis=1)
         ends[key] = _alone(found)
         if all(outcome.counts and outcome.contrast.points for outcome in part):
             where = places(study, [outcome.contrast for outcome in part])
@@ -360,6 +390,12 @@ def _endpoints(study: Study, parts: Sequence[Part]) -> dict[tuple, Interval]:
     for family in families.values():
         ends |= dict(zip(family, moderated([*family.values()])))
     return ends
+
+
+def _average(study: Study, part: Part) -> pd.Series:
+    """The average of a part's contrasts in every world that has all of them."""
+    every = [differences(study, outcome.contrast) for outcome in part]
+    return pd.concat(every, axis=1, join="inner").mean(axis=1)
 
 
 def _verdict(
@@ -393,7 +429,9 @@ def _verdict(
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))
     decisive = f"of {len(parts)}: {_told(study, part)}" if len(parts) > 1 else ""
     reason = "" if endpoint.freedom else "one world: no interval"
-    return replace(verdict, status=status, reason=reason, decisive=decisive)
+    alone = [_alone(_average(study, one)) for one, _ in known]
+    _, unmoderated = worst(alone, kind=line.kind, expected=rooms, margin=verdict.margin)
+    return replace(verdict, status=status, reason=reason, decisive=decisive, unmoderated=unmoderated)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,13 +1,15 @@
 """What only a benchmark with known truth can say, in sentences computed from the records of several papers."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from companion.claims import compared
+from companion.claims import compared, moderation
 from companion.formats import number, percent
-from companion.intervals import Interval
+from companion.intervals import Interval, Moderation
 from companion.paper import Cell
 from companion.papers.bpbreid import parser_crossing, parser_curves
 from companion.study import Study, Value
@@ -22,7 +24,7 @@ PARSERS = {
     "half of them": ("middling-parser", "middling-parser-fixed"),
     "all of them": ("bad-parser", "bad-parser-fixed"),
 }
-QUALITY = ("qpm", "part"), ("qpm", "part-without-quality")
+SCORED = {"in the part branch by itself": "part-branch", "in the whole model": "qpm"}
 TEMPLATES = ("gd", "default"), ("gd", "one-template")
 MASKS = ("pan", "parts"), ("pan", "global")
 PAIRS = {
@@ -44,7 +46,7 @@ def headlines(studies: Mapping[str, Study]) -> dict[str, str]:
     asked: dict[str, list[tuple[str, Side, Side]]] = {
         "visibility": [("bpbreid", TRUTH, NONE), ("bpbreid", OWN, NONE)],
         "parser": [("bpbreid", (a, "default"), (b, "default")) for a, b in PARSERS.values()],
-        "quality": [("qpm", *QUALITY)],
+        "quality": [("qpm", (row, "part"), (row, "part-without-quality")) for row in SCORED.values()],
         "templates": [("dpti", *TEMPLATES)],
         "masks": [("pan", *MASKS)],
     }
@@ -113,20 +115,27 @@ def _parser(studies: Mapping[str, Study], *found: Interval) -> str:
     )
 
 
-def _quality(studies: Mapping[str, Study], gain: Interval) -> str:
-    follows = [_measure(studies["qpm"], "qpm", f"{kind}/spearman") for kind in ("object", "person")]
+def _quality(studies: Mapping[str, Study], *gains: Interval) -> str:
+    follows = [
+        " and ".join(
+            f"{_measure(studies['qpm'], row, f'{kind}/spearman')} behind {words}"
+            for kind, words in (("object", "things"), ("person", "people"))
+        )
+        + f" {where}"
+        for where, row in SCORED.items()
+    ]
     return (
-        f"**Whether quality follows the truth**: QPM's scores correlate by {follows[0]} with the visible fraction of a "
-        f"stripe behind things and by {follows[1]} behind people; with the same network, ranking stripes by them "
-        f"gains {_points(gain)} points over scores that are all one (C1 compares two trainings)."
+        "**Whether quality follows the truth**: QPM's scores correlate with the visible fraction of a stripe by "
+        f"{', by '.join(follows)}; with the same network, ranking stripes by them gains "
+        f"{' and '.join(map(_points, gains))} points over scores that are all one."
     )
 
 
 def _templates(studies: Mapping[str, Study], gain: Interval) -> str:
-    alike = _measure(studies["dpti"], "gd", "templates/most_alike")
+    alike = _measure(studies["dpti"], "gd", "templates/cosine")
     spread = _measure(studies["dpti"], "gd", "parts/entropy")
     return (
-        f"**Whether templates differ**: each of DPTI's dynamic templates correlates by {alike} with its likest; the "
+        f"**Whether templates differ**: the maps of two of DPTI's dynamic templates have a mean cosine of {alike}; the "
         f"attention that pools the parts has {spread} of the entropy of plain averaging; all eight parts gain "
         f"{_points(gain)} points over one of them."
     )
@@ -135,39 +144,51 @@ def _templates(studies: Mapping[str, Study], gain: Interval) -> str:
 def _masks(studies: Mapping[str, Study], gain: Interval) -> str:
     alike = _measure(studies["pan"], "pan", "most_alike")
     return (
-        f"**What masks see**: each of PAN's masks correlates by {alike} with its likest; its parts alone less its "
-        f"global feature alone, with the same weights: {_points(gain)} points."
+        f"**What masks see**: each of PAN's masks correlates by {alike} with the most similar of the others; its parts "
+        f"alone less its global feature alone, with the same weights: {_points(gain)} points."
     )
 
 
-def lengths(study: Study) -> dict[int, Interval]:
-    """The main row less what it is compared with in mAP on occluded queries, by their steps of training."""
+@dataclass(frozen=True)
+class Lengths:
+    """A main row less what it is compared with, mAP on occluded queries, in the worlds that have both lengths."""
+
+    steps: tuple[int, int]
+    gaps: tuple[Interval, Interval]
+    change: Interval
+
+
+def lengths(study: Study) -> Lengths | None:
+    """Whether the length of training decides; None where no world has all four rows."""
     rows = {row.slug for row in study.paper.rows}
-    found = {}
-    for suffix in ("-short", "", "-long"):
-        pair = [slug + suffix for slug in PAIRS[study.paper.slug]]
-        if rows.issuperset(pair):
-            gap = _less(study, *((slug, "default") for slug in pair))
-            found[study.run(pair[0]).train.iterations] = gap
-    return found
+    pairs = [tuple(slug + suffix for slug in PAIRS[study.paper.slug]) for suffix in ("-short", "", "-long")]
+    pairs = [pair for pair in pairs if rows.issuperset(pair)]
+    cells = [[Cell("", slug, "occluded-duke", slug) for slug in pair] for pair in pairs]
+    known = [study.values(plus, "mAP") - study.values(minus, "mAP") for plus, minus in cells]
+    both = pd.concat(known, axis=1, join="inner").dropna().to_numpy()
+    if not len(both):
+        return None
+    shared = moderation(study, "mAP", study.run(pairs[0][0]).data.occluded)
+    before, after = (shared.interval(gaps) for gaps in both.T)
+    steps = tuple(study.run(pair[0]).train.iterations for pair in pairs)
+    return Lengths(steps, (before, after), Moderation().interval(both[:, 1] - both[:, 0]))
 
 
 def _length(studies: Mapping[str, Study]) -> str:
     """Of the papers that have two worlds or more at both lengths; empty without any."""
     known = {slug: lengths(studies[slug]) for slug in PAIRS}
-    known = {slug: gaps for slug, gaps in known.items() if all(gap.freedom for gap in gaps.values())}
+    known = {slug: found for slug, found in known.items() if found and found.change.freedom}
     if not known:
         return ""
     told = [
         " less ".join(studies[slug].paper.title_of(row) for row in PAIRS[slug])
-        + f" {' and '.join(map(_points, gaps.values()))}"
-        for slug, gaps in known.items()
+        + f" {' and '.join(percent(gap.estimate, signed=True) for gap in found.gaps)}"
+        + f" (change {_points(found.change)}, {found.change.worlds} worlds)"
+        for slug, found in known.items()
     ]
-    worlds = sorted({gap.worlds for gaps in known.values() for gap in gaps.values()})
-    many = " to ".join(map(str, dict.fromkeys((worlds[0], worlds[-1]))))
-    steps = " and ".join(f"{length:,}" for length in next(iter(known.values())))
-    text = f"**What longer training changes**: after {steps} steps, {'; '.join(told)} points. "
+    steps = " and ".join(f"{length:,}" for length in next(iter(known.values())).steps)
+    text = f"**What longer training changes**: after {steps} steps in the same worlds, {'; '.join(told)}."
     if "dpti" in known:
         alike = [_measure(studies["dpti"], row, "templates/cosine") for row in ("gd", "gd-long")]
-        text += f"The maps of two of DPTI's dynamic templates then have a cosine of {' and '.join(alike)}. "
-    return text + f"({many} worlds.)"
+        text += f" The maps of two of DPTI's dynamic templates then have a cosine of {' and '.join(alike)}."
+    return text

@@ -152,8 +152,9 @@ def inverse_trigamma(value: float) -> float:
     return x
 
 
-def moderated(family: Sequence[Worlds]) -> list[Interval]:
-    """The interval of every difference of a family.
+@dataclass(frozen=True)
+class Moderation:
+    """What a family of differences says of the variance of each.
 
     The variance is ``(d0 s0^2 + d s^2) / (d0 + d)``, with ``d0 + d`` degrees of freedom, but no more than the whole
     family has, since a prior from few differences is itself uncertain. limma counts all as independent; differences
@@ -161,26 +162,37 @@ def moderated(family: Sequence[Worlds]) -> list[Interval]:
     ``G / (1 + (G - 1) / 4)`` independent ones.
 
     Args:
-        family: for each difference its value in every world; one world gives no interval, none gives NaN.
+        prior: of the family.
+        most: degrees of freedom of the whole family.
     """
-    known = [values for values in family if len(values) > 1]
-    freedoms = [len(values) - 1 for values in known]
-    shared = prior([values.var(ddof=1) for values in known], freedoms)
-    most = sum(freedoms) / (1 + (len(known) - 1) / 4)
-    return [_interval(values, shared, most=most) for values in family]
+
+    prior: Prior = Prior()
+    most: float = 0.0
+
+    @classmethod
+    def of(cls, family: Sequence[Worlds]) -> "Moderation":
+        """Of differences with a value per world; those of one world or none say nothing."""
+        known = [values for values in family if len(values) > 1]
+        freedoms = [len(values) - 1 for values in known]
+        shared = prior([values.var(ddof=1) for values in known], freedoms)
+        return cls(shared, sum(freedoms) / (1 + (len(known) - 1) / 4))
+
+    def interval(self, values: Worlds) -> Interval:
+        """Of a difference: one world gives no interval, none gives NaN."""
+        count = len(values)
+        if count < 2:
+            return Interval(float(values[0]) if count else math.nan, worlds=count)
+        own, freedom, shared = float(values.var(ddof=1)), count - 1, self.prior
+        weight = 1.0 if math.isinf(shared.freedom) else shared.freedom / (shared.freedom + freedom)
+        variance = weight * shared.variance + (1 - weight) * own
+        freedom = min(shared.freedom + freedom, max(self.most, freedom))
+        return Interval(float(values.mean()), math.sqrt(variance / count), float(freedom), count)
 
 
-def _interval(values: Worlds, shared: Prior, *, most: float) -> Interval:
-    count = len(values)
-    if count < 2:
-        return Interval(float(values[0]) if count else math.nan, worlds=count)
-    own, freedom = float(values.var(ddof=1)), count - 1
-    weight = 1.0 if math.isinf(shared.freedom) else shared.freedom / (shared.freedom + freedom)
-    variance = weight * shared.variance + (1 - weight) * own
-    most = float(max(most, freedom))
-    return Interval(
-        float(values.mean()), math.sqrt(variance / count), min(shared.freedom + freedom, most), count
-    )
+def moderated(family: Sequence[Worlds]) -> list[Interval]:
+    """The interval of every difference of a family; of a difference by itself, Student's t."""
+    shared = Moderation.of(family)
+    return [shared.interval(values) for values in family]
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -63,7 +63,10 @@ ROWS = (
             },
         },
     ),
-    _row("part-branch", "Part branch: learnt quality", **PARTS_ONLY),
+    replace(
+        _row("part-branch", "Part branch: learnt quality", **PARTS_ONLY),
+        titles={"part-without-quality": "Part branch, all scores 1"},
+    ),
     _row("baseline-triplet", "Baseline with triplet", **PARTS_ONLY, quality=False),
     _row("baseline", "Baseline: stripes, identity loss", **PARTS_ONLY, quality=False, triplet=False),
     replace(
@@ -116,10 +119,9 @@ def _cells() -> tuple[Cell, ...]:
         "gap-with-part-losses": ("gap-parts", "default"),  # not in the paper: trained as AGFE is
         "agfe-weights-pooled": ("agfe", "gap"),  # not in the paper: the same weights, pooled
         "isa-weights-pooled": ("qpm", "gap"),  # likewise
-        "scores-off-at-test": (
-            "qpm",
-            "part-without-quality",
-        ),  # not in the paper: the same weights, all q = 1
+        # likewise, all q = 1
+        "scores-off-at-test": ("qpm", "part-without-quality"),
+        "part-branch-scores-off": ("part-branch", "part-without-quality"),
     }
     starts = ("qpm", "qpm-scratch", "part-branch", "part-branch-scratch")
     tables = {

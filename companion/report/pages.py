@@ -285,13 +285,18 @@ def finding(study: Study, verdicts: list[Verdict], every: Sequence[Verdict]) -> 
 
 
 def _clearest(verdicts: list[Verdict], statuses: tuple[Status, ...]) -> Verdict | None:
-    """The verdict of some words that is surest, in standard errors, of those that the paper itself claims a side in."""
+    """The verdict of some words that is surest, in standard errors, of those that the paper itself claims a side in.
+
+    Of those alone whose single contrasts and other readings show no effect on the other side.
+    """
 
     def sure(v: Verdict) -> tuple[bool, float]:
         edge = v.printed if v.status == Status.NONE else 0.0
         return v.status != Status.NONE, abs(v.endpoint.estimate - edge) / max(v.endpoint.error, 1e-9)
 
-    found = [v for v in verdicts if v.status in statuses and v.kind in SIDED and v.points and v.said]
+    found = [
+        v for v in verdicts if v.status in statuses and v.kind in SIDED and v.points and v.said and v.clear
+    ]
     return max(found, key=sure, default=None)
 
 
@@ -301,7 +306,8 @@ def many(every: Sequence[Verdict]) -> str:
     return (
         f"- **Many claims at once**: of {tested} claims that name a side and have an interval, {alone} show an effect, "
         f"as claimed or opposite; {len(found)} of them do so with the rate of false discoveries over all {tested} held "
-        "at 5 %. Only these are named as clearest above."
+        "at 5 %. Of effects only these, and only where no single contrast and no other reading shows one on the other "
+        "side, are named as clearest above."
     )
 
 

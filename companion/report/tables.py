@@ -88,7 +88,11 @@ def remark(verdict: Verdict) -> str:
     if verdict.status in SHRUNK and verdict.expected < MUCH * verdict.printed:
         told.append(f"printed, as a share of the errors left here: {percent(verdict.expected, signed=True)}")
     if not verdict.reason and verdict.uncorrected != verdict.status:
-        told.append(f"{verdict.uncorrected} but for the correction for {verdict.among} looks")
+        told.append(f"{verdict.uncorrected} but for the correction for {verdict.among} comparisons")
+    if not verdict.reason and verdict.unmoderated != verdict.status:
+        told.append(f"{verdict.unmoderated} by Student's t alone")
+    if not verdict.reason and verdict.looks > 1:
+        told.append("the second look, at ten worlds")
     if verdict.reason:
         told.append(verdict.reason)
     elif verdict.status == Status.UNDECIDED and verdict.needed:

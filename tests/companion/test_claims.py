@@ -245,13 +245,14 @@ def test_an_effect_for_which_there_is_no_room_is_not_expected(recorded, base, st
 
 
 def test_other_readings_stand_beside_a_claim_with_their_own_word(recorded):
-    """QPM C23: pooling read from AGFE's network decides; the rows as printed say the opposite, and say so."""
-    gains = {"qpm": 0.10, "agfe": 0.05, ("agfe", "agfe-weights-pooled"): 0.05, "gap": 0.30}
+    """QPM C23: pooling trained with the part losses decides; without them it says the opposite, and says so."""
+    gains = {"qpm": 0.10, "agfe": 0.05, "gap-parts": 0.05, "gap": 0.30}
     found = of(recorded("qpm", by_row(gains, jitter=0.0001))[0], "23")
-    assert np.isnan(found.printed)
-    assert found.status == Status.HOLDS
-    assert [aside.status for aside in found.asides][0] == Status.OPPOSITE
+    assert found.printed == pytest.approx(0.164, abs=5e-4)
+    assert found.status == Status.SMALLER
+    assert [aside.status for aside in found.asides][:2] == [Status.OPPOSITE] * 2  # a test set each
     assert "*opposite*" in tables.beside_it(found)
+    assert not found.clear
 
 
 def test_few_effects_of_many_looks_are_no_discoveries():
@@ -488,7 +489,7 @@ def test_templates_differ_where_they_follow_more_than_one_part(monkeypatch, coun
     monkeypatch.setattr(Study, "records", lambda self, name, **_: known if name == "gd" else [])
     found = of(study, "10")
     assert found.status == status
-    assert ", ".join(map(str, counts)) in found.found
+    assert not counts or f"in {sum(n > 1 for n in counts)} of {len(counts)} worlds" in found.found
 
 
 def test_a_map_follows_a_part_only_if_it_is_high_there_and_nowhere_higher():
@@ -629,7 +630,7 @@ def test_a_row_that_differs_from_itself_is_found(recorded):
     found = again([study])
     assert found.different >= 24
     low, high = found.chance  # shuffled, they seldom agree in all worlds; if so, in all pairs of the row
-    assert (low, high) == (0.0, 0.75)
+    assert low < 0.1 < high == 0.75
 
 
 def test_the_queries_of_one_world_are_compared_where_they_are_kept(recorded):
@@ -718,7 +719,7 @@ def test_every_contrast_names_cells_that_exist_and_no_row_from_noise(slug):
 
 def test_every_printed_value_that_a_line_names_is_printed():
     named = published.contrasts().query("printed_plus != ''")
-    assert len(named.query("role == ''")) == 1
+    assert len(named.query("role == ''")) == 11
     for line in named.itertuples():
         beside = line.role == "beside"
         found = [c for c in contrasts(PAPERS[line.paper]) if (c.claim, c.beside) == (line.claim, beside)]
@@ -730,7 +731,7 @@ UNSAID = {"bpbreid": {"13"}, "dpti": {"4"}, "qpm": {"4", "13"}}
 
 
 @pytest.mark.parametrize(
-    ("slug", "count"), [("bpbreid", 19), ("qpm", 10), ("pan", 12), ("dpti", 10), ("aap", 11)]
+    ("slug", "count"), [("bpbreid", 19), ("qpm", 16), ("pan", 12), ("dpti", 10), ("aap", 11)]
 )
 def test_the_paper_itself_passes_the_claims_it_prints(slug, count):
     """The printed average of every claim lies on its claimed side; single contrasts do, but for known ties."""

@@ -25,14 +25,21 @@ def test_one_world_says_nothing():
     assert headlines({slug: Study(paper, "cpu", 1) for slug, paper in PAPERS.items()}) == {}
 
 
-def test_lengths_of_training_are_compared_with_the_rows_of_each():
+def test_lengths_of_training_are_compared_in_the_worlds_that_both_have():
     study = Study(PAPERS["aap"], "cpu")
     found = lengths(study)
-    assert [*found] == [450, 1800]
-    for suffix, interval in zip(("-short", ""), found.values()):
-        known = [
-            {r.seed: r.value("synth-occluded", "default", "mAP") for r in study.records(f"{row}{suffix}")}
-            for row in PAIRS["aap"]
-        ]
-        gaps = [known[0][world] - known[1][world] for world in known[0].keys() & known[1].keys()]
-        assert interval.estimate == pytest.approx(np.mean(gaps))
+    assert found.steps == (450, 1800)
+    values = {
+        slug: {r.seed: r.value("synth-occluded", "default", "mAP") for r in study.records(slug)}
+        for row in PAIRS["aap"]
+        for slug in (row, f"{row}-short")
+    }
+    worlds = set.intersection(*map(set, values.values()))
+    main, other = PAIRS["aap"]
+    gaps = [
+        np.mean([values[main + suffix][w] - values[other + suffix][w] for w in worlds])
+        for suffix in ("-short", "")
+    ]
+    assert [gap.estimate for gap in found.gaps] == pytest.approx(gaps)
+    assert found.change.estimate == pytest.approx(gaps[1] - gaps[0])
+    assert {gap.worlds for gap in found.gaps} == {found.change.worlds} == {len(worlds)}
