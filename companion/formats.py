@@ -8,7 +8,7 @@ import pandas as pd
 
 PLUS_MINUS = "\u00a0±\u00a0"
 """Between a number and half of its interval: no line ends there."""
-NUMBER = re.compile(r"–|[+-]?\d[\d,.]*(\u00a0±\u00a0[\d.]+| \[.*\])?")
+NUMBER = re.compile(r"–|<?[+-]?\d[\d,.]*(\u00a0±\u00a0[\d.]+| \[.*\])?")
 BLANK = str.maketrans("0123456789±.", "\u2007" * 11 + "\u2008")
 """Blanks as wide as the signs that they stand for."""
 
@@ -22,8 +22,14 @@ def number(value: float, *, half: float = np.nan, digits: int = 2, signed: bool 
     """A number and half of its interval; a dash where there is none."""
     if np.isnan(value):
         return "–"
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    value = round(value, digits) + 0.0  # no zero bears a minus
+    text = f"{value:{'+' if signed and value else ''}.{digits}f}"
     return text if np.isnan(half) else f"{text}{PLUS_MINUS}{half:.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """A p-value with three decimals, which never reads as zero; a dash where there is none."""
+    return "<0.001" if p < 0.001 else number(p, digits=3)
 
 
 def table_title(table: str) -> str:

@@ -11,7 +11,7 @@ from pandas.io.formats.style import Styler
 
 from companion import places, plots, runner, views
 from companion.comparison import ENTRANTS, GALLERY, Comparison
-from companion.formats import number, percent, styled
+from companion.formats import number, p_value, percent, styled
 from companion.headlines import headlines, measure
 from companion.papers import PAPERS
 from companion.presets import preset as preset_of
@@ -26,9 +26,9 @@ MEASURES = (
     ("BPBreID", "visibility follows the visible fraction (Spearman)", "visibility_spearman", 0.0),
     ("QPM", "quality follows the visible fraction, behind a thing (Spearman)", "object/spearman", 0.0),
     ("QPM", "the same behind a person", "person/spearman", 0.0),
-    ("AaP-ReID", "activation on the person", "maximum-person", "area-person"),
-    ("AaP-ReID", "activation on what is in front", "maximum-front", "area-front"),
-    ("AlignedReID++", "activation on the person", "maximum-person", "area-person"),
+    ("AaP-ReID", "share of the channel maximum on the person", "maximum-person", "area-person"),
+    ("AaP-ReID", "share of the channel maximum on what is in front", "maximum-front", "area-front"),
+    ("AlignedReID++", "share of the channel maximum on the person", "maximum-person", "area-person"),
     ("PAN", "likeness of a mask with its likest (|correlation|)", "most_alike", None),
     ("DPTI", "likeness of a template with its likest (|correlation|)", "templates/most_alike", None),
 )
@@ -86,7 +86,7 @@ def order(comparison: Comparison, test_set: str, metric: str = "mAP") -> Styler:
             "model": row.model + (" †" if comparison.unconverged(row.model) else ""),
             f"{metric}, %": percent(row.mean, half=row.half),
             "ahead of the next": percent(row.ahead, half=row.ahead_half, signed=True),
-            "p (Holm)": number(row.p, digits=3),
+            "p (Holm)": p_value(row.p),
             "worlds": row.worlds,
         }
         for row in comparison.order(test_set, metric).itertuples()
@@ -191,15 +191,22 @@ def trade(comparison: Comparison, frame: pd.DataFrame, test_set: str, metric: st
 
 def truths(comparison: Comparison) -> Styler:
     """What the models' own maps and scores know of the truth, on occluded queries, beside chance."""
-    lines = []
+    lines, shortened = [], comparison.shortened
     for title, words, name, chance in MEASURES:
         if isinstance(chance, str):
             chance = _measured(comparison, title, chance).mean
         value = _measured(comparison, title, name)
-        line = {"model": title, "on occluded queries": words, "measured": number(value.mean, half=value.half)}
+        name = f"{title}, {100 * shortened[title]:.0f} % of the steps" if title in shortened else title
+        line = {"model": name, "on occluded queries": words, "measured": number(value.mean, half=value.half)}
         line["by chance"] = number(np.nan if chance is None else chance)
         lines.append(line | {"worlds": value.seeds})
-    return styled(pd.DataFrame(lines)).set_caption(f"{_label(comparison)}: mean ± half of its 95 % interval")
+    notes = [
+        f"synthetic data, preset {comparison.preset_name}: mean over the worlds that keep a measure ± half of its 95 % "
+        "interval",
+        "Chance has no one value (–) where it depends on how the maps are shaped",
+        *filter(None, [_shortened(comparison)]),
+    ]
+    return styled(pd.DataFrame(lines)).set_caption(". ".join(notes))
 
 
 def _measured(comparison: Comparison, title: str, name: str) -> Value:
@@ -246,7 +253,7 @@ def pick(comparison: Comparison, frame: pd.DataFrame) -> str:
     names = list(ENTRANTS)
     a, b = max(itertools.combinations(range(len(names)), 2), key=lambda pair: gain[pair])
     sentences.append(
-        f"The two that complete each other best are {names[a]} and {names[b]}: whichever is right adds "
+        f"The two that complement each other best are {names[a]} and {names[b]}: whichever is right adds "
         f"{100 * gain[a, b]:.1f} points of rank-1 to the better of them."
     )
     return " ".join(sentences)

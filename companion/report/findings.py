@@ -174,7 +174,7 @@ def _sizes() -> list[str]:
             lines.append(f"- {paper.title} prints none.")
             continue
         literal = known[known["reading"] == LITERAL]["rule"]
-        told = {"truncated": "the exact count truncated", "rounded": "rounded", "another": "another number"}
+        told = {"truncated": "the exact count truncated", "rounded": "rounded", "another": "unlike the count"}
         tally = ", ".join(
             f"{(literal == rule).sum()} {words}" for rule, words in told.items() if rule in set(literal)
         )

@@ -24,7 +24,8 @@ def start_answer(frame: pd.DataFrame) -> str:
             return "Not all rows from noise are recorded yet, so nothing can be said of the start."
         table = _both(lines)
         gain = 100 * (table["pretrained on other people"] - table["from noise"])
-        told = f"On `{panel}` the pretrained start adds {gain.min():.1f} to {gain.max():.1f} points"
+        least, most = (number(edge, digits=1) for edge in (gain.min(), gain.max()))
+        told = f"On `{panel}` the pretrained start adds {least if least == most else f'{least} to {most}'} points"
         told += (
             f", and leaves the rows in {'the same' if _alike(table) else 'another'} order"
             if len(table) > 1

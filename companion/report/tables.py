@@ -36,10 +36,8 @@ def points(interval: Interval) -> str:
     """An estimate and its interval in percentage points, or hundredths of a measure against ground truth."""
     if not interval.worlds:
         return "–"
-    text = f"{100 * interval.estimate:+.1f}"
-    return (
-        f"{text} [{100 * interval.low:+.1f},\u00a0{100 * interval.high:+.1f}]" if interval.freedom else text
-    )
+    text, low, high = (percent(edge, signed=True) for edge in (interval.estimate, interval.low, interval.high))
+    return f"{text} [{low},\u00a0{high}]" if interval.freedom else text
 
 
 def verdict_table(verdicts: list[Verdict]) -> Styler:

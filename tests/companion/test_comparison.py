@@ -77,6 +77,14 @@ def test_models_trained_shorter_than_in_their_notebook_are_named(comparison):
     assert "AlignedReID++ and AaP-ReID" in comparing.foot(comparison)
 
 
+def test_measures_against_the_truth_say_who_is_trained_shorter_and_where_chance_has_no_value(comparison):
+    table = comparing.truths(comparison)
+    short = table.data["model"].str.endswith("25 % of the steps")
+    assert set(table.data["model"][short].str.partition(",")[0]) == set(comparison.shortened)
+    assert (table.data["by chance"][short] != "–").all()
+    assert "no one value (–)" in table.caption
+
+
 def test_the_order_descends_and_leads_add_up(comparison):
     order = comparison.order(comparison.occluded)
     assert order["mean"].is_monotonic_decreasing

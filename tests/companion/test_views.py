@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from companion import records, views
-from companion.formats import number, percent
+from companion.formats import number, p_value, percent
 from companion.inputs import Inputs
 from companion.papers import PAPERS, aap, bpbreid, dpti
 from companion.published import printed
@@ -95,6 +95,12 @@ def test_one_world_has_no_interval():
     assert Value.of([]).seeds == 0
     assert percent(0.5, half=Value.of([0.5]).half) == "50.0"
     assert number(0.5, half=0.1) == "0.50\u00a0±\u00a00.10"
+
+
+def test_no_zero_has_a_sign_and_no_p_value_reads_as_zero():
+    assert [percent(value, signed=True) for value in (-0.0004, 0.0004, -0.0006)] == ["0.0", "0.0", "-0.1"]
+    assert number(-0.001) == "0.00"
+    assert [p_value(p) for p in (0.0002, 0.05, np.nan)] == ["<0.001", "0.050", "–"]
 
 
 @pytest.mark.parametrize("slug", PAPERS)
