@@ -300,6 +300,14 @@ def _lacks(study: Study) -> dict[str, str]:
     return {line.claim: f"the preset lacks {line.lacks}" for line in lines.itertuples()}
 
 
+@lru_cache(maxsize=16)
+def lacking(study: Study) -> dict[str, str]:
+    """Rows of which a claim says what the preset lacks, and what that is; the main row is none of them."""
+    lacks, main = _lacks(study), study.paper.main
+    known = [(contrast, term.cell.run) for contrast in contrasts(study.paper) for term in contrast.terms]
+    return {run: lacks[c.claim] for c, run in reversed(known) if c.claim in lacks and run != main}
+
+
 def _alone(values: pd.Series) -> Interval:
     return moderated([values.to_numpy(float)])[0]
 
@@ -464,17 +472,10 @@ def rank_correlations(study: Study) -> pd.DataFrame:
         Columns table, dataset, metric, rows (how many), rho; of columns with three such rows or more, not all alike.
     """
     lines, frame = [], study.frame().dropna(subset=["printed", "ours"])
-    lacks = _lacks(study)
-    lacking = {
-        term.cell.run
-        for contrast in contrasts(study.paper)
-        if contrast.claim in lacks
-        for term in contrast.terms
-        if term.cell.run != study.paper.main
-    }
+    left_out = lacking(study)
     frame["table"] += np.where(frame["scoring"] == "reranked", ", re-ranked", "")
     for (table, dataset, metric), column in frame.groupby(["table", "dataset", "metric"], sort=False):
-        kept = [run not in lacking and not study.unconverged(run, dataset=dataset) for run in column["run"]]
+        kept = [run not in left_out and not study.unconverged(run, dataset=dataset) for run in column["run"]]
         known = column[kept]
         cells = [
             study.paper.cell(line.table.partition(",")[0], line.row, dataset) for line in known.itertuples()

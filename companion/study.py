@@ -21,6 +21,9 @@ MAX_SEEDS = 16
 GATE = 0.10
 """How far below the main row's a row's holistic rank-1 may be, to be compared; fixed on validation identities."""
 
+FEWEST = 3
+"""Worlds from which on a level has an interval: that of two is thirteen standard errors wide on either side."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -48,8 +51,8 @@ class Value:
 
     @property
     def half(self) -> float:
-        """Half-width of its 95 % interval; NaN with one world."""
-        return self.interval.half
+        """Half-width of its 95 % interval; NaN with fewer than ``FEWEST`` worlds, of which it says next to nothing."""
+        return self.interval.half if self.seeds >= FEWEST else np.nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from companion.claims import compared
+from companion.claims import compared, lacking
 from companion.inputs import Inputs, figure_queries
 from companion.intervals import Interval
 from companion.paper import Cell
@@ -230,6 +230,7 @@ class SlotView:
     names: tuple[str, ...]  # of the parts, behind the foreground where there is one
     distances: np.ndarray  # [S, G]; infinite where the slot is not shared
     weights: np.ndarray  # [S, 1 + G]: how much a slot counts in the query and in each; NaN where it has none
+    kind: str = "part"  # what a slot is, in words
 
 
 Slots = Callable[[Trained, Features, Features], SlotView]
@@ -256,7 +257,8 @@ def state(study: Study, cell: Cell) -> str:
     """Why a cell cannot be compared, in words; empty where it can."""
     if study.value(cell, "mAP") is None:
         return UNRECORDED
-    return FAILED if study.unconverged(cell.run, dataset=cell.dataset) else ""
+    failed = study.unconverged(cell.run, dataset=cell.dataset) or cell.run in lacking(study)
+    return FAILED if failed else ""
 
 
 def title(study: Study, cell: Cell) -> str:
@@ -357,7 +359,8 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
             for record in study.records(name)
             if record.seed in shared
         ]
-        shown = f"{model} ({FAILED})" if study.unconverged(name) else model
+        failed = study.unconverged(name) or name in lacking(study)
+        shown = f"{model} ({FAILED})" if failed else model
         for group in dict.fromkeys(group for found in known for group in found):
             if (group in SHARES) == (by == "occluder"):
                 continue
@@ -369,8 +372,8 @@ def by_occlusion(study: Study, legend: Mapping[str, tuple[str, str]], *, by: str
     frame = frame[frame["worlds"] > 0]
     for model, (name, _) in legend.items() if len(frame) else ():
         if not study.records(name):
-            lacking = frame.drop_duplicates("group").assign(model=f"{model} ({UNRECORDED})", rank1=np.nan)
-            frame = pd.concat([frame, lacking.assign(half=np.nan, queries=0, worlds=0)])
+            absent = frame.drop_duplicates("group").assign(model=f"{model} ({UNRECORDED})", rank1=np.nan)
+            frame = pd.concat([frame, absent.assign(half=np.nan, queries=0, worlds=0)])
     if by == "occluder":
         largest = frame.groupby("group")["queries"].max().sort_values(ascending=False).index
         return frame.sort_values("group", key=lambda column: column.map(largest.get_loc), kind="stable")

@@ -433,14 +433,15 @@ def size_table() -> Styler:
 
 
 def slots(_: Trained, one: Features, gallery: Features) -> SlotView:
-    """The two terms of the distance, and what stripes cost side by side; no weights."""
+    """Three distances of the whole image: global, with aligned stripes, with stripes side by side; no weights."""
     variants = {
         "global": aap.Scoring(local="none"),
         "global and aligned stripes": aap.Scoring(),
         "global and stripes side by side": aap.Scoring(local="unaligned"),
     }
     found = [aap.AaP.distance(one, gallery, scoring=scoring)[0].numpy() for scoring in variants.values()]
-    return SlotView(tuple(variants), np.stack(found), np.full((len(variants), 1 + len(gallery)), np.nan))
+    nothing = np.full((len(variants), 1 + len(gallery)), np.nan)
+    return SlotView(tuple(variants), np.stack(found), nothing, kind="distance")
 
 
 # -- claims that a computation decides ----------------------------------------------------------------

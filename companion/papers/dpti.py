@@ -285,7 +285,9 @@ def map_dots(study: Study, rows: Sequence[str]) -> pd.DataFrame:
 
 
 def followed_regions(study: Study, rows: Sequence[str]) -> dict[str, np.ndarray]:
-    """By how much the best template's map stands above a uniform one on each region, mean over worlds. row -> [R]
+    """By how much the best template's map stands above a uniform one on each region, mean over worlds.
+
+    A row and how many worlds it has, in words -> ``[R]``.
 
     Templates have no order, so that only the best for a region can be compared between worlds.
     """
@@ -295,7 +297,8 @@ def followed_regions(study: Study, rows: Sequence[str]) -> dict[str, np.ndarray]
             np.nanmax(m["templates"]["mask_regions"], 0) for m in study.measured(name) if "templates" in m
         ]
         nothing = np.full(len(region_names()), np.nan)
-        found[study.paper.title_of(name)] = np.mean(weights, 0) - 1 if weights else nothing
+        words = f"{study.paper.title_of(name)} ({len(weights)} world{'s' * (len(weights) != 1)})"
+        found[words] = np.mean(weights, 0) - 1 if weights else nothing
     return found
 
 

@@ -5,6 +5,7 @@ from companion.report import comparing
 from companion.report.explorer import explore
 from companion.report.notebook import (
     agreement,
+    besides,
     compute,
     data_table,
     footnotes_of,
@@ -35,6 +36,7 @@ __all__ = [
     "agreement",
     "answer",
     "beside_printed",
+    "besides",
     "comparing",
     "compute",
     "contrast",

@@ -312,7 +312,10 @@ def view(models: Mapping[str, Model], asked: Asked) -> str:
     told = f"{asked.test_set}, query {asked.query}: person {split.query[asked.query].pid}"
     if not first.trained.run.data.real:
         known = truth_of(split, [split.query[asked.query].path.name]).iloc[0]
-        told += f", behind {known['occluder']}, {known['visible_share']:.0%} visible"
+        if known["occluder"] == "none":
+            told += ", nothing in front"
+        else:
+            told += f", behind {known['occluder']}, {known['visible_share']:.0%} visible"
     found = "".join(_model(title, model, asked, asking) for title, model in models.items())
     return f"<p><b>{escape(told)}</b></p>{found}"
 
@@ -343,7 +346,11 @@ def _model(title: str, model: Model, asked: Asked, asking: Picture) -> str:
                 for d, w in zip(seen.terms.distances[slot, :TOP], weights[slot, 1:])
             ]
             rows += _line(name, [_weight(weights[slot, 0]), *parts])
-    return f'<div style="overflow-x:auto"><table>{rows}</table></div>{_why(seen)}'
+    counts = (
+        seen.terms is not None and seen.terms.weights.dtype != bool and np.isfinite(seen.terms.weights).any()
+    )
+    note = "<p><small>In parentheses: how much a part counts in that image.</small></p>" if counts else ""
+    return f'<div style="overflow-x:auto"><table>{rows}</table></div>{note}{_why(seen)}'
 
 
 def _why(seen: Seen) -> str:
@@ -367,13 +374,13 @@ def _why(seen: Seen) -> str:
     gaps = np.where(comparable, pair[:, 1], 0.0) - np.where(comparable, pair[:, 0], 0.0)
     order = [*np.flatnonzero(comparable)[np.argsort(-np.abs(gaps[comparable]), kind="stable")]]
     order += [*np.flatnonzero(~comparable)]
-    rows = _line("part", [f"to {near + 1}", f"to {far + 1}", "difference"], tag="th")
+    rows = _line(seen.terms.kind, [f"to {near + 1}", f"to {far + 1}", "difference"], tag="th")
     for slot in order:
         gap = f"{gaps[slot]:+.3f}" if comparable[slot] else "not in both"
         rows += _line(seen.terms.names[slot], [*map(_number, pair[slot]), gap])
     total = seen.distances[[near, far]]
     rows += _line("whole distance", [*map(_number, total), f"{total[1] - total[0]:+.3f}"], tag="th")
-    return f"<p>{text} By part, the largest difference first:</p><table>{rows}</table>"
+    return f"<p>{text} By {seen.terms.kind}, the largest difference first:</p><table>{rows}</table>"
 
 
 def _line(name: str, cells: Sequence[str], *, tag: str = "td") -> str:

@@ -19,12 +19,13 @@ from IPython.display import Code, Markdown
 from pandas.io.formats.style import Styler
 
 from companion import places, records, runner
+from companion.claims import Verdict
 from companion.formats import percent, styled
 from companion.inputs import Inputs, NoTruth
 from companion.papers import paper
 from companion.plan import Plan, carry_out
 from companion.presets import preset as preset_of
-from companion.report.tables import footnotes
+from companion.report.tables import beside_it, footnotes
 from companion.run import RunConfig
 from companion.start import is_start
 from companion.study import METRICS, Study
@@ -114,7 +115,8 @@ def carry_out_rows(wanted: Sequence[RunConfig], what: str, *, least: Sequence[Ru
         raise ValueError(f"COMPUTE {what!r} is unknown; expected one of {', '.join(COMPUTE)}")
     preset_name, worlds = wanted[0].preset, len({run.seed for run in wanted})
     plan, full = Plan.of(wanted), preset_name == "gpu"
-    print(f"{preset_name}, {worlds} world{'s' * (worlds > 1)}: {plan.cost()}")
+    several = f"{worlds} world{'s' * (worlds > 1)}"
+    print(f"shown is every recorded world; trained here, if missing: {preset_name}, {several}: {plan.cost()}")
     if what == "auto":
         if full and plan.runs and not torch.cuda.is_available():
             raise ValueError(
@@ -308,6 +310,13 @@ def rescored(trained: Trained, scoring: Any) -> Styler:
 def footnotes_of(study: Study, table: str) -> Markdown:
     """A table's footnotes for a notebook."""
     return Markdown("\n".join(f"- {note}" for note in footnotes(study, table)))
+
+
+def besides(verdicts: Iterable[Verdict]) -> Markdown:
+    """What other readings say beside each claim that has any, longer trainings among them; a list in markdown."""
+    told = {verdict.claim: beside_it(verdict) for verdict in verdicts}
+    lines = [f"- **C{claim}**: {words[:1].lower()}{words[1:]}" for claim, words in told.items() if words]
+    return Markdown("\n".join(lines) or "No other reading stands beside a claim.")
 
 
 def live_check(study: Study, trained: Trained) -> Styler:

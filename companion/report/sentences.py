@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from companion.claims import compared
 from companion.formats import number, styled
-from companion.study import Study, Value
+from companion.study import FEWEST, Study, Value
 from companion.views import FAILED
 
 DONE = 0.94
@@ -114,22 +114,26 @@ def contrast(
     *,
     metrics: Mapping[str, str],
     minus: str = "",
+    unit: str = "points",
     dataset: str = "occluded-duke",
 ) -> Styler:
-    """A row of a table, or that less another, under several metrics or measures, in points.
+    """A row of a table, or that less another, under several metrics or measures, in hundredths.
 
     Args:
         metrics: in words.
         minus: the row to be taken away, paired within worlds; nothing where there is none.
+        unit: of a hundredth, in words; the heading of the column.
     """
     cell, lines = study.paper.cell(table, row, dataset), []
     for metric, words in metrics.items():
         found = (
             compared(study, cell, study.paper.cell(table, minus, dataset), metric)
             if minus
-            else Value.of(study.values(cell, metric).tolist()).interval
+            else Value.of(study.values(cell, metric).tolist())
         )
-        points = number(100 * found.estimate, half=100 * found.half, digits=1, signed=True)
-        lines.append({"measure": words, "points": points, "worlds": found.worlds or "–"})
-    caption = "mean over worlds ± half of its 95 % interval, none with one world"
+        mean, worlds = (found.estimate, found.worlds) if minus else (found.mean, found.seeds)
+        text = number(100 * mean, half=100 * found.half, digits=1, signed=True)
+        lines.append({"measure": words, unit: text, "worlds": worlds or "–"})
+    least = 2 if minus else FEWEST
+    caption = f"mean over worlds ± half of its 95 % interval, none with fewer than {least}"
     return styled(pd.DataFrame(lines)).set_caption(caption)

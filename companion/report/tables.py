@@ -1,6 +1,7 @@
 """Paper-versus-ours tables, verdicts and the sentences that state them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,15 +10,15 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.claims import Verdict, compared
+from companion.claims import Verdict, compared, lacking
 from companion.contrasts import in_words
-from companion.formats import percent, styled, table_title
+from companion.formats import number, percent, styled, table_title
 from companion.intervals import LEVEL, Interval
 from companion.paper import Cell
 from companion.plots.charts import MARKS, VERDICTS
 from companion.published import SIDED, printed
 from companion.records import RunRecord
-from companion.study import METRICS, Study
+from companion.study import FEWEST, METRICS, Study
 from companion.views import MaskTruth, title
 from companion.words import Status
 from reidlib.complexity import complexity
@@ -36,7 +37,9 @@ def points(interval: Interval) -> str:
     """An estimate and its interval in percentage points, or hundredths of a measure against ground truth."""
     if not interval.worlds:
         return "–"
-    text, low, high = (percent(edge, signed=True) for edge in (interval.estimate, interval.low, interval.high))
+    text, low, high = (
+        percent(edge, signed=True) for edge in (interval.estimate, interval.low, interval.high)
+    )
     return f"{text} [{low},\u00a0{high}]" if interval.freedom else text
 
 
@@ -168,24 +171,33 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None):
+def paper_versus_ours(
+    study: Study,
+    table: str,
+    *,
+    baseline: str | None = None,
+    dataset: str | None = None,
+    rows: Sequence[str] = (),
+):
     """A table of the paper with our value beside every printed one.
 
     Args:
         baseline: row against which gains are shown, in the paper and in ours.
         dataset: only this printed column.
+        rows: only these; nothing for all, with those that the paper cites.
     """
-    frame = wide(study, table, baseline=baseline, dataset=dataset)
+    frame = wide(study, table, baseline=baseline, dataset=dataset, rows=rows)
     if frame.empty:
         raise ValueError(f"{study.paper.slug} {table} has no column {dataset!r}")
-    gain = ", a gain is paired within worlds" if baseline else ""
+    base = title(study, study.paper.cell(table, baseline, frame["printed on"].iloc[0])) if baseline else ""
+    gain = f"; a gain is over {base}, paired within worlds" if baseline else ""
     sets = [*frame.groupby("printed on", sort=False)]
     where = f"{beside(*sets[0])}. " if len(sets) == 1 else ""
-    lacking = ", or † not comparable, see the notes" if frame["row"].str.endswith("†").any() else ""
+    ours = "Printed (real data) beside ours" if _is_printed(frame) else "Ours"
+    worlds = [count for count in frame["worlds"] if count != "–"]
     caption = (
-        f"{study.paper.title}, {table_title(table)}, percent. {where}Printed (real data) beside ours "
-        f"({data_label(study)}; mean over worlds ± half of its 95 % interval, none with one world{gain}). "
-        f"{BOLD} bold; faint: cited only, of fewer worlds{lacking}."
+        f"{study.paper.title}, {table_title(table)}, percent. {where}{ours} ({data_label(study, worlds=worlds)}; mean "
+        f"over worlds ± half of its 95 % interval, none with fewer than {FEWEST}{gain}). {BOLD} bold{_faint(frame)}."
     )
     css, drop = looks(frame), ["printed on", "ours on"] if len(sets) == 1 else ["ours on"]
     shown = frame.assign(
@@ -198,42 +210,65 @@ def paper_versus_ours(study: Study, table: str, *, baseline: str | None = None, 
     return styled(shown).apply(lambda _: css, axis=None).set_caption(caption)
 
 
+def _faint(frame: pd.DataFrame) -> str:
+    """Which rows of a table are faint, as its caption says it; nothing where none is."""
+    worlds = pd.to_numeric(frame["worlds"], errors="coerce")
+    told = ["cited only"] if (frame["ours on"] == "–").any() else []
+    told += ["of fewer worlds"] if (worlds < worlds.max()).any() else []
+    marks = [mark for mark in (FAILED, LACKING) if frame["row"].str.endswith(mark).any()]
+    told += [f"{' or '.join(marks)} not comparable, see the notes"] if marks else []
+    return f"; faint: {', or '.join(told)}" if told else ""
+
+
+def _is_printed(frame: pd.DataFrame) -> bool:
+    """Whether the paper prints any number of a table that ``wide`` made."""
+    return bool((frame.filter(regex=r"^\w+ printed$") != "–").to_numpy().any())
+
+
 def beside(name: str, rows: pd.DataFrame) -> str:
-    """Which of our test sets stands beside a printed data set, in words."""
+    """Which of our test sets stands beside a printed data set, in words; ours alone where nothing is printed."""
     ours = [place for place in dict.fromkeys(rows["ours on"]) if place != "–"]
+    if ours and not _is_printed(rows):
+        return ", ".join(ours)
     return f"{name} beside {', '.join(ours)}" if ours and ours != [name] else name
 
 
 BOLD = "Best of a column (of ours: among comparable rows of most worlds) in"
 BEST, DIM = "font-weight:700", "opacity:.55"
 """How the best number of a column is written, and a row that is cited, failed, or of fewer worlds than others."""
+FAILED, LACKING = "†", "‡"
+"""Marks of a row that the convergence gate holds back, and of one of which the preset lacks what it is about."""
 
 
 def looks(frame: pd.DataFrame) -> pd.DataFrame:
     """The style of every cell of a table that ``wide`` made: ``BEST``, ``DIM`` or nothing."""
     css = pd.DataFrame("", index=frame.index, columns=frame.columns)
     worlds = pd.to_numeric(frame["worlds"], errors="coerce")
-    weak = frame["row"].str.endswith("†") | (worlds < worlds.max())
+    weak = frame["row"].str.endswith((FAILED, LACKING)) | (worlds < worlds.max())
     for column in frame.filter(regex=r"^\w+ (printed|ours)$"):
         values = frame[column].str.extract(r"^(\d+\.\d)")[0].astype(float)
         values = values.mask(weak) if column.endswith("ours") else values
         per_set = values.groupby(frame["printed on"])
         several = per_set.transform("count") > 1
         css.loc[several & (values == per_set.transform("max")), column] = BEST
-    css.loc[weak | (frame["ours on"] == "–")] = DIM
-    return css
+    faint = weak | (frame["ours on"] == "–")
+    return css.mask((css == "").mul(faint, axis=0), DIM)  # the best printed number is bold in a faint row too
 
 
-def data_label(*studies: Study) -> str:
-    """On which data, at which preset and in how many worlds ours was measured, in words; one preset after the other."""
+def data_label(*studies: Study, worlds: Sequence[int] = ()) -> str:
+    """On which data, at which preset and in how many worlds ours was measured, in words; one preset after the other.
+
+    Args:
+        worlds: of every row that is shown; nothing for all rows of the papers.
+    """
     labels = []
     for name in dict.fromkeys(study.preset_name for study in studies):
         known = [study for study in studies if study.preset_name == name]
         data = "the same data" if known[0].real else "synthetic data"
-        counts = {len(study.records(row.slug)) for study in known for row in study.paper.rows}
+        counts = worlds or [len(study.records(row.slug)) for study in known for row in study.paper.rows]
         least, most = min(counts), max(counts)
-        worlds = f"{most} worlds" if least == most else f"{least} to {most} worlds"
-        labels.append(f"{data}, preset {name}, {worlds}")
+        many = f"{most} world{'s' * (most != 1)}" if least == most else f"{least} to {most} worlds"
+        labels.append(f"{data}, preset {name}, {many}")
     return "; ".join(labels)
 
 
@@ -241,10 +276,19 @@ CITED = "cited"
 
 
 def wide(
-    study: Study, table: str, *, baseline: str | None = None, dataset: str | None = None
+    study: Study,
+    table: str,
+    *,
+    baseline: str | None = None,
+    dataset: str | None = None,
+    rows: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The same as text, without styles: column by column of the paper, its own rows and then those it cites."""
+    """The same as text, without styles: column by column of the paper, its own rows and then those it cites.
+
+    A table of which the paper prints nothing has no columns for it.
+    """
     cells = [cell for cell in study.paper.cells if cell.table == table and dataset in (None, cell.dataset)]
+    cells = [cell for cell in cells if not rows or cell.row in rows]
     known = printed(study.paper.slug).query("table == @table")
     lines = []
     for where in dict.fromkeys(cell.dataset for cell in cells):
@@ -254,21 +298,25 @@ def wide(
         here = [cell for cell in cells if cell.dataset == where]
         own = column.drop_duplicates("row").set_index("row")
         lines += [_own(study, cell, values, base=base) | {"in the paper": _name(own, cell)} for cell in here]
-        cited = own[(own["kind"] == CITED) & ~own.index.isin([cell.row for cell in here])]
+        cited = own[(own["kind"] == CITED) & ~own.index.isin([cell.row for cell in here]) & (not rows)]
         lines += [
             {"row": line.variant, "in the paper": CITED, "printed on": where, "ours on": "–", "worlds": "–"}
             | {f"{m} printed": percent(values.get((line.Index, m))) for m in study.metrics(table)}
             for line in cited.itertuples()
         ]
-    return pd.DataFrame(lines).fillna("–")
+    frame = pd.DataFrame(lines).fillna("–")
+    if frame.empty or _is_printed(frame):
+        return frame
+    return frame.drop(columns=["in the paper", *frame.filter(regex=" printed$")])
 
 
 def _own(
     study: Study, cell: Cell, values: Mapping[tuple[str, str], float], *, base: Cell | None
 ) -> dict[str, str | int]:
     """A line of a table: every metric printed and ours, and their gains over a baseline."""
-    failed = " †" if study.unconverged(cell.run, dataset=cell.dataset) else ""
-    line = {"row": title(study, cell) + failed, "in the paper": "", "printed on": cell.dataset}
+    mark = f" {FAILED}" if study.unconverged(cell.run, dataset=cell.dataset) else ""
+    mark = mark or (f" {LACKING}" if cell.run in lacking(study) else "")
+    line = {"row": title(study, cell) + mark, "in the paper": "", "printed on": cell.dataset}
     line["ours on"] = study.test_set(cell)
     for metric in study.metrics(cell.table):
         known, ours = values.get((cell.row, metric), np.nan), study.value(cell, metric)
@@ -293,20 +341,41 @@ def _name(column: pd.DataFrame, cell: Cell) -> str:
 
 LOST = re.compile(r"OCR lost the decimal point \(\d+\)")
 """A note that would stand under half of a table, once for each number."""
+NUMBERS = re.compile(r"\d[\d.]*")
+METRIC_WORDS = {f"rank{k}": f"rank-{k}" for k in (1, 3, 5, 10, 20)}
 
 
 def footnotes(study: Study, table: str) -> list[str]:
     """What every table must carry: doubts about printed values, and why a row of ours cannot be compared."""
     cells = {cell.row: cell for cell in study.paper.cells if cell.table == table}
-    notes: dict[str, list[str]] = {}
+    notes: dict[str, list[tuple]] = {}
     for line in printed(study.paper.slug).query("table == @table and note != ''").itertuples():
         words = title(study, cells[line.row]) if line.row in cells else line.variant
         note = LOST.sub("our copy lost decimal points, restored here", line.note.removeprefix("info: "))
-        notes.setdefault(note, []).append(words)
-    for cell in study.paper.cells:
-        for alarm in study.unconverged(cell.run, dataset=cell.dataset) if cell.table == table else ():
-            notes.setdefault(f"† {alarm}", []).append(title(study, cell))
-    return [f"{', '.join(dict.fromkeys(rows))}: {note}" for note, rows in notes.items()]
+        notes.setdefault(note, []).append(
+            (words, f"{METRIC_WORDS.get(line.metric, line.metric)} on {line.dataset}")
+        )
+    told = []
+    for note, found in notes.items():
+        where = f" ({found[0][1]})" if len(found) == 1 else ""
+        told.append(f"{', '.join(dict.fromkeys(words for words, _ in found))}{where}: {note}")
+    reasons: dict[str, list[str]] = {}
+    for cell in (cell for cell in study.paper.cells if cell.table == table):
+        if alarms := study.unconverged(cell.run, dataset=cell.dataset):
+            reasons.setdefault(f"{FAILED} {_briefly(alarms)}", []).append(title(study, cell))
+        elif why := lacking(study).get(cell.run):
+            reasons.setdefault(f"{LACKING} {why}", []).append(title(study, cell))
+    return told + [f"{', '.join(dict.fromkeys(rows))}: {note}" for note, rows in reasons.items()]
+
+
+def _briefly(alarms: Sequence[str]) -> str:
+    """Why a row is held back: of the same alarm in several worlds the first, and how many more there are."""
+    kinds = dict(Counter(NUMBERS.sub("#", alarm) for alarm in alarms))
+    first = {NUMBERS.sub("#", alarm): alarm for alarm in reversed(alarms)}
+    return "; ".join(
+        first[kind] + (f", and so in {count - 1} other world{'s' * (count > 2)}" if count > 1 else "")
+        for kind, count in kinds.items()
+    )
 
 
 def sizes(
@@ -346,20 +415,24 @@ def scores(record: RunRecord, *, scorings: Sequence[str]) -> Styler:
     return styled(pd.DataFrame(lines)).set_caption("one training, one world: no interval")
 
 
-def following(found: MaskTruth) -> Styler:
-    """On which region each mask is highest and lowest, and the mask it is most like."""
+def following(found: MaskTruth, *, less: float = 0.0) -> Styler:
+    """On which region each mask is highest and lowest, and the mask it is most like.
+
+    Args:
+        less: taken away from what a mask weighs, as in the matrix above it: one of a map that is nowhere negative.
+    """
     lines = []
     for row, name in enumerate(found.names):
-        weights = found.weights[row]
+        weights = found.weights[row] - less
         high, low = np.nanargmax(weights), np.nanargmin(weights)
         others = np.where(np.arange(len(found.names)) == row, 0.0, found.correlation[row])
         like = int(np.abs(others).argmax())
         lines.append(
             {
                 "map": name,
-                "highest on": f"{found.regions[high]} ({weights[high]:+.2f})",
-                "lowest on": f"{found.regions[low]} ({weights[low]:+.2f})",
-                "most like, or opposite to": f"{found.names[like]} (correlation {others[like]:+.2f})",
+                "highest on": f"{found.regions[high]} ({number(weights[high], signed=True)})",
+                "lowest on": f"{found.regions[low]} ({number(weights[low], signed=True)})",
+                "most like, or opposite to": f"{found.names[like]} (correlation {number(others[like], signed=True)})",
             }
         )
     return styled(pd.DataFrame(lines))

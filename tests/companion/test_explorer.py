@@ -36,10 +36,14 @@ def test_every_paper_ranks_by_variants_and_parts_and_shows_its_maps(slug):
     for way in (explorer.by.options[0], explorer.by.options[-1]):
         explorer.by.value = way
         assert f"by {way}" in explorer.answer.value
+    explorer.by.value = "default"
     before = explorer.answer.value
     explorer.look.value = explorer.look.options[-1]
     assert explorer.answer.value != before
     assert explorer.answer.value.count("<img") == before.count("<img") == 9
+    assert ("In parentheses" in before) == (slug in ("dpti", "pan", "qpm"))
+    assert f"By {'distance' if slug == 'aap' else 'part'}, the largest" in before
+    assert "behind none" not in before
 
 
 def test_distances_and_order_are_the_model_s(bpbreid):
