@@ -32,9 +32,25 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else number(p, digits=3)
 
 
+OWN = {
+    "length": "Length of training",
+    "start": "Start of training",
+    "parser": "Parsers that err",
+    "occluded": "Occluded queries",
+    "partial": "Partial queries",
+    "visibility": "Rules of visibility",
+}
+"""Tables that no paper has, in words."""
+
+
 def table_title(table: str) -> str:
     """``table4`` as people say it."""
-    return re.sub(r"(?<=[a-z])(?=\d)", " ", table).capitalize()
+    return OWN.get(table) or re.sub(r"(?<=[a-z])(?=\d)", " ", table).capitalize()
+
+
+def heading(name: str) -> str:
+    """A column's name as people read it: rank-1 for ``rank1``."""
+    return re.sub(r"\brank(?=\d)", "rank-", str(name))
 
 
 def styled(frame: pd.DataFrame) -> "pd.io.formats.style.Styler":
@@ -42,6 +58,7 @@ def styled(frame: pd.DataFrame) -> "pd.io.formats.style.Styler":
 
     One that is wider than the page scrolls.
     """
+    frame = frame.rename(columns=heading)
     numeric = [place for place, name in enumerate(frame) if is_numeric(frame[name])]
     shown = frame.assign(**{name: aligned(frame[name]) for name in frame.columns[numeric]})
     styles = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.formats import table_title
 from companion.presets import COUNTERPARTS, Preset, preset
 from companion.real import Recipe
 from companion.run import RunConfig
@@ -151,6 +152,7 @@ class Paper:
         sizes: printed numbers of parameters and multiply-adds, counted.
         computed: tables that a computation fills, no training.
         readings: name -> a run as another reading of the paper has it, where its text and its code differ.
+        numerals: number of a table -> how the paper writes it, where that is not a plain number.
     """
 
     slug: str
@@ -167,6 +169,7 @@ class Paper:
     sizes: Callable[[], list[Size]] = no_sizes
     computed: tuple[str, ...] = ()
     readings: Mapping[str, Callable[[RunConfig], RunConfig]] = field(default_factory=dict)
+    numerals: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         slugs = [row.slug for row in self.rows]
@@ -209,6 +212,11 @@ class Paper:
         """A row under a test-time variant, in words."""
         row = self.row(slug)
         return row.titles.get(scoring, row.title)
+
+    def table_title(self, table: str) -> str:
+        """A table as the paper calls it."""
+        word, _, number = table_title(table).rpartition(" ")
+        return f"{word} {self.numerals.get(number, number)}" if word else number
 
     def legend(self, *shown: str | tuple[str, str]) -> dict[str, tuple[str, str]]:
         """Titles of rows, each alone or with a scoring -> (row, scoring), for figures."""

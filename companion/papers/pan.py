@@ -17,13 +17,13 @@ from companion.checks import holds, reads_no_labels
 from companion.formats import number, styled
 from companion.intervals import moderated
 from companion.paper import LITERAL, Cell, Measured, Paper, Row, Size, longer
-from companion.plots.sheets import SIGNED, grey, heat
+from companion.plots.sheets import HEAT, SIGNED, grey, heat
 from companion.real import ERASING, Recipe, steps
 from companion.run import RunConfig
 from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import mask_measures
-from companion.views import Pictures, SlotView, blocks, figure_pictures
+from companion.views import MaskTruth, Pictures, SlotView, blocks, figure_pictures
 from companion.words import Status, worst
 from reidlib.complexity import complexity
 from reidlib.models import pan
@@ -209,6 +209,12 @@ def signed_masks(
             )
     bar = ax.inset_axes(((parts + 2) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
     fig.colorbar(mpl.cm.ScalarMappable(Normalize(-1, 1), SIGNED), cax=bar, ticks=[-1, 0, 1])
+    bar.set_ylabel("mask, of its largest magnitude", fontsize=7)
+    if count > 1:
+        low = ax.inset_axes(((parts + 2) * step + 0.1, pitch, 0.16, tall), transform=ax.transData)
+        fig.colorbar(mpl.cm.ScalarMappable(Normalize(0, 1), HEAT), cax=low, ticks=[0, 1])
+        low.tick_params(labelsize=7)
+        low.set_ylabel("fusion, of its range", fontsize=7)
     bar.tick_params(labelsize=7)
     bar.set_ylabel("mask, of its largest", fontsize=7)
     return closed(fig)
@@ -228,6 +234,12 @@ def mask_table(study: Study, rows: Sequence[str]) -> Styler:
         texts = {text: number(value.mean, half=value.half) for text, value in values.items()}
         lines.append({"model": study.paper.title_of(name)} | texts | {"worlds": len(found)})
     return styled(pd.DataFrame(lines))
+
+
+def fusion_table(found: MaskTruth) -> Styler:
+    """How much all masks together weigh each region, in units of the mean over the image."""
+    line = {"all masks together on": "mean magnitude"}
+    return styled(pd.DataFrame([line | {r: number(w) for r, w in zip(found.regions, found.fusion)}]))
 
 
 def slots(trained: Trained, one: Features, gallery: Features) -> SlotView:

@@ -534,6 +534,9 @@ def _sizes() -> list[Size]:
     ]
 
 
+ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI")
+"""How the paper numbers its tables."""
+
 PAPER = Paper(
     slug="qpm",
     title="QPM",
@@ -555,4 +558,5 @@ PAPER = Paper(
     exact={"11": _refinement_is_cheap, "22": reads_no_labels},
     sizes=_sizes,
     slots=slots,
+    numerals={str(number): roman for number, roman in enumerate(ROMAN, 1)},
 )

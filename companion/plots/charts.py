@@ -159,13 +159,16 @@ def _pairs(
 
 
 def _hatched(ax: Axes, row: Number, text: str, *, marks: Sequence[float]) -> None:
-    """A row that does not count; the words stand on the side where there is room beside its marks."""
+    """A row that does not count; the words stand on the side where there is room, or between marks on both sides."""
     ax.axhspan(row - 0.42, row + 0.42, facecolor="none", edgecolor=FAINT, hatch="////", lw=0, zorder=0)
     middle = np.mean(ax.get_xlim())
     left = bool(marks) and max(marks) > middle
+    place, side, where = 0.005 if left else 0.995, "left" if left else "right", ax.get_yaxis_transform()
+    if left and min(marks) < middle:
+        place, side, where = np.mean(marks), "center", ax.transData
     ax.text(
-        0.005 if left else 0.995, row, text, transform=ax.get_yaxis_transform(), ha="left" if left else "right",
-        va="center", fontsize=7.5, color=NOTE, bbox={"facecolor": "white", "lw": 0, "pad": 1.5}, zorder=2,
+        place, row, text, transform=where, ha=side, va="center",
+        fontsize=7.5, color=NOTE, bbox={"facecolor": "white", "lw": 0, "pad": 1.5}, zorder=2,
     )  # fmt: skip
 
 
@@ -420,9 +423,10 @@ def spread(frame: pd.DataFrame, *, title: str = "") -> Figure:
     for row in frame.sort_values("std").tail(1).itertuples():
         right = row.rank1 < np.mean(ax.get_xlim())
         ax.annotate(
-            row.row, (row.rank1, row.std), (6 if right else -6, 0), textcoords="offset points", fontsize=7,
-            color=NOTE, ha="left" if right else "right", va="center",
+            row.row, (row.rank1, row.std), (-3 if right else 3, 6), textcoords="offset points", fontsize=7,
+            color=NOTE, ha="left" if right else "right", va="bottom",
         )  # fmt: skip
+        ax.margins(y=0.15)  # nothing is drawn above the widest
     ax.set(xlabel="rank-1 on holistic queries, mean over worlds, %", title=title)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("standard deviation\nbetween worlds, points")
@@ -543,7 +547,7 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
     terms = {name: np.asarray(values, float) for name, values in history.items() if name != "lr"}
     for (name, values), colour, dash in zip(terms.items(), _colours(len(terms)), cycle(DASHES)):
         shown = np.where(values > 0, values, np.nan)
-        ax.plot(_progress(len(values)), shown, color=colour, ls=dash, label=name)
+        ax.plot(_progress(len(values)), shown, color=colour, ls=dash, label=_term(name))
     ax.set(ylabel="weighted loss (log)", yscale="log", title=title)
     low, high = ax.get_ylim()
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
@@ -554,6 +558,13 @@ def loss_history(history: Mapping[str, Sequence[float]], *, title: str = "") -> 
     rate.set(xlabel="training, %", ylabel="learning\nrate")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     return closed(fig)
+
+
+def _term(name: str) -> str:
+    """A term of a loss in words: what it asks for, and of which embedding."""
+    kind, _, where = name.partition("_")
+    words = [{"id": "identity"}.get(kind, kind), {"concat": "concatenated", "isa": "ISA"}.get(where, where)]
+    return ", ".join(filter(None, words))
 
 
 @mpl.rc_context(STYLE)
@@ -607,11 +618,12 @@ def loss_panels(
 
 
 @mpl.rc_context(STYLE)
-def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, data: str = "") -> Figure:
+def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, own: str = "", data: str = "") -> Figure:
     """Groups of bars, one bar per model, with 95 % intervals over worlds that end at 0 and at 100 %.
 
     Args:
         frame: columns model, group, rank1 (fraction), half, queries (of a world), worlds.
+        own: the paper's own model, which is blue in every paper's figure.
         data: what ours was measured on, in words.
     """
     models, groups = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["group"]))
@@ -621,7 +633,9 @@ def bars(frame: pd.DataFrame, *, xlabel: str, ylabel: str, data: str = "") -> Fi
         ax.set_axis_off()
         return closed(fig)
     wide = 0.8 / len(models)
-    for number, (model, colour) in enumerate(zip(models, _colours(len(models)))):
+    others = iter(_colours(len(models) + 1)[1:] if own in models else _colours(len(models)))
+    colours = {model: OURS if model == own else next(others) for model in models}
+    for number, (model, colour) in enumerate(colours.items()):
         rows = frame[frame["model"] == model]
         x = [groups.index(group) + (number - (len(models) - 1) / 2) * wide for group in rows["group"]]
         ax.bar(x, rows["rank1"], 0.92 * wide, color=colour, label=model)

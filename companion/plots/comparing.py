@@ -84,7 +84,8 @@ def _name(ax: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]
         right, up = sides[best]
         ax.annotate(
             name, at, (right * _AWAY, up * _LINE), textcoords="offset points",
-            ha={1: "left", -1: "right", 0: "center"}[right], va="center", fontsize=7.5, color=INK, zorder=4,
+            ha={1: "left", -1: "right", 0: "center"}[right], va="center", fontsize=7.5, color=INK, zorder=2,
+            bbox={"facecolor": "white", "lw": 0, "pad": 0.6, "alpha": 0.9},
         )  # fmt: skip
 
 

@@ -203,8 +203,29 @@ def recipe(run: RunConfig, *, paper: Mapping[str, str] | None = None) -> Styler:
         return styled(pd.DataFrame({"field": list(paper), "paper": list(paper.values()), "here": here}))
     released = _flat(settings(TrainConfig.released()))
     lines = [("image size", "256x128", size), ("start", "ImageNet weights", start_in_words(run))]
-    lines += [(key, str(released[key]), str(used[key])) for key in used if used[key] != released[key]]
+    differing = [key for key in used if used[key] != released[key]]
+    lines += [(FIELDS.get(key, key), *(_said(known[key]) for known in (released, used))) for key in differing]
     return styled(pd.DataFrame(lines, columns=["field", "paper (released code)", "here"]))
+
+
+FIELDS = {
+    "identities": "people in a batch",
+    "images": "images of a person",
+    "augment.flip": "share of images flipped",
+    "iterations": "length, steps",
+    "epochs": "length, epochs",
+    "lr": "learning rate",
+    "channels_last": "channels last in memory",
+}
+"""Fields of a recipe in words."""
+
+
+def _said(value: Any) -> str:
+    return (
+        {None: "–", True: "yes", False: "no"}[value]
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:

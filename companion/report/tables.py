@@ -12,7 +12,7 @@ from pandas.io.formats.style import Styler
 
 from companion.claims import Verdict, compared, lacking
 from companion.contrasts import in_words
-from companion.formats import number, percent, styled, table_title
+from companion.formats import heading, number, percent, styled
 from companion.intervals import LEVEL, Interval
 from companion.paper import Cell
 from companion.plots.charts import MARKS, VERDICTS
@@ -46,6 +46,7 @@ def points(interval: Interval) -> str:
 def verdict_table(verdicts: list[Verdict]) -> Styler:
     """All verdicts of a paper: the printed effect beside ours, and one word."""
     frame = pd.DataFrame([verdict_line(verdict) for verdict in verdicts])
+    frame.insert(1, "verdict", frame.pop("verdict"))  # in sight on a narrow page
     fills = [VERDICTS[v.status] for v in verdicts]
     styles = [f"background:{fill};color:{ink_on(fill)}" for fill in fills]
     return styled(frame).apply(lambda _: styles, subset=["verdict"]).set_caption(CAPTION)
@@ -196,8 +197,9 @@ def paper_versus_ours(
     ours = "Printed (real data) beside ours" if _is_printed(frame) else "Ours"
     worlds = [count for count in frame["worlds"] if count != "–"]
     caption = (
-        f"{study.paper.title}, {table_title(table)}, percent. {where}{ours} ({data_label(study, worlds=worlds)}; mean "
-        f"over worlds ± half of its 95 % interval, none with fewer than {FEWEST}{gain}). {BOLD} bold{_faint(frame)}."
+        f"{study.paper.title}, {study.paper.table_title(table)}, percent. {where}{ours} "
+        f"({data_label(study, worlds=worlds)}; mean over worlds ± half of its 95 % interval, none with fewer than "
+        f"{FEWEST}{gain}). {BOLD} bold{_faint(frame)}."
     )
     css, drop = looks(frame), ["printed on", "ours on"] if len(sets) == 1 else ["ours on"]
     shown = frame.assign(
@@ -207,6 +209,7 @@ def paper_versus_ours(
     shown = shown.drop(columns=drop).rename(columns={"printed on": "data"})
     if "data" in shown:
         shown["data"] = shown["data"].mask(shown["data"].duplicated(), "")
+    css = css.rename(columns=heading)
     return styled(shown).apply(lambda _: css, axis=None).set_caption(caption)
 
 
@@ -415,7 +418,7 @@ def scores(record: RunRecord, *, scorings: Sequence[str]) -> Styler:
     return styled(pd.DataFrame(lines)).set_caption("one training, one world: no interval")
 
 
-def following(found: MaskTruth, *, less: float = 0.0) -> Styler:
+def following(found: MaskTruth, *, less: int = 0) -> Styler:
     """On which region each mask is highest and lowest, and the mask it is most like.
 
     Args:

@@ -265,6 +265,7 @@ def test_the_name_of_the_widest_spread_stays_inside():
     (name,) = figure.axes[0].texts
     assert name.get_text() == "PCB"
     assert name.get_ha() == "left"
+    assert name.get_va() == "bottom"  # above all other dots
 
 
 def test_a_group_and_a_row_without_values_say_so():
@@ -319,6 +320,27 @@ def test_the_forest_has_numbers_on_top_and_worlds_where_they_are_known():
     told = charts.forest(claimed().assign(worlds=[3, 5]), title="t", note="n")
     assert {"worlds", "3", "5"} <= {*words(told)}
     assert told.axes[0].xaxis.get_tick_params()["labeltop"]
+
+
+def test_words_stand_between_marks_on_both_sides():
+    given = marks([0.0, 0.9, 0.05], states=("", "", "not comparable")) | {
+        "printed": np.array([0.1, 0.2, 0.85])
+    }
+    (told,) = plots.paper_versus_ours(NAMES, **given).axes[0].texts
+    assert told.get_position()[0] == pytest.approx(0.45)
+
+
+def test_the_paper_s_own_model_is_blue_wherever_it_stands():
+    for own in ("BoT", "PCB"):
+        figure = plots.bars(groups(), xlabel="occluder", ylabel="rank-1, %", own=own)
+        drawn = zip(figure.legends[0].get_texts(), figure.legends[0].get_patches())
+        colours = {text.get_text(): to_hex(patch.get_facecolor()) for text, patch in drawn}
+        assert [name for name, colour in colours.items() if colour == palette.OURS] == [own]
+
+
+def test_terms_of_a_loss_are_named_in_words():
+    history = {"id_concat": [2.0, 0.2], "diversity": [2.0, 0.2], "lr": [1.0, 0.1]}
+    assert words(plots.loss_history(history))[-2:] == ["identity, concatenated", "diversity"]
 
 
 def test_bars_are_as_high_as_their_rows_and_end_at_a_hundred_per_cent():

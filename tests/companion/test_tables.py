@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from companion.papers import PAPERS
+from companion.papers.pan import fusion_table
 from companion.report import paper_versus_ours
-from companion.report.tables import BEST, CITED, DIM, _briefly, data_label, footnotes, looks, wide
+from companion.report.tables import BEST, CITED, DIM, _briefly, data_label, following, footnotes, looks, wide
 from companion.study import Study, Value
+from companion.views import MaskTruth
 
 
 @pytest.mark.parametrize("slug", PAPERS)
@@ -60,6 +62,22 @@ def test_the_best_printed_number_is_bold_though_its_row_is_cited():
     assert frame["in the paper"][best] == CITED
     assert css["rank1 printed"][best] == BEST
     assert css["row"][best] == DIM
+
+
+def test_tables_are_called_as_their_paper_calls_them_and_metrics_as_people_do():
+    page = table("qpm", "table5", baseline="baseline")
+    assert page.caption.startswith("QPM, Table V, percent")
+    assert {"rank-1 printed", "mAP ours"} <= set(page.data)
+    assert table("pan", "length").caption.startswith("PAN, Length of training, percent")
+    assert table("pan", "table1").caption.startswith("PAN, Table 1, percent")
+
+
+def test_what_a_map_weighs_is_told_as_it_is_drawn():
+    found = MaskTruth(
+        ("a", "b"), ("head", "legs"), np.array([[1.5, 0.9], [1.0, 1.0]]), np.eye(2), fusion=np.ones(2)
+    )
+    assert following(found, less=1).data["highest on"].tolist() == ["head (+0.50)", "head (0.00)"]
+    assert fusion_table(found).data.to_numpy().tolist() == [["mean magnitude", "1.00", "1.00"]]
 
 
 def test_only_some_rows_are_drawn_where_asked():
