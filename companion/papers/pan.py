@@ -209,7 +209,7 @@ def signed_masks(
             )
     bar = ax.inset_axes(((parts + 2) * step + 0.1, 0, 0.16, tall), transform=ax.transData)
     fig.colorbar(mpl.cm.ScalarMappable(Normalize(-1, 1), SIGNED), cax=bar, ticks=[-1, 0, 1])
-    bar.set_ylabel("mask, of its largest magnitude", fontsize=7)
+    bar.set_ylabel("mask, of its largest", fontsize=7)
     if count > 1:
         low = ax.inset_axes(((parts + 2) * step + 0.1, pitch, 0.16, tall), transform=ax.transData)
         fig.colorbar(mpl.cm.ScalarMappable(Normalize(0, 1), HEAT), cax=low, ticks=[0, 1])
