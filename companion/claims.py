@@ -97,6 +97,7 @@ class Verdict:
     margin: float = 0.0  # of an equivalence, a fraction
     unit: str = "points"  # of a hundredth of its numbers
     decisive: str = ""  # in words, where one of several decides
+    compared: str = ""  # in words, where ours reads other rows than are printed
     among: int = 1  # how many it was chosen from
     asides: tuple[Aside, ...] = ()
     unmoderated: Status | None = None  # the word by Student's t alone
@@ -428,10 +429,13 @@ def _verdict(
     if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))
     decisive = f"of {len(parts)}: {_told(study, part)}" if len(parts) > 1 else ""
+    compared = _told(study, part) if any(outcome.contrast.elsewhere for outcome in part) else ""
     reason = "" if endpoint.freedom else "one world: no interval"
     alone = [_alone(_average(study, one)) for one, _ in known]
     _, unmoderated = worst(alone, kind=line.kind, expected=rooms, margin=verdict.margin)
-    return replace(verdict, status=status, reason=reason, decisive=decisive, unmoderated=unmoderated)
+    return replace(
+        verdict, status=status, reason=reason, decisive=decisive, compared=compared, unmoderated=unmoderated
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -695,10 +695,11 @@ def test_a_row_held_to_one_that_failed_cannot_be_compared_either(recorded):
 def test_effects_at_full_scale_that_turn_are_named(recorded):
     study, _ = recorded("bpbreid", by_row({"k8": 0.10, "bot": 0.20}), worlds=1, rows=("k8", "bot"))
     four = replace(of(study, "4"), preset="cpu", status=Status.HOLDS, endpoint=Interval(0.03, 0.005, 4.0, 5))
-    told = pages.full_scale({"bpbreid": [four]})
-    assert "none keep their sign; not so BPBreID C4 (+3.0 [" in told[0]
+    told = pages.full_scale(pages.at_full_scale({"bpbreid": [four]}))
+    assert "none keep their sign; turned are BPBreID C4 (+3.0 [" in told[0]
     assert "one world" in told[0]
-    assert pages.full_scale({"bpbreid": [replace(four, status=Status.UNDECIDED)]}) == []
+    assert pages.at_full_scale({"bpbreid": [replace(four, status=Status.UNDECIDED)]}) == []
+    assert pages.full_scale([]) == []
 
 
 # -- the csv -------------------------------------------------------------------------------------------
