@@ -26,7 +26,7 @@ from companion.study import Study, Value
 from companion.trained import Trained
 from companion.truth import bodies, mass, truth_of, twins
 from companion.views import Pictures, SlotView, pictures
-from companion.words import Status, worst
+from companion.words import Status, word, worst
 from reidlib.backbones import stages
 from reidlib.data.loading import batches
 from reidlib.data.transforms import Augment
@@ -521,6 +521,8 @@ def _ends_higher(study: Study, pairs: Sequence[tuple[str, str, str]]) -> tuple[S
         f"{decisive.estimate:+.3f} [{decisive.low:+.3f}, {decisive.high:+.3f}] over {decisive.worlds} worlds; of all "
         f"95 % intervals, {positive} above zero and {negative} below"
     )
+    if (alone := word(decisive)) != status:
+        text += f"; {alone} but for the correction for {len(pairs)} comparisons"
     return status, text
 
 

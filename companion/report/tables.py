@@ -93,6 +93,9 @@ def remark(verdict: Verdict) -> str:
         told.append(f"{verdict.uncorrected} but for the correction for {verdict.among} comparisons")
     if not verdict.reason and verdict.unmoderated != verdict.status:
         told.append(f"{verdict.unmoderated} by Student's t alone")
+    if verdict.unlike and not verdict.reason:
+        fell = " and ".join(percent(share) for share in verdict.learned)
+        told.append(f"the identity losses of its two sides fell by {fell} %")
     if not verdict.reason and verdict.looks > 1:
         told.append("the second look, at ten worlds")
     if verdict.reason:

@@ -255,6 +255,18 @@ def test_other_readings_stand_beside_a_claim_with_their_own_word(recorded):
     assert not found.clear
 
 
+def test_what_is_not_clear_is_not_named_as_clearest():
+    sure = made(Status.HOLDS, Interval(0.05, 0.001, 4.0, 5))
+    against = claims.Aside("rows as printed", 0.1, Interval(-0.02, 0.001, 4.0, 5), Status.OPPOSITE)
+    within = replace(against, interval=Interval(-0.02, 0.02, 4.0, 5))
+    assert sure.clear
+    assert replace(sure, asides=(within,), learned=(0.5, 0.4)).clear
+    assert not replace(sure, asides=(against,)).clear
+    unlike = replace(sure, learned=(0.64, 0.27))
+    assert not unlike.clear
+    assert "fell by 64.0 and 27.0 %" in tables.remark(unlike)
+
+
 def test_few_effects_of_many_looks_are_no_discoveries():
     one = made(Status.HOLDS, Interval(0.01, 0.003, 4.0, 5))
     sure = made(Status.HOLDS, Interval(0.05, 0.001, 4.0, 5))
