@@ -288,6 +288,10 @@ def test_scorings_compare_what_they_name() -> None:
         assert torch.allclose(found, euclidean(normalize(vectors), normalize(vectors)), atol=1e-7), (
             name
         )  # of zero
+    with pytest.raises(ValueError, match=r"scoring\.templates = 9, but there are"):
+        DPTI.distance(batch, batch, scoring=Scoring(templates=9))
+    with pytest.raises(ValueError, match="templates = -1; expected"):
+        Scoring(templates=-1)
 
 
 @pytest.mark.parametrize(
