@@ -269,9 +269,15 @@ class DPTI(nn.Module):
     def loss(
         self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Float[Tensor, "N M _ _"] | None = None
     ) -> Terms:
-        """Identity, triplet and diversity (Eq. 9)."""
+        """Identity, triplet and diversity (Eq. 9).
+
+        Raises:
+            ValueError: the classifier knows one identity, which leaves smoothing no other to share.
+        """
         config, (logits,) = self.config, output.logits.values()
         identities = logits.shape[-1]
+        if identities < 2:
+            raise ValueError(f"identities = {identities}: nothing to tell apart; expected at least 2")
         # in fast-reid's form, where the true class keeps 1 - epsilon
         smoothing = config.smoothing * identities / (identities - 1)
         terms = {"id": identity_loss(logits, labels, smoothing=smoothing)}

@@ -338,6 +338,12 @@ def test_sizes_of_the_pieces() -> None:
     assert count(model.identify) == 4_608 + 1_730_304
 
 
+def test_one_identity_cannot_be_told_from_others() -> None:
+    output = build(TINY, identities=1)(images(2))
+    with pytest.raises(ValueError, match="identities = 1"):
+        build(TINY, identities=1).loss(output, torch.zeros(2, dtype=torch.long))
+
+
 def test_impossible_configs_are_refused() -> None:
     with pytest.raises(ValueError, match="dim a multiple of heads"):
         Config(dim=10, heads=4)
