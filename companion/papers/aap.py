@@ -187,6 +187,7 @@ VEHICLES = ("car", "cart")
 """Occluders of Figure 5, which shows people behind cars and carts apart."""
 
 PLACES = ("behind a car or cart", "behind others", "unoccluded")
+SHOWN = 3  # queries of each kind in a figure
 
 
 def measure(trained: Trained, name: str) -> Measured:
@@ -256,15 +257,15 @@ def _drawn(trained: Trained, found: dict[str, Tensor], *, rows: Tensor | np.ndar
     return torch.stack([adaptive_avg_pool2d(maps[rows], size) for maps in found.values()], 1).numpy()
 
 
-def figure_rows(data: TestSet, whole: TestSet, *, each: int = 3) -> Int[np.ndarray, " n"]:
-    """Queries for a figure: behind cars or carts, then behind others, the first of different people each.
+def figure_rows(data: TestSet, whole: TestSet) -> Int[np.ndarray, " n"]:
+    """Queries for a figure: behind cars or carts, then behind others, the first of ``SHOWN`` different people each.
 
     Only those whose unoccluded twin is known.
     """
     rows, known = twins(data, whole)
     frame = pd.DataFrame({"pid": data.query.pid.numpy(), "vehicle": _behind_vehicle(data)})[known]
     first = frame.drop_duplicates(["pid", "vehicle"])
-    chosen = [first[first["vehicle"] == kind].index[:each] for kind in (True, False)]
+    chosen = [first[first["vehicle"] == kind].index[:SHOWN] for kind in (True, False)]
     return np.concatenate(chosen)
 
 
