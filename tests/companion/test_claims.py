@@ -832,6 +832,14 @@ def edited(tmp_path, monkeypatch):
     return tmp_path / "published"
 
 
+@pytest.mark.parametrize("name", ["claims", "contradictions", "bpbreid_gilt_grid"])
+def test_a_table_that_no_paper_prints_is_no_paper(edited, name):
+    path = edited / "claims.csv"
+    path.write_text(path.read_text().replace("bpbreid,1,", f"{name},1,", 1))
+    with pytest.raises(ValueError, match=f"paper is '{name}'; expected the name of a paper's file"):
+        reread(published.claims)
+
+
 @pytest.mark.parametrize(("name", "reader"), zip(NAMES, READERS))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
