@@ -20,8 +20,8 @@ from companion.papers import PAPERS
 from companion.run import RunConfig
 from reidlib.data.loading import Loader
 from reidlib.data.masks import groups
-from reidlib.extraction import extract
-from reidlib.footprint import CARDS, EMBEDDED
+from reidlib.extraction import EMBEDDED, extract
+from reidlib.footprint import CARDS
 from reidlib.models import MODELS
 from reidlib.training import fit
 

@@ -38,6 +38,9 @@ from companion.words import KINDS, SIDES, Status, word, worst
 WORLDS = 5
 """In which every row is recorded; some claims have more."""
 
+UNLIKE = 0.25
+"""By how much more of their start the losses of one side must fall, so that it is said of a claim."""
+
 POINT = 0.01
 """The smallest difference of accuracy that matters here: how sure we are of more, of less, and of the opposite."""
 
@@ -97,9 +100,11 @@ class Verdict:
     margin: float = 0.0  # of an equivalence, a fraction
     unit: str = "points"  # of a hundredth of its numbers
     decisive: str = ""  # in words, where one of several decides
+    compared: str = ""  # in words, where ours reads other rows than are printed
     among: int = 1  # how many it was chosen from
     asides: tuple[Aside, ...] = ()
     unmoderated: Status | None = None  # the word by Student's t alone
+    learned: tuple[float, float] = (np.nan, np.nan)  # by which share identity losses fell, on either side
 
     @property
     def real(self) -> bool:
@@ -127,10 +132,19 @@ class Verdict:
 
     @property
     def clear(self) -> bool:
-        """Whether no single contrast, and no other reading, shows an effect on the other side of its endpoint's."""
+        """Whether nothing speaks against it.
+
+        No single contrast, and no other reading, shows an effect on the other side of its endpoint's, and the
+        trainings behind it came about as far.
+        """
         side = np.sign(self.endpoint.estimate) if self.endpoint else 0.0
         others = [o.interval for o in self.outcomes if o.counts] + [aside.interval for aside in self.asides]
-        return not any(i.excludes(0.0) and i.estimate * side < 0 for i in others)
+        return not self.unlike and not any(i.excludes(0.0) and i.estimate * side < 0 for i in others)
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the trainings on one side came much further than those on the other."""
+        return abs(self.learned[0] - self.learned[1]) > UNLIKE
 
     @property
     def sure(self) -> tuple[float, float, float]:
@@ -436,10 +450,22 @@ def _verdict(
     if reasons := dict.fromkeys(outcome.reason for outcome in tested if outcome.reason):
         return replace(verdict, status=Status.NOT_COMPARABLE, reason="; ".join(reasons))
     decisive = f"of {len(parts)}: {_told(study, part)}" if len(parts) > 1 else ""
+    compared = _told(study, part) if any(outcome.contrast.elsewhere for outcome in part) else ""
     reason = "" if endpoint.freedom else "one world: no interval"
     alone = [_alone(_average(study, one)) for one, _ in known]
     _, unmoderated = worst(alone, kind=line.kind, expected=rooms, margin=verdict.margin)
-    return replace(verdict, status=status, reason=reason, decisive=decisive, unmoderated=unmoderated)
+    verdict = replace(verdict, decisive=decisive, compared=compared, learned=_learned(study, part))
+    return replace(verdict, status=status, reason=reason, unmoderated=unmoderated)
+
+
+def _learned(study: Study, part: Part) -> tuple[float, float]:
+    """By which share of their start identity losses fell, averaged over the rows added and over those taken away."""
+    sides: dict[int, list[float]] = {1: [], -1: []}
+    for term in (term for outcome in part for term in outcome.contrast.terms):
+        found = study.records(term.cell.run, dataset=term.cell.dataset)
+        sides[term.sign] += [record.learned for record in found]
+    first, second = (_mean(shares or [np.nan]) for shares in sides.values())
+    return first, second
 
 
 def _mean(values: Iterable[float]) -> float:

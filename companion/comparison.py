@@ -173,6 +173,28 @@ class Comparison:
             lines.append((panel, title, "rank1", value.mean, value.half, value.seeds, ""))
         return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
 
+    def by_length(self, metric: str = "mAP") -> pd.DataFrame:
+        """Entrants that are trained for two lengths, in the worlds that have all of both.
+
+        Returns:
+            Columns panel (test set), row, series (steps), mean, half, worlds, state.
+        """
+        known = {}
+        for title, (slug, row) in ENTRANTS.items():
+            study, longer = self.studies[slug], row.removesuffix("-short")
+            longer = longer if longer != row else f"{row}-long"
+            if longer in {other.slug for other in study.paper.rows}:
+                for name in (row, longer):
+                    steps = f"{study.run(name).train.iterations:,} steps"
+                    known[title, steps] = {record.seed: record for record in study.records(name)}
+        worlds = sorted(set.intersection(*map(set, known.values())))
+        lines = []
+        for test_set, ((title, steps), found) in itertools.product(self.test_sets[:2], known.items()):
+            value = Value.of(found[world].value(test_set, "default", metric) for world in worlds)
+            state = "" if worlds else "not recorded"
+            lines.append((test_set, title, steps, value.mean, value.half, value.seeds, state))
+        return pd.DataFrame(lines, columns=["panel", "row", "series", "mean", "half", "worlds", "state"])
+
     # -- queries ----------------------------------------------------------------------------------------
 
     def hits(self, test_set: str) -> Bool[np.ndarray, "M Q"]:

@@ -33,6 +33,7 @@ class Contrast:
         printed: the same sum of printed values, as a fraction; NaN where the paper prints no such number.
         beside: shown beside the claim, not part of its endpoint.
         left: the share of errors that the weaker row has in print; NaN where this is no difference of two accuracies.
+        elsewhere: ours reads other cells than those whose printed values it is compared with.
     """
 
     claim: str
@@ -41,6 +42,7 @@ class Contrast:
     printed: float = np.nan
     beside: bool = False
     left: float = np.nan
+    elsewhere: bool = False
 
     @property
     def points(self) -> bool:
@@ -73,14 +75,13 @@ def _parse(paper: Paper, line: tuple) -> list[Contrast]:
 
 def _contrast(paper: Paper, line: tuple, metric: str) -> Contrast:
     terms = _terms(paper, line.plus, line.minus, metric=metric)
-    prints_otherwise = line.printed_plus or line.printed_minus
-    source = (
-        _terms(paper, line.printed_plus, line.printed_minus, metric=metric) if prints_otherwise else terms
-    )
+    elsewhere = bool(line.printed_plus or line.printed_minus)
+    source = _terms(paper, line.printed_plus, line.printed_minus, metric=metric) if elsewhere else terms
     behind = [term for term in source if term.sign < 0]
     plain = len(source) == 2 and len(behind) == 1 and all(term.metric in PERCENT for term in source)
     left = 1 + printed_sum(paper, behind) if plain else np.nan  # of these terms the sign is negative
-    return Contrast(line.claim, metric, terms, printed_sum(paper, source), line.role == "beside", left)
+    printed = printed_sum(paper, source)
+    return Contrast(line.claim, metric, terms, printed, line.role == "beside", left, elsewhere)
 
 
 def _terms(paper: Paper, plus: str, minus: str, *, metric: str) -> tuple[Term, ...]:

@@ -5,6 +5,7 @@ The table has a line for every training of every paper at `gpu` and `real`. Minu
 """
 
 import csv
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields, replace
 from functools import cache, partial
@@ -105,8 +106,9 @@ def here() -> Card | None:
 
 def card(name: str) -> Card | None:
     """The card that a device's own name tells of, as in ``NVIDIA H100 80GB HBM3``."""
-    words = name.lower().replace(" ", "")
-    return next((known for key, known in CARDS.items() if key in words), None)
+    words = {key: re.sub("(?<=[a-z])(?=[0-9])", " ?", key) for key in CARDS}  # as in "RTX 3090"
+    found = (key for key, word in words.items() if re.search(rf"\b{word}\b", name.lower()))
+    return next((CARDS[key] for key in found), None)
 
 
 def minutes(run: RunConfig, card: Card) -> float | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from reidlib.data import index
+
 PLUS_MINUS = "\u00a0±\u00a0"
 """Between a number and half of its interval: no line ends there."""
 NUMBER = re.compile(r"–|<?[+-]?\d[\d,.]*(\u00a0±\u00a0[\d.]+| \[.*\])?")
@@ -118,5 +120,4 @@ SHOWN = 2
 
 def few(rows: Iterable[str]) -> str:
     """Some names of a list, and how many more there are."""
-    first, more = [*rows][:SHOWN], [*rows][SHOWN:]
-    return ", ".join(first) + (f" and {len(more)} more" if more else "")
+    return index.few(rows, shown=SHOWN)

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -80,9 +81,15 @@ def contradictions() -> pd.DataFrame:
 def _of_papers(name: str, columns: Sequence[str]) -> pd.DataFrame:
     """Lines of which each names a paper: one that no paper reads would be lost unseen."""
     frame = _texts(name, columns)
-    known = [path.stem for path in places.PUBLISHED.glob("*.csv")]
+    known = [path.stem for path in places.PUBLISHED.glob("*.csv") if _is_printed(path)]
     _refuse(name, frame, "paper", ~frame["paper"].isin(known), "the name of a paper's file")
     return frame
+
+
+def _is_printed(path: Path) -> bool:
+    """Whether a file holds what a paper prints: by its columns."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\r\n") == ",".join(PRINTED)
 
 
 def _texts(name: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -1,12 +1,14 @@
 """What the papers' own recipes share: preset ``real`` trains each paper as it was printed, on each of its sets.
 
 A wing of ``papers/`` holds its paper's recipe; where a paper is silent, the value comes from the code that it
-builds on. Known to differ: erased rectangles are filled after normalisation everywhere; DPTI's images are resized
-bilinearly, not bicubically; QPM starts from ImageNet (or from the file of an identity classifier, its
-``weights``), where the paper starts from such a classifier; AaP starts from torchvision's first ImageNet weights
-throughout, its released code from the second for all rows but the baseline; the baselines BoT and PCB of
-BPBreID's tables have BoT's recipe; BPBreID's released configurations of some sets add a triplet loss on the
-foreground and group five parts in another way, its paper and we do not.
+builds on. Known to differ: erased rectangles are filled after normalisation everywhere; images that shrink are
+resized by averaging areas, the others bilinearly, where BPBreID's code is bilinear throughout and DPTI bicubic;
+a mirrored image exchanges its left and right part labels, in BPBreID's released code it does not; QPM starts
+from ImageNet (or from the file of an identity classifier, its ``weights``), where the paper starts from such a
+classifier; AaP starts from torchvision's first ImageNet weights throughout, its released code from the second for
+all rows but the baseline; the baselines BoT and PCB of BPBreID's tables have BoT's recipe; BPBreID's released
+configurations of some sets add a triplet loss on the foreground and group five parts in another way, its paper and
+we do not.
 
 Source: section 5 (training) of the five papers; for BPBreID also its released configurations.
 """
@@ -17,19 +19,13 @@ from functools import partial
 
 from companion.presets import DataConfig
 from companion.run import RunConfig
+from reidlib.data.datasets import DATASETS
 from reidlib.data.transforms import Augment
 from reidlib.recipe import TrainConfig
 
 HOLISTIC = ("market1501", "dukemtmc", "cuhk03")
-TRANSFER = (
-    "occluded-reid",
-    "p-dukemtmc-transfer",
-    "partial-reid",
-    "partial-reid-occluded",
-    "partial-ilids",
-    "partial-ilids-occluded",
-)
-"""Sets without training images: models are trained on Market-1501."""
+TRANSFER = tuple(name for name, source in DATASETS.items() if not any(x.train for x in source.layouts))
+"""Sets without a training folder in any layout: models are trained on Market-1501."""
 
 SIZE, TALL = (256, 128), (384, 128)
 ERASING = Augment(erase_area=(0.02, 0.4))

@@ -55,7 +55,8 @@ class RunConfig:
         for name, value in changes.items():
             now = getattr(self.model_config, name)
             kinds = (int, float) if isinstance(now, float) else type(now)
-            if None not in (now, value) and not isinstance(value, kinds):
+            fits = isinstance(value, kinds) and isinstance(value, bool) == isinstance(now, bool)
+            if None not in (now, value) and not fits:
                 raise ValueError(f"{name} = {value!r}: expected {type(now).__name__}, as in {now!r}")
         return replace(self, model_config=replace(self.model_config, **changes))
 

@@ -104,9 +104,10 @@ def trained(
         ValueError: ``fresh`` is neither true nor false.
     """
     _check_flag(fresh)
-    if fresh:
-        forget(inputs.run)
-    return _fit(inputs, deadline=deadline, progress=progress, devices=devices, compiled=compiled)
+    with lock(inputs.run):
+        if fresh:
+            forget(inputs.run)
+        return _fit(inputs, deadline=deadline, progress=progress, devices=devices, compiled=compiled)
 
 
 def _check_flag(fresh: object) -> None:
@@ -228,7 +229,11 @@ def reached(run: RunConfig) -> int:
 
 @contextmanager
 def lock(run: RunConfig) -> Iterator[None]:
-    """Held while a run is trained or recorded, by one process at a time; re-entrant within a process."""
+    """Held while a run is trained or recorded, by one process at a time; re-entrant within a process.
+
+    Raises:
+        OSError: the cache cannot be written, or its disk knows no locks.
+    """
     path = places.CACHE / f"{run.training.rpartition('-')[2]}.lock"
     held = FileLock(path, is_singleton=True)
     try:

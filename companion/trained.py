@@ -19,6 +19,7 @@ from companion.inputs import Inputs, TestSet, figure_queries
 from companion.run import RunConfig
 from companion.start import is_start
 from reidlib.data.loading import ImageStack, content
+from reidlib.devices import device_of
 from reidlib.evaluation import evaluate
 from reidlib.extraction import extract, extract_maps
 from reidlib.files import replacing
@@ -123,10 +124,11 @@ class Trained:
     def _moved(self, name: str) -> tuple[Features, Features]:
         """Embeddings of a test set where distances are computed: moved once, not for every block of queries."""
         query, gallery = self.features(name)
-        return query.to(_device()), gallery.to(_device())
+        device = device_of(None)
+        return query.to(device), gallery.to(device)
 
     def _pairwise(self, scoring: Any) -> Callable[[Features, Features], Tensor]:
-        distance, device = partial(MODELS[self.run.model].distance, scoring=scoring), _device()
+        distance, device = partial(MODELS[self.run.model].distance, scoring=scoring), device_of(None)
         return lambda query, gallery: distance(query.to(device), gallery.to(device)).cpu()
 
     def _features_path(self, name: str) -> Path:
@@ -150,11 +152,6 @@ class Trained:
             truth.with_truth(query, data.query, data.split, k=len(groups)),
             truth.with_truth(gallery, data.gallery, data.split, k=len(groups)),
         )
-
-
-def _device() -> str:
-    """Where distances are computed."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _write_features(pair: tuple[Features, Features], target: Path) -> None:

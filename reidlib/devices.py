@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from reidlib.data.loading import Loader
@@ -102,7 +103,9 @@ def compiled_module(module: nn.Module, device: torch.device) -> nn.Module:
     return torch.compile(module, mode="reduce-overhead" if gpu else None, fullgraph=gpu, dynamic=False)
 
 
-def as_weights(model: nn.Module, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """A batch, images [N, 3, H, W] and masks [N, K + 1, h, w], in the precision of a model's weights."""
+def as_weights(
+    model: nn.Module, images: Float[Tensor, "N 3 H W"], masks: Float[Tensor, "N M h w"] | None
+) -> tuple[Float[Tensor, "N 3 H W"], Float[Tensor, "N M h w"] | None]:
+    """A batch in the precision of a model's weights."""
     dtype = next(model.parameters()).dtype
     return images.to(dtype), None if masks is None else masks.to(dtype)

@@ -4,13 +4,11 @@ The expected counts are those that the sets' papers and loaders state: ``reidlib
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +17,12 @@ from tqdm.auto import tqdm
 
 from reidlib import inventory
 from reidlib.data.datasets import YOURS, survey
-from reidlib.data.index import SPLITS, ImageRecord, Split
+from reidlib.data.index import SPLITS, ImageRecord, Split, few
 from reidlib.data.loading import read_image, read_mask
 from reidlib.protocol import Protocol
 
 NAMED = 5  # culprits that a line names before it only counts them
+_named = partial(few, shown=NAMED)
 PIECE = 256  # images that a thread decodes in a row
 
 
@@ -168,10 +167,9 @@ def _matches(split: Split) -> Check:
 
 def _repeated(split: Split) -> Check:
     """Files that the index holds twice: a query in its own gallery is always found."""
-    seen = Counter((record.path, record.short) for side in SPLITS for record in getattr(split, side))
-    twice = [name for (_, name), count in seen.items() if count > 1]
+    twice, count = inventory.repeated(split)
     remedy = f"listed more than once: {_named(twice)}; keep one line of each"
-    return Check("images listed twice", f"{len(twice):,} of {len(seen):,}", "0", not twice, remedy)
+    return Check("images listed twice", f"{len(twice):,} of {count:,}", "0", not twice, remedy)
 
 
 def _answered(query: ImageRecord, cameras: set[int], protocol: Protocol) -> bool:
@@ -182,12 +180,6 @@ def _remarks(split: Split) -> Iterable[Check]:
     """Of one's own images: what an index of them leaves out, or holds in copies."""
     for line in inventory.remarks(split) if split.name in YOURS else ():
         yield Check("to be known", line)
-
-
-def _named(names: Iterable[str]) -> str:
-    names = list(names)
-    rest = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(islice(names, NAMED)) + rest
 
 
 def _pixels(split: Split) -> Iterable[Check]:

@@ -13,6 +13,11 @@ from reidlib.devices import as_weights, device_of
 from reidlib.distances import full_precision
 from reidlib.types import Features, ReIDOutput
 
+BATCH = 64
+"""Images per forward pass on a CPU, whose caches hold their maps."""
+EMBEDDED = 256
+"""The same on a GPU."""
+
 
 @torch.no_grad()
 def extract(
@@ -28,7 +33,7 @@ def extract(
     Args:
         groups: gives the model part targets beside the images (for true visibility), if the stack has them.
         device: default: CUDA if there is any.
-        batch: images per forward pass; default: 64 on the CPU, whose caches hold their maps, 256 on a GPU.
+        batch: images per forward pass; default: ``BATCH`` on the CPU, ``EMBEDDED`` on a GPU.
 
     Raises:
         ValueError: an embedding or visibility is not finite.
@@ -77,7 +82,7 @@ def _outputs(
     if not len(stack):
         raise ValueError("stack is empty; there is nothing to extract")
     target = device_of(device)
-    size = batch or (64 if target.type == "cpu" else 256)
+    size = batch or (BATCH if target.type == "cpu" else EMBEDDED)
     training = model.training
     model.to(target).eval()
     try:

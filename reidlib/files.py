@@ -20,6 +20,9 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
     After an error the old file, or none, is there. A process killed in between leaves a ``.tmp`` beside it, which
     whoever writes the target a day later removes.
+
+    Raises:
+        OSError: the folder cannot be made or written, or the disk is full; it names a file.
     """
     # no process number: machines that share a folder count theirs alike
     temporary = target.with_name(f"{target.name}.{uuid4().hex[:8]}.tmp")

@@ -18,11 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from reidlib.extraction import EMBEDDED
 from reidlib.recipe import TrainConfig
 from reidlib.training import objective
-
-EMBEDDED = 256
-"""Images per forward pass of extraction on a GPU."""
 
 _LABELS = 2  # identities of a counted batch; no cost depends on who is who
 

@@ -3,15 +3,16 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from reidlib.data.datasets import SUFFIXES, YOURS
-from reidlib.data.index import SPLITS, ImageRecord, Split
+from reidlib.data.index import SPLITS, ImageRecord, Split, few
 from reidlib.protocol import DISTRACTOR
 
-NAMED = 3  # examples that a line gives
+_some = partial(few, shown=3)
+"""Examples that a line gives."""
 
 
 def lines(split: Split) -> list[str]:
@@ -72,9 +73,14 @@ def _left_out(split: Split) -> list[str]:
     ]
 
 
+def repeated(split: Split, sides: Sequence[str] = SPLITS) -> tuple[list[str], int]:
+    """Files that the index holds more than once in some splits together, and how many different ones there are."""
+    counts = Counter((record.path, record.short) for side in sides for record in getattr(split, side))
+    return [name for (_, name), count in counts.items() if count > 1], len(counts)
+
+
 def _repeated(split: Split) -> list[str]:
-    counts = Counter((r.path, r.short) for r in (*split.query, *split.gallery))
-    twice = [name for (_, name), count in counts.items() if count > 1]
+    twice, _ = repeated(split, ("query", "gallery"))
     line = f"warning: {len(twice):,} pictures are listed more than once; a query in its own gallery is always found: "
     return [line + _some(twice)] if twice else []
 
@@ -108,9 +114,3 @@ def _copies(split: Split) -> list[str]:
             f"{others:,} further copies by content among {len(split.gallery) + len(split.query):,} pictures"
         )
     return said
-
-
-def _some(names: Iterable[str]) -> str:
-    names = [name.encode(errors="replace").decode() for name in names]  # of any bytes
-    rest = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(islice(names, NAMED)) + rest

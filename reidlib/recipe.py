@@ -9,6 +9,7 @@ from typing import Literal
 
 from reidlib.data.loading import BatchConfig, Loader
 from reidlib.data.transforms import Augment
+from reidlib.options import check_count
 
 _DECAYS = (40, 70)  # epochs at which the step schedules divide the rate by 10
 _WARM_EPOCHS = 10  # of the step schedules
@@ -38,14 +39,19 @@ class TrainConfig(BatchConfig):
             raise ValueError(
                 f'warm_epochs, warm_start and decays belong to schedule "steps", not to {self.schedule!r}'
             )
-        lengths = [length for length in (self.iterations, self.epochs) if length is not None]
-        if not lengths or min(lengths) < 1:
-            raise ValueError(
-                f"iterations = {self.iterations}, epochs = {self.epochs}; at least one must be positive"
-            )
-        if self.lr <= 0 or self.weight_decay < 0:
+        lengths = {name: getattr(self, name) for name in ("iterations", "epochs")}
+        lengths = {name: length for name, length in lengths.items() if length is not None}
+        if not lengths:
+            raise ValueError("iterations = None, epochs = None; at least one must be a number")
+        for name, length in lengths.items():
+            check_count(name, length)
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 f"lr = {self.lr}, weight_decay = {self.weight_decay}; expected lr > 0, weight_decay >= 0"
+            )
+        if self.warm_epochs < 0 or not 0 <= self.warm_start <= 1:
+            raise ValueError(
+                f"warm_epochs = {self.warm_epochs}, warm_start = {self.warm_start}; expected >= 0, and one in [0, 1]"
             )
 
     @classmethod

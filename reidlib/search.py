@@ -106,7 +106,7 @@ class Searched:
         return lines
 
     def figure(self, *, queries: int = 6, top: int = 10) -> Figure:
-        """Some queries, spread over all, and their nearest gallery images; green frames are correct."""
+        """Some queries, spread over all, and their nearest gallery images; correct ones have a blue frame and ✓."""
         rows, index, correct = self._nearest(queries, top)
         top = int((index >= 0).sum(1).min())
         asked = [self.split.query[i] for i in rows]
@@ -174,7 +174,7 @@ def network(weights: Path | None, *, backbone: str = "resnet50", synthetic: bool
         synthetic: False refuses weights that were trained on drawn people.
 
     Raises:
-        ValueError: weights are absent, of a network that is not known here, or refused.
+        ValueError: weights are absent, of a network that is not known here or needs part masks, or refused.
     """
     if weights is None:
         return Network(
@@ -186,6 +186,11 @@ def network(weights: Path | None, *, backbone: str = "resnet50", synthetic: bool
     if said := described(weights):
         if said.synthetic:
             _refuse_drawn(weights, said.trained_on, synthetic)
+        if said.config.given_masks:
+            raise ValueError(
+                f"weights {weights.name}: this {said.model} attends to part masks that it is given beside every image, "
+                "and ranking gives none; train one with learned attention, or rank features by --features"
+            )
         drawn = f"; {DRAWN}" if said.synthetic else ""
         name = f"{said.model} of {weights.name}, trained on {said.trained_on}{drawn}"
         model = load_model(weights)

@@ -29,6 +29,7 @@ from reidlib.data.loading import Loader
 from reidlib.devices import as_weights, check_devices, compiled_module, device_of, fabric_of, synchronised
 from reidlib.distances import full_precision
 from reidlib.files import replacing
+from reidlib.options import check_count
 from reidlib.recipe import TrainConfig, learning_rate, steps_of
 from reidlib.types import ReIDOutput
 
@@ -136,6 +137,7 @@ def fit(
         CheckpointError: the checkpoint is of another recipe, seed, data or model, or damaged.
         ValueError: a loss is not finite, there are too few devices, or several that would compile.
     """
+    check_count("devices", devices)
     target = device_of(device)
     options = {"config": config, "seed": seed, "deadline": deadline, "label": label, "compiled": compiled}
     if devices > 1 and compiled:

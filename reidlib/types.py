@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -52,7 +53,7 @@ class Features:
             self.camid[index],
         )
 
-    def to(self, device: str) -> "Features":
+    def to(self, device: torch.device | str) -> "Features":
         """The same on another device; people and cameras stay where they are."""
         embeddings, visibility = (
             {name: tensor.to(device) for name, tensor in part.items()}

@@ -116,13 +116,12 @@ def _range(pair: np.ndarray) -> str:
 
 def heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: bool) -> None:
     """A map over a picture, more opaque where it is larger (NaN: not at all); a faded one lies under a veil."""
-    opaque = 0.3 + 0.55 * np.clip(np.nan_to_num(values), 0, 1)
     ax.imshow(
         values,
         cmap=HEAT,
         vmin=0,
         vmax=1,
-        alpha=opaque,
+        alpha=opacity(np.clip(np.nan_to_num(values), 0, 1)),
         extent=extent,
         interpolation="bilinear",
         aspect="auto",
@@ -133,6 +132,11 @@ def heat(ax: Axes, values: np.ndarray, *, extent: tuple[Number, ...], faded: boo
             (left, top), right - left, bottom - top, facecolor="white", alpha=0.72, lw=0, zorder=3
         )
         ax.add_patch(veil)
+
+
+def opacity(values: np.ndarray) -> np.ndarray:
+    """Of a map in [0, 1] over a picture."""
+    return 0.3 + 0.55 * values
 
 
 def grey(image: np.ndarray) -> np.ndarray:

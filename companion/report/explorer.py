@@ -19,6 +19,7 @@ import torch
 from ipywidgets import HTML, BoundedIntText, Button, Dropdown, FloatRangeSlider, HBox, Image, IntSlider, VBox
 from jaxtyping import Float
 
+from companion.plots.sheets import HEAT, grey, opacity
 from companion.study import Study
 from companion.trained import Trained
 from companion.truth import truth_of
@@ -405,10 +406,8 @@ def _heated(image: Picture, heat: Float[np.ndarray, "h w"]) -> Picture:
     large = np.clip(
         cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1
     )
-    grey = np.repeat((image @ [0.299, 0.587, 0.114])[..., None], 3, axis=-1)
-    opaque = (0.3 + 0.55 * large)[..., None]
-    colours = 255 * mpl.colormaps["magma"](large)[..., :3]
-    return (opaque * colours + (1 - opaque) * grey).astype(np.uint8)
+    opaque, colours = opacity(large)[..., None], 255 * mpl.colormaps[HEAT](large)[..., :3]
+    return (opaque * colours + (1 - opaque) * grey(image)).astype(np.uint8)
 
 
 def _img(image: Picture, frame: str, alt: str) -> str:

@@ -303,7 +303,8 @@ def try_it(run: RunConfig, **changes: Any) -> Styler | None:
         return None
     except KeyboardInterrupt:
         kept, steps = runner.reached(replace(varied, paper=runner.LIVE)), run.train.iterations
-        print(f"stopped; {kept} of {steps} steps are kept: run the cell again, and it goes on from there")
+        total = "" if steps is None else f" of {steps}"  # of a recipe that counts epochs, the images tell
+        print(f"stopped; {kept}{total} steps are kept: run the cell again, and it goes on from there")
         return None
     lines = []
     for test_set in run.data.test_sets:

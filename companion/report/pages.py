@@ -122,7 +122,12 @@ def _claims(study: Study, verdicts: list[Verdict]) -> list[str]:
     """All verdicts of a paper, those that a computation decides apart, and what limits a claim."""
     measured = [verdict_line(verdict) for verdict in verdicts if verdict.kind != "exact"]
     lines = ["## Claims", "", f"{CAPTION} Measured on {data_label(study)}.", ""]
-    lines += [markdown(pd.DataFrame(measured)), "", "Checked by computation:", ""]
+    lines += [
+        markdown(pd.DataFrame(measured)),
+        "",
+        "Decided by a computation rather than by an interval of accuracies:",
+        "",
+    ]
     lines += [
         f"- C{v.claim} {MARKS[v.status]} {v.status}: {v.statement}. {v.found}."
         for v in verdicts
@@ -241,8 +246,9 @@ def front_page(
         raise ValueError(f"README.md has no section between {BEGIN!r} and {END!r}; put the markers back")
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
     every = [verdict for known in verdicts.values() for verdict in known]
-    found = [finding(study, verdicts[slug], every) for slug, study in studies.items()]
-    found += [luck, many(every), *full_scale(verdicts)]
+    pairs = at_full_scale(verdicts)
+    found = [finding(study, verdicts[slug], every, pairs) for slug, study in studies.items()]
+    found += [luck, many(every), *full_scale(pairs)]
     found += [f"- {sentence}" for sentence in headlines(studies).values()]
     spread = spread_answer(pd.concat([convergence(study) for study in studies.values()]))
     found.append(f"- **Worlds and convergence**: {spread[:1].lower()}{spread[1:]}")
@@ -251,11 +257,18 @@ def front_page(
     return "\n".join([head + BEGIN, "", *found, "", END + tail])
 
 
-def finding(study: Study, verdicts: list[Verdict], every: Sequence[Verdict]) -> str:
+Pair = tuple[Verdict, Verdict]
+"""The verdict on one claim, and that with the papers' own networks and image sizes."""
+
+
+def finding(
+    study: Study, verdicts: list[Verdict], every: Sequence[Verdict], pairs: Sequence[Pair] = ()
+) -> str:
     """A sentence on a paper: how many claims hold, and the clearest one on either side.
 
     Args:
         every: the verdicts of all papers, among which an effect may have come out by chance.
+        pairs: from ``at_full_scale``.
     """
     title = f"- **[{study.paper.title}](results/tables/{study.paper.slug}.md)**"
     if not _recorded(study.paper.slug, study.preset_name):
@@ -270,7 +283,7 @@ def finding(study: Study, verdicts: list[Verdict], every: Sequence[Verdict]) -> 
     counts = Counter(verdict.status for verdict in measured)
     told = ", ".join(f"{counts[status]} *{status}*" for status in Status if counts[status])
     sentence = f"{title} ({data_label(study)}): of {len(measured)} claims {told}; "
-    sentence += f"checked by computation, {sum(decided)} of {len(decided)} that are decided hold."
+    sentence += f"of those that a computation decides {sum(decided)} of {len(decided)} hold."
     sides = (
         ((Status.HOLDS, Status.SMALLER), "Clearest"),
         ((Status.NONE, Status.OPPOSITE), "Clearest against"),
@@ -280,7 +293,8 @@ def finding(study: Study, verdicts: list[Verdict], every: Sequence[Verdict]) -> 
     for statuses, lead in sides:
         if clear := _clearest(standing, statuses):
             printed = "" if np.isnan(clear.printed) else f", printed {percent(clear.printed, signed=True)}"
-            sentence += f" {lead}: *{clear.statement}* ({points(clear.endpoint)}{printed})."
+            full = [f"; at full scale {points(there.endpoint)}" for here, there in pairs if here is clear]
+            sentence += f" {lead}: *{clear.statement}* ({points(clear.endpoint)}{printed}{''.join(full)})."
     return sentence
 
 
@@ -314,20 +328,23 @@ def many(every: Sequence[Verdict]) -> str:
 NOWHERE = (Status.UNMEASURED, Status.NOT_COMPARABLE)
 
 
-def full_scale(verdicts: Mapping[str, list[Verdict]]) -> list[str]:
-    """Whether effects keep their sign with the papers' own networks, as far as those are recorded; a line or none."""
+def at_full_scale(verdicts: Mapping[str, list[Verdict]]) -> list[Pair]:
+    """Effects of preset cpu whose rows are recorded with the papers' own networks too, where they are trained."""
     pairs = []
     for slug, known in verdicts.items():
-        there = (
-            {v.claim: v for v in claims.verdicts(Study(PAPERS[slug], "gpu"))}
-            if _recorded(slug, "gpu")
-            else {}
-        )
+        if not _recorded(slug, "gpu"):
+            continue
+        there = {v.claim: v for v in claims.verdicts(Study(PAPERS[slug], "gpu"))}
         for v in known:
             other = there.get(v.claim)
             asked = v.preset == "cpu" and v.status in claims.SIDES and v.points and v.kind in SIDED
             if asked and other and other.worlds and other.status not in NOWHERE:
                 pairs.append((v, other))
+    return pairs
+
+
+def full_scale(pairs: Sequence[Pair]) -> list[str]:
+    """Whether effects keep their sign with the papers' own networks, as far as those are recorded; a line or none."""
     if not pairs:
         return []
     worlds = min(other.worlds for _, other in pairs)
@@ -337,10 +354,10 @@ def full_scale(verdicts: Mapping[str, list[Verdict]]) -> list[str]:
         if v.endpoint.estimate * other.endpoint.estimate <= 0
     ]
     told = f"{len(pairs) - len(turned) or 'none'} keep their sign"
-    told += f"; not so {', '.join(turned)}" if turned else ""
+    told += f"; turned are {', '.join(turned)}" if turned else ""
     many_worlds = "one world, so without an interval" if worlds == 1 else f"{worlds} worlds or more"
     return [
-        f"- **At full scale**: of the {len(pairs)} effects above whose rows are recorded with the papers' own networks "
+        f"- **At full scale**: of the {len(pairs)} effects whose rows are recorded with the papers' own networks "
         f"and image sizes ([preset gpu](results/tables/gpu.md), synthetic data, a recipe chosen without a GPU, "
         f"{many_worlds}), {told}."
     ]
@@ -424,7 +441,7 @@ SHOWN = (Status.HOLDS, Status.SMALLER, Status.NONE, Status.OPPOSITE, Status.UNDE
 def forest_of(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]) -> str:
     """All claims that have an effect in points and an interval, as SVG; the same numbers make the same file."""
     lines = [
-        (studies[slug].paper.title, f"C{v.claim}", v.statement, v.status)
+        (studies[slug].paper.title, f"C{v.claim}", _with_margin(v), v.status)
         + tuple(round(x, 4) for x in (v.printed, v.endpoint.estimate, v.endpoint.low, v.endpoint.high))
         + (v.worlds,)
         for slug, found in verdicts.items()
@@ -439,6 +456,12 @@ def forest_of(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]
     with mpl.rc_context(SVG):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _with_margin(verdict: Verdict) -> str:
+    """What is claimed; of what should change little, within what."""
+    margin = f" (within {100 * verdict.margin:g})" if verdict.kind == "equivalence" else ""
+    return verdict.statement + margin
 
 
 def spreadsheet(verdicts: Mapping[str, list[Verdict]]) -> str:
@@ -480,7 +503,7 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
         "",
     ]
     lines += [
-        "![Effects of all claims with their intervals, beside the printed ones](figures/forest.svg)",
+        "![Effects of all claims in points with their intervals, beside the printed ones](figures/forest.svg)",
         "",
     ]
     lines += [f"Effects in points. {luck.removeprefix('- ')}", ""]
@@ -492,9 +515,9 @@ def overview(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]]
     for slug, study in studies.items():
         title, kept = (
             study.paper.title,
-            ["claim", "the paper says", "verdict", "printed", "ours", "decided by"],
+            ["claim", "the paper says", "verdict", "printed", "ours", "remark"],
         )
-        frame = pd.DataFrame([verdict_line(v) | {"decided by": v.decisive} for v in verdicts[slug]])
+        frame = pd.DataFrame([verdict_line(v) for v in verdicts[slug]])
         lines += [f"## {title}", "", f"Measured on {data_label(study)}.", "", markdown(frame[kept]), ""]
         lines += [f"All tables and pictures: [{title}](tables/{slug}.md); all cells with their output: "]
         lines[-1] += f"[notebook](rendered/{slug}.ipynb)."

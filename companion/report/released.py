@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from companion import runner
 from companion.formats import percent
@@ -19,7 +20,7 @@ from companion.run import LIVE, RunConfig
 from companion.study import METRICS
 from companion.trained import Origin, Trained
 from reidlib.data.index import Split
-from reidlib.data.masks import PartGroups, groups
+from reidlib.data.masks import PART_LABELS, PartGroups
 from reidlib.models.bpbreid import BPBreID
 from reidlib.models.released import Released, open_released
 from reidlib.recipe import TrainConfig
@@ -40,8 +41,9 @@ class ReleasedInputs(Inputs):
 
     @cached_property
     def groups(self) -> PartGroups:
-        """The parts under the names of the release's grouping."""
-        return replace(groups(self.run.model_config.parts), names=self.released.parts)
+        """The parts by the release's names, of any number; such networks attend by themselves and read no labels."""
+        names, labels = self.released.parts, len(PART_LABELS) + 1
+        return PartGroups("released", names, torch.zeros(labels, dtype=torch.uint8), ((),) * len(names))
 
 
 def open_checkpoint(path: Path, split: Split) -> Trained:

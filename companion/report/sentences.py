@@ -24,8 +24,8 @@ def start_answer(frame: pd.DataFrame) -> str:
             return "Not all rows from noise are recorded yet, so nothing can be said of the start."
         table = _both(lines)
         gain = 100 * (table["pretrained on other people"] - table["from noise"])
-        least, most = (number(edge, digits=1) for edge in (gain.min(), gain.max()))
-        told = f"On `{panel}` the pretrained start adds {least if least == most else f'{least} to {most}'} points"
+        span = dict.fromkeys(f"{edge:.1f}" for edge in (gain.min(), gain.max()))
+        told = f"On `{panel}` the pretrained start adds {' to '.join(span)} points"
         told += (
             f", and leaves the rows in {'the same' if _alike(table) else 'another'} order"
             if len(table) > 1
@@ -54,7 +54,8 @@ def starts_answer(frames: Sequence[pd.DataFrame]) -> str:
     many = "one world" if most == 1 else f"{least if least == most else f'{least} to {most}'} worlds"
     return (
         f"on occluded queries the pretrained start adds {min(gains):.1f} to {max(gains):.1f} points of mAP to "
-        f"{len(gains)} main rows, and keeps their order in {sum(orders)} of {len(orders)} papers ({many})."
+        f"{len(gains)} main rows, and keeps their order in {sum(orders)} of {len(orders)} papers ({many}). It was "
+        "trained as a BoT is, so that rows of one global feature find their task half done."
     )
 
 
@@ -83,8 +84,12 @@ def spread_answer(frame: pd.DataFrame) -> str:
     ]
     text = f"Median standard deviation of holistic rank-1 between worlds: {', '.join(parts)}."
     if len(frame) > 2 and frame["rank1"].nunique() > 1:
-        rho = spearmanr(frame["rank1"], frame["std"]).statistic
-        text += f" Rank correlation of accuracy and spread over {len(frame)} rows: {rho:+.2f}."
+        rank1, std = frame["rank1"], frame["std"]
+        rho, logit = (spearmanr(rank1, spread).statistic for spread in (std, std / (rank1 * (1 - rank1))))
+        text += (
+            f" Rank correlation of accuracy and spread over {len(frame)} rows: {rho:+.2f}, and {logit:+.2f} on the "
+            "logit scale, where the room that is left below 100 % does not count."
+        )
     return text
 
 

@@ -85,14 +85,19 @@ def sureness(verdict: Verdict) -> str:
 def remark(verdict: Verdict) -> str:
     """What a computation gave; which comparison decides; why none does, or how many worlds would."""
     if verdict.kind == "exact":
-        return f"checked by computation: {verdict.found}"
+        return f"computed: {verdict.found}"
     told = [f"worst {verdict.decisive}"] if verdict.decisive else []
+    if verdict.compared:
+        told.append(f"here: {verdict.compared}")
     if verdict.status in SHRUNK and verdict.expected < MUCH * verdict.printed:
         told.append(f"printed, as a share of the errors left here: {percent(verdict.expected, signed=True)}")
     if not verdict.reason and verdict.uncorrected != verdict.status:
         told.append(f"{verdict.uncorrected} but for the correction for {verdict.among} comparisons")
     if not verdict.reason and verdict.unmoderated != verdict.status:
         told.append(f"{verdict.unmoderated} by Student's t alone")
+    if verdict.unlike and not verdict.reason:
+        fell = " and ".join(percent(share) for share in verdict.learned)
+        told.append(f"the identity losses of its two sides fell by {fell} %")
     if not verdict.reason and verdict.looks > 1:
         told.append("the second look, at ten worlds")
     if verdict.reason:
@@ -101,7 +106,7 @@ def remark(verdict: Verdict) -> str:
         many = f"about {verdict.needed:.0f}" if verdict.needed <= REACH else f"more than {REACH:,}"
         told.append(f"{many} worlds would decide")
     elif verdict.margin:
-        told.append(f"margin {100 * verdict.margin:g} point")
+        told.append(f"margin {100 * verdict.margin:g} point{'s' if verdict.margin > 0.01 else ''}")
     return "; ".join(told)
 
 

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
-from reidlib.data.index import SPLITS, ImageRecord, Split
+from reidlib.data.index import SPLITS, ImageRecord, Split, few
 from reidlib.protocol import DISTRACTOR, Protocol
 
 SUFFIXES = (
@@ -182,13 +182,16 @@ def load(name: str, root: Path, *, sides: Sequence[str] = SPLITS) -> Split:
     """
     split = survey(name, root, sides=sides)
     if split.unfit:
-        more = f", and {len(split.unfit) - SHOWN:,} more" if len(split.unfit) > SHOWN else ""
-        raise ValueError(f"{'; '.join(split.unfit[:SHOWN])}{more}; rename or remove them")
+        raise ValueError(f"{few(split.unfit, shown=SHOWN, between='; ')}; rename or remove them")
     return split
 
 
 def survey(name: str, root: Path, *, sides: Sequence[str] = SPLITS) -> Split:
-    """As ``load``, but files that are no image of the set are left out and told in ``unfit``."""
+    """As ``load``, but files that are no image of the set are left out and told in ``unfit``.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``load``, but for such files.
+    """
     root = Path(root)
     if name == "csv":
         return _from_csv(root)

@@ -2,12 +2,20 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from reidlib.protocol import Protocol
 
 SPLITS = ("train", "query", "gallery")
+
+
+def few(names: Iterable[str], *, shown: int, between: str = ", ") -> str:
+    """Some names of a list, and how many more there are; signs that no encoding knows are question marks."""
+    names = [name.encode(errors="replace").decode() for name in names]
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return between.join(names[:shown]) + more
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """From files to batches: decode once, keep on the device if it fits, augment whole batches.
 
 No worker processes: the parameters of an epoch's augmentation are drawn on the CPU from (seed, epoch), so
-that CPU and GPU train on the same pictures and a resumed run needs no stored random state.
+that CPU and GPU train on the same pictures (but for AugMix, whose mixture torchvision draws on the GPU) and a
+resumed run needs no stored random state.
 """
 
 import hashlib
@@ -40,7 +41,7 @@ from reidlib.data.masks import (
 from reidlib.data.sampler import identity_batches
 from reidlib.data.transforms import Augment, apply, draw, normalise, recolour, zoom
 from reidlib.files import replacing
-from reidlib.options import check_choices
+from reidlib.options import check_choices, check_count
 
 logger = logging.getLogger(__name__)
 _DECODERS, _READ_AHEAD = 8, 256  # threads, and how many images they may be ahead of the file
@@ -312,10 +313,8 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if self.identities < 1 or self.images < 1:
-            raise ValueError(
-                f"a batch of {self.identities} x {self.images} images is empty; both must be positive"
-            )
+        for name in ("identities", "images"):
+            check_count(name, getattr(self, name))
 
 
 class Batch(NamedTuple):

@@ -48,9 +48,9 @@ class Augment:
         for name in ("flip", "pad", "erase", "jitter", "augmix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected a number in [0, 1]")
-        low, high = self.erase_area or (0.1, 0.1)
-        if not 0 < low <= high < 1:
-            raise ValueError(f"erase_area = {self.erase_area}; expected 0 < lowest <= highest < 1")
+        area = self.erase_area
+        if area is not None and not (len(area) == 2 and 0 < area[0] <= area[1] < 1):
+            raise ValueError(f"erase_area = {area}; expected (lowest, highest), 0 < lowest <= highest < 1")
 
 
 def draw(
@@ -148,7 +148,8 @@ def recolour(
 ) -> UInt8[Tensor, "N 3 H W"]:
     """Jitter and AugMix, every image by its own draw.
 
-    AugMix runs image by image: torchvision draws one set of parameters for a whole batch.
+    AugMix runs image by image: torchvision draws one set of parameters for a whole batch, and on a GPU the weights of
+    its mixture there. The random state outside stays as it was.
     """
     if augment.jitter:
         images = _jittered(images, torch.rand(len(images), 3, generator=generator), chance=augment.jitter)
@@ -159,7 +160,7 @@ def recolour(
     chosen = torch.rand(len(images), generator=generator) < augment.augmix
     seed = int(torch.randint(2**62, (), generator=generator))
     mix = v2.AugMix(severity=1, mixture_width=3, chain_depth=1, all_ops=False)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(seed)
         return torch.stack([mix(image) if one else image for image, one in zip(images, chosen)])
 

@@ -29,10 +29,12 @@ from reidlib.losses import (
     part_average,
     pixel_targets,
 )
-from reidlib.options import ModelConfig, ModelScoring
+from reidlib.options import ModelConfig, ModelScoring, check_count
 from reidlib.types import Features, ReIDOutput
 
 GLOBAL, FOREGROUND, CONCAT, PARTS = "global", "foreground", "concat", "parts"
+WHOLE = tuple(f"{name}{neck}" for name in (GLOBAL, FOREGROUND, CONCAT) for neck in ("", "_bn"))
+RULES = ("argmax", "threshold", "soft", "truth")  # of visibility at test time
 THRESHOLD = 0.4  # of the printed visibility rule, Eq. 4
 Masks = Float[Tensor, "N M _ _"] | None  # part probabilities, of any size, background first
 Terms = dict[str, Float[Tensor, ""]]
@@ -80,6 +82,13 @@ class Scoring(ModelScoring):
     def __post_init__(self):
         if self.holistic is None and self.parts == ():
             raise ValueError("holistic = None, parts = (): nothing to compare; give at least one")
+        for name, known in (("holistic", WHOLE), ("visibility", RULES)):
+            if (value := getattr(self, name)) is not None and value not in known:
+                raise ValueError(f"{name} = {value!r}; expected None or one of {', '.join(known)}")
+        if isinstance(self.parts, str) and self.parts != "all":
+            raise ValueError(f"parts = {self.parts!r}; expected 'all' or numbers from 1 on")
+        for number in () if self.parts == "all" else self.parts:
+            check_count("a number in parts", number)
 
 
 SCORINGS = {
@@ -315,7 +324,7 @@ def _slots(features: Features, scoring: Scoring) -> tuple[Float[Tensor, "N _"], 
     if scoring.parts == ():
         return whole
     parts = features.embeddings[PARTS].unbind(1)
-    return whole + (parts if scoring.parts == "all" else tuple(parts[k - 1] for k in scoring.parts))
+    return whole + tuple(parts[k - 1] for k in _numbers(scoring, len(parts)))
 
 
 def _slot_visibility(features: Features, scoring: Scoring) -> Float[Tensor, "N S"] | None:
@@ -334,5 +343,14 @@ def _slot_visibility(features: Features, scoring: Scoring) -> Float[Tensor, "N S
     if scoring.visibility == "threshold":
         scores = (scores > THRESHOLD).to(scores.dtype)  # Eq. 4
     if scoring.parts != "all":
-        scores = torch.stack([scores[:, k - 1] for k in scoring.parts], dim=1)
+        scores = torch.stack([scores[:, k - 1] for k in _numbers(scoring, scores.shape[1])], dim=1)
     return scores if scoring.holistic is None else torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1)
+
+
+def _numbers(scoring: Scoring, parts: int) -> tuple[int, ...]:
+    """Of the parts that a scoring compares, among so many."""
+    if scoring.parts == "all":
+        return tuple(range(1, parts + 1))
+    if (highest := max(scoring.parts)) > parts:
+        raise ValueError(f"scoring.parts = {scoring.parts}, but there are {parts}: no part {highest}")
+    return scoring.parts

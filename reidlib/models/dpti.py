@@ -20,7 +20,7 @@ from reidlib.backbones import build_backbone, split
 from reidlib.distances import euclidean, full_precision, visible_part_distance
 from reidlib.heads import IdentityHead
 from reidlib.losses import batch_hard_triplet, identity_loss
-from reidlib.options import ModelConfig, ModelScoring
+from reidlib.options import ModelConfig, ModelScoring, check_choices
 from reidlib.types import Features, ReIDOutput
 
 GRID = (4, 2)  # rows and columns of row G+P
@@ -36,6 +36,11 @@ class Scoring(ModelScoring):
 
     descriptor: Literal["after", "before"] = "after"  # the BN-neck
     templates: int | None = None  # blocks of so many templates beside the whole image's; None: all
+
+    def __post_init__(self):
+        check_choices(self)
+        if self.templates is not None and self.templates < 0:
+            raise ValueError(f"templates = {self.templates}; expected None or a number from 0 on")
 
 
 SCORINGS = {
@@ -129,7 +134,13 @@ class Encoder(nn.Module):
         return self.feed_forward(attended + queries) + attended  # Eq. 4
 
 
-def dropout_attention(q: Tensor, k: Tensor, v: Tensor, *, dropped: float) -> Tensor:
+def dropout_attention(
+    q: Float[Tensor, "N heads Q d"],
+    k: Float[Tensor, "N heads L d"],
+    v: Float[Tensor, "N heads L E"],
+    *,
+    dropped: float,
+) -> Float[Tensor, "N heads Q E"]:
     """Scaled dot-product attention; on a CPU, where the fused kernel has no dropout, written out."""
     if not dropped or q.is_cuda:
         return scaled_dot_product_attention(q, k, v, dropout_p=dropped)
@@ -258,9 +269,15 @@ class DPTI(nn.Module):
     def loss(
         self, output: ReIDOutput, labels: Int[Tensor, " N"], *, masks: Float[Tensor, "N M _ _"] | None = None
     ) -> Terms:
-        """Identity, triplet and diversity (Eq. 9)."""
+        """Identity, triplet and diversity (Eq. 9).
+
+        Raises:
+            ValueError: the classifier knows one identity, which leaves smoothing no other to share.
+        """
         config, (logits,) = self.config, output.logits.values()
         identities = logits.shape[-1]
+        if identities < 2:
+            raise ValueError(f"identities = {identities}: nothing to tell apart; expected at least 2")
         # in fast-reid's form, where the true class keeps 1 - epsilon
         smoothing = config.smoothing * identities / (identities - 1)
         terms = {"id": identity_loss(logits, labels, smoothing=smoothing)}
@@ -325,4 +342,7 @@ def _chosen(features: Features, scoring: Scoring) -> Float[Tensor, "N E"]:
     found = features.embeddings["descriptor" if scoring.descriptor == "before" else "descriptor_bn"]
     if scoring.templates is None:
         return found
-    return found[:, : (1 + scoring.templates) * features.embeddings["parts"].shape[-1]]
+    parts = features.embeddings["parts"]  # [N, K, D]
+    if scoring.templates > parts.shape[1]:
+        raise ValueError(f"scoring.templates = {scoring.templates}, but there are {parts.shape[1]}")
+    return found[:, : (1 + scoring.templates) * parts.shape[-1]]

@@ -201,10 +201,15 @@ class PAN(nn.Module):
         return visible_part_distance([query.embeddings[name]], [gallery.embeddings[name]])
 
     def predict_masks(self, features: Float[Tensor, "N C h w"]) -> Float[Tensor, "N K h w"]:
+        """Part masks of a feature map: those that a convolution makes, or their softmax over parts.
+
+        Source: Ye et al., Eq. 1.
+        """
         masks = self.make_masks(features)  # Eq. 1
         return masks.softmax(1) if self.config.masks == "softmax" else masks
 
     def embed_parts(self, pooled: Float[Tensor, "N K C"]) -> Float[Tensor, "N K D"]:
+        """Pooled parts through one layer for all, or through one for each."""
         if self.config.shared:
             return self.embed[0](pooled)
         return torch.stack([embed(part) for embed, part in zip(self.embed, pooled.unbind(1))], dim=1)

@@ -255,6 +255,18 @@ def test_other_readings_stand_beside_a_claim_with_their_own_word(recorded):
     assert not found.clear
 
 
+def test_what_is_not_clear_is_not_named_as_clearest():
+    sure = made(Status.HOLDS, Interval(0.05, 0.001, 4.0, 5))
+    against = claims.Aside("rows as printed", 0.1, Interval(-0.02, 0.001, 4.0, 5), Status.OPPOSITE)
+    within = replace(against, interval=Interval(-0.02, 0.02, 4.0, 5))
+    assert sure.clear
+    assert replace(sure, asides=(within,), learned=(0.5, 0.4)).clear
+    assert not replace(sure, asides=(against,)).clear
+    unlike = replace(sure, learned=(0.64, 0.27))
+    assert not unlike.clear
+    assert "fell by 64.0 and 27.0 %" in tables.remark(unlike)
+
+
 def test_few_effects_of_many_looks_are_no_discoveries():
     one = made(Status.HOLDS, Interval(0.01, 0.003, 4.0, 5))
     sure = made(Status.HOLDS, Interval(0.05, 0.001, 4.0, 5))
@@ -695,10 +707,11 @@ def test_a_row_held_to_one_that_failed_cannot_be_compared_either(recorded):
 def test_effects_at_full_scale_that_turn_are_named(recorded):
     study, _ = recorded("bpbreid", by_row({"k8": 0.10, "bot": 0.20}), worlds=1, rows=("k8", "bot"))
     four = replace(of(study, "4"), preset="cpu", status=Status.HOLDS, endpoint=Interval(0.03, 0.005, 4.0, 5))
-    told = pages.full_scale({"bpbreid": [four]})
-    assert "none keep their sign; not so BPBreID C4 (+3.0 [" in told[0]
+    told = pages.full_scale(pages.at_full_scale({"bpbreid": [four]}))
+    assert "none keep their sign; turned are BPBreID C4 (+3.0 [" in told[0]
     assert "one world" in told[0]
-    assert pages.full_scale({"bpbreid": [replace(four, status=Status.UNDECIDED)]}) == []
+    assert pages.at_full_scale({"bpbreid": [replace(four, status=Status.UNDECIDED)]}) == []
+    assert pages.full_scale([]) == []
 
 
 # -- the csv -------------------------------------------------------------------------------------------
@@ -817,6 +830,14 @@ def edited(tmp_path, monkeypatch):
     shutil.copytree(places.PUBLISHED, tmp_path / "published")
     monkeypatch.setattr(places, "PUBLISHED", tmp_path / "published")
     return tmp_path / "published"
+
+
+@pytest.mark.parametrize("name", ["claims", "contradictions", "bpbreid_gilt_grid"])
+def test_a_table_that_no_paper_prints_is_no_paper(edited, name):
+    path = edited / "claims.csv"
+    path.write_text(path.read_text().replace("bpbreid,1,", f"{name},1,", 1))
+    with pytest.raises(ValueError, match=f"paper is '{name}'; expected the name of a paper's file"):
+        reread(published.claims)
 
 
 @pytest.mark.parametrize(("name", "reader"), zip(NAMES, READERS))

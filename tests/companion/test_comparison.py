@@ -115,6 +115,18 @@ def test_costs_are_those_of_the_distance(comparison, monkeypatch):
     assert best["accuracy"].iloc[-1] == comparison.order(comparison.occluded)["mean"].max()
 
 
+def test_lengths_of_training_are_compared_in_the_worlds_that_have_all(comparison):
+    frame = comparison.by_length()
+    assert set(frame["series"]) == {"450 steps", "1,800 steps"}
+    assert "PCB" not in set(frame["row"])
+    assert frame["worlds"].nunique() == 1
+    study = comparison.studies["aap"]
+    known = [r.value(comparison.occluded, "default", "mAP") for r in study.records("aap")]
+    long = frame[frame["series"] == "1,800 steps"].set_index(["panel", "row"])["mean"]
+    found = long[comparison.occluded, "AaP-ReID"]
+    assert found == pytest.approx(np.mean(known[: frame["worlds"].max()]))
+
+
 def test_a_preset_that_cannot_be_compared_says_why():
     with pytest.raises(ValueError, match="recipes and data sets of their own"):
         comparing.open_comparison(preset="real", seeds=None)

@@ -44,7 +44,9 @@ def test_measured_rates_are_met():
         ("NVIDIA H100 80GB HBM3", "h100"),
         ("Tesla T4", "t4"),
         ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
         ("NVIDIA L40S", None),
+        ("NVIDIA T400 4GB", None),
     ],
 )
 def test_a_card_is_known_by_its_device_s_name(name, known):

@@ -45,6 +45,15 @@ def test_an_interrupt_tells_what_is_kept_and_the_same_cell_goes_on(monkeypatch, 
     assert (shown["mAP less the shown row's"] == "–").all()  # which has no record here
 
 
+def test_an_interrupt_of_a_recipe_of_epochs_names_no_total(monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "live", stopped)
+    assert try_it(PAPERS["bpbreid"].run("k8", preset_name="real"), parts=2) is None
+    assert "stopped; 0 steps are kept: " in capsys.readouterr().out
+
+
 def test_a_row_is_tried_beside_itself(capsys):
     runner.train(BRIEF, progress=False)
     shown = try_it(BRIEF, parts=8).data

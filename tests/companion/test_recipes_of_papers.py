@@ -7,6 +7,7 @@ import pytest
 from companion.papers import PAPERS
 from companion.papers.bpbreid import BOT
 from companion.published import printed
+from companion.real import TRANSFER
 from reidlib.data.transforms import Augment
 from reidlib.recipe import TrainConfig, learning_rate
 
@@ -70,6 +71,23 @@ def test_recipes_differ_where_the_papers_do():
 
 def real(paper, name, dataset=None):
     return PAPERS[paper].run(name, preset_name="real", dataset=dataset)
+
+
+def test_readings_of_aap_vary_images_as_text_or_code_says():
+    paper, run = PAPERS["aap"], real("aap", "aap")
+    augments = {name: paper.reading(run, name).train.augment for name in paper.readings}
+    assert augments["released"] == replace(run.train.augment, erase=0.0)
+    assert augments["paper"] == replace(run.train.augment, zoom="none")
+    small = paper.run("aap", preset_name="cpu")
+    assert {paper.reading(small, name).train for name in paper.readings} == {small.train}
+
+
+def test_sets_to_transfer_to_have_nothing_to_train_on():
+    assert set(TRANSFER) == {
+        "occluded-reid",
+        "p-dukemtmc-transfer",
+        *("partial-reid", "partial-reid-occluded", "partial-ilids", "partial-ilids-occluded"),
+    }
 
 
 def test_bpbreid_per_data_set():

@@ -5,6 +5,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from test_released import checkpoint
@@ -111,6 +112,15 @@ def test_parts_have_the_names_of_the_release(scratch, split):
     trained = open_checkpoint(released(scratch / "a.pth", parts=5), split)
     shown = bpbreid.attention(trained, "occluded-duke")
     assert shown["names"][1] == "shoulders and upper arms"
+    assert plots.attention(**shown).axes
+
+
+def test_a_number_of_parts_that_no_row_has_is_scored_all_the_same(scratch, split):
+    trained = open_checkpoint(released(scratch / "a.pth", parts=7), split)
+    assert beside_printed(trained).empty
+    assert np.isfinite(trained.score("default", "occluded-duke").mAP)
+    shown = bpbreid.attention(trained, "occluded-duke")
+    assert shown["names"][-1] == "part 7"
     assert plots.attention(**shown).axes
 
 

@@ -150,6 +150,13 @@ def test_a_variation_that_no_table_names_keeps_only_the_scorings_it_knows():
     assert set(found.metrics["synth-market"]) == {"default"}
 
 
+@pytest.mark.parametrize("change", [{"parts": True}, {"visible_triplet": 1}, {"attention_weight": False}])
+def test_a_flag_is_no_number_and_a_number_no_flag(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} = .*: expected"):
+        BRIEF.vary(**change)
+    assert BRIEF.vary(attention_weight=1.0, visible_triplet=True, weights=None).model_config.visible_triplet
+
+
 def test_a_variation_that_changes_nothing_is_read_from_the_record(monkeypatch):
     record = runner.train(BRIEF, progress=False)
     monkeypatch.setattr(runner, "train", forbid)
@@ -372,6 +379,22 @@ def test_two_processes_compute_a_run_once(scratch, monkeypatch, caplog):
         records.write(record, records.path(SHORT))
     waits.join(timeout=60)
     assert found == [record]
+
+
+def test_what_another_process_is_computing_is_not_forgotten(scratch, monkeypatch, caplog):
+    """A fresh training waits for its lock before it drops what the other still reads and writes."""
+    runner.trained(Inputs.of(SHORT), progress=False)
+    (lock,) = (scratch / "cache").glob("*.lock")
+    monkeypatch.setattr(runner, "_fit", lambda *_, **__: None)
+    with FileLock(lock):  # as another process holds it
+        waits = threading.Thread(target=lambda: runner.trained(Inputs.of(SHORT), fresh=True, progress=False))
+        waits.start()
+        while "waiting for another process" not in caplog.text:
+            time.sleep(0.01)
+            assert waits.is_alive()
+        assert runner.weights_path(SHORT).exists()
+    waits.join(timeout=60)
+    assert not runner.weights_path(SHORT).exists()
 
 
 def test_a_disk_without_locks_or_that_cannot_be_written_is_one_clear_error(scratch, monkeypatch):

@@ -343,6 +343,10 @@ def test_scorings_name_valid_slots(evaluated):
             assert BPBreID.distance(kept(evaluated), kept(evaluated), scoring=scoring).shape == (N, N)
     with pytest.raises(ValueError, match="'truth'"):
         BPBreID.distance(kept(evaluated), kept(evaluated), scoring=SCORINGS["truth"])
+    with pytest.raises(ValueError, match="no part 3"):  # of two
+        BPBreID.distance(kept(evaluated), kept(evaluated), scoring=SCORINGS["part-3"])
+    with pytest.raises(ValueError, match="no part 4"):
+        part_distances(kept(evaluated), kept(evaluated), scoring=Scoring(None, (1, 4), None))
 
 
 def test_readings():
@@ -361,3 +365,18 @@ def test_impossible_configs_are_refused():
         Objective(("head",))
     with pytest.raises(ValueError, match="nothing to compare"):
         Scoring(None, ())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"holistic": "head_bn"},
+        {"parts": (1, 0)},
+        {"parts": (-1,)},
+        {"parts": "every"},
+        {"visibility": "hard"},
+    ],
+)
+def test_scorings_that_name_nothing_are_refused(wrong):
+    with pytest.raises((ValueError, TypeCheckError), match=next(iter(wrong))):
+        Scoring(**wrong)

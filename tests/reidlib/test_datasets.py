@@ -333,7 +333,7 @@ def test_only_what_is_asked_for_must_be_there(tree):
 
 def test_all_badly_named_files_are_told_at_once(tree):
     touch(tree / "market1501" / "query", *(f"0001_c1s1_001051_00 ({n}).jpg" for n in range(1, 8)))
-    with pytest.raises(ValueError, match=r"00 \(5\)\.jpg' is not like.*, and 2 more; rename or remove"):
+    with pytest.raises(ValueError, match=r"00 \(5\)\.jpg' is not like.* and 2 more; rename or remove"):
         load("market1501", tree)
     assert len(survey("market1501", tree).query) == 1
 

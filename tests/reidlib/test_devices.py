@@ -79,6 +79,9 @@ def test_shares_are_the_batch(loader):
 def test_what_cannot_be_shared_is_refused(loader, monkeypatch):
     with pytest.raises(ValueError, match="4 identities cannot be shared by 3 devices"):
         train(bpb(), loader, devices=3)
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"devices is {count}; expected a whole number"):
+            train(bpb(), loader, devices=count)
     with pytest.raises(ValueError, match="devices = 0"):
         devices.check_devices(torch.device("cpu"), 0, loader=loader)
     with pytest.raises(ValueError, match="devices = 2, but this machine has 0"):

@@ -288,6 +288,10 @@ def test_scorings_compare_what_they_name() -> None:
         assert torch.allclose(found, euclidean(normalize(vectors), normalize(vectors)), atol=1e-7), (
             name
         )  # of zero
+    with pytest.raises(ValueError, match=r"scoring\.templates = 9, but there are"):
+        DPTI.distance(batch, batch, scoring=Scoring(templates=9))
+    with pytest.raises(ValueError, match="templates = -1; expected"):
+        Scoring(templates=-1)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +336,12 @@ def test_sizes_of_the_pieces() -> None:
     assert count(model.encode.feed_forward) == 525_568
     assert count(model.make_templates) == 2_048 + 65_536
     assert count(model.identify) == 4_608 + 1_730_304
+
+
+def test_one_identity_cannot_be_told_from_others() -> None:
+    output = build(TINY, identities=1)(images(2))
+    with pytest.raises(ValueError, match="identities = 1"):
+        build(TINY, identities=1).loss(output, torch.zeros(2, dtype=torch.long))
 
 
 def test_impossible_configs_are_refused() -> None:

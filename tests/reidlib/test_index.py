@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from reidlib.data.index import ImageRecord, Split
+from reidlib.data.index import ImageRecord, Split, few
 
 
 def record(name, pid, camid):
@@ -13,6 +13,13 @@ def record(name, pid, camid):
 TRAIN = (record("a.jpg", 40, 1), record("b.jpg", 7, 2), record("c.jpg", 40, 2))
 GALLERY = (record("d.jpg", 0, 1), record("e.jpg", 3, 2), record("f.jpg", 0, 6))
 SPLIT = Split("toy", Path("folder"), TRAIN, (record("g.jpg", 3, 1),), GALLERY)
+
+
+def test_some_names_and_how_many_more():
+    assert few(iter("abc"), shown=3) == "a, b, c"
+    assert few("abc", shown=1, between="; ") == "a and 2 more"
+    assert few(["\udcff"] * 1002, shown=2, between="; ") == "?; ? and 1,000 more"
+    assert few([], shown=2) == ""
 
 
 def test_labels_follow_the_order_of_persons():

@@ -290,7 +290,7 @@ def test_loader_refuses_a_bank_that_does_not_fit(stack):
     unlabelled = ImageStack(stack.images, None, stack.label - 1, stack.pid, stack.camid, stack.names)
     with pytest.raises(ValueError, match="without training label"):
         Loader(unlabelled, CONFIG, 0)
-    with pytest.raises(ValueError, match="0 x 4"):
+    with pytest.raises(ValueError, match="identities is 0; expected"):
         BatchConfig(identities=0)
 
 

@@ -1,6 +1,7 @@
 """Recipes: schedules follow the papers' checkpoints, impossible ones are refused."""
 
 import pytest
+from jaxtyping import TypeCheckError
 
 from reidlib.recipe import TrainConfig, learning_rate
 
@@ -25,8 +26,22 @@ def test_cosine_warms_up_and_ends_at_one_percent():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"iterations": None}, {"iterations": 0}, {"lr": 0.0}, {"weight_decay": -1.0}]
+    "wrong",
+    [
+        {"iterations": None},
+        {"iterations": 0},
+        {"iterations": 2.5},
+        {"epochs": True},
+        {"identities": 1.5},
+        {"images": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"weight_decay": -1.0},
+        {"warm_epochs": -1, "schedule": "steps"},
+        {"warm_start": 1.5, "schedule": "steps"},
+        {"warm_start": float("nan"), "schedule": "steps"},
+    ],
 )
 def test_impossible_recipes_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises((ValueError, TypeCheckError), match=next(iter(wrong))):
         TrainConfig(**wrong)

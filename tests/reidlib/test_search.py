@@ -189,6 +189,16 @@ def test_weights_of_photographs_need_no_option(crops, tmp_path, capsys):
     assert list((tmp_path / "cache" / "reidlib" / "images").glob("*-images.npy"))
 
 
+def test_a_network_that_is_given_masks_cannot_rank(crops, tmp_path, capsys):
+    path = tmp_path / "fixed.safetensors"
+    model = BPBreID(BPBreID.Config(backbone="small", width=0.25, dim=4, attention="fixed"), identities=3)
+    save_model(model, path, trained_on="market1501", size=(64, 32), identities=3)
+    assert main(["rank", "folder", str(crops), "--weights", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "attends to part masks that it is given" in error
+    assert "--features" in error
+
+
 def test_a_file_that_is_no_weights_is_one_clear_error(crops, tmp_path, capsys):
     path = tmp_path / "no.safetensors"
     for content in (None, b"text"):

@@ -6,12 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from tolerance import rounding
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import interpolate
 
 from reidlib.data.loading import BatchConfig, ImageStack, Loader
 from reidlib.data.masks import swap_sides
-from reidlib.data.transforms import ERASED, MEAN, STD, Augment, _boxes, apply, draw, normalise, zoom
+from reidlib.data.transforms import ERASED, MEAN, STD, Augment, _boxes, apply, draw, normalise, recolour, zoom
 
 pytestmark = pytest.mark.numeric
 
@@ -104,6 +106,9 @@ def test_nothing_to_do_is_the_test_transform():
 def test_refuses_impossible_chances():
     with pytest.raises(ValueError, match=r"flip = 1\.5"):
         Augment(flip=1.5)
+    for area in ((0.02,), (), (0.4, 0.02), (0.0, 0.4), (float("nan"), 0.4)):
+        with pytest.raises((ValueError, TypeCheckError), match="erase_area"):
+            Augment(erase_area=area)
 
 
 PLAIN = Augment(flip=0.0, pad=0.0, erase=0.0)
@@ -138,6 +143,22 @@ def test_every_augmentation_draws_per_image_and_repeats(augment):
     assert len(plain.unique(dim=0)) == 1
     assert first.isfinite().all()
     assert (first.mean((1, 2, 3)) - plain.mean((1, 2, 3))).abs().max() < 1.5
+
+
+class Forked(Exception):
+    pass
+
+
+def test_augmix_leaves_the_generator_of_a_gpu_alone(monkeypatch):
+    def fork(devices):
+        assert devices == [torch.device("cuda", 0)]
+        raise Forked
+
+    with FakeTensorMode():
+        images = torch.empty(2, 3, *SIZE, dtype=torch.uint8, device="cuda:0")
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    with pytest.raises(Forked):
+        recolour(images, augment=replace(PLAIN, augmix=1.0), generator=generator(0))
 
 
 def naive_zoom(image, box):
