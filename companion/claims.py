@@ -26,7 +26,7 @@ from companion.contrasts import (
     places,
     unrecorded,
 )
-from companion.formats import few
+from companion.formats import few, metric_in_words
 from companion.inputs import NoTruth
 from companion.intervals import LEVEL, Interval, Moderation, holm, moderated
 from companion.paper import Cell
@@ -476,7 +476,7 @@ def _told(study: Study, part: Part) -> str:
     """A part in words: its rows, and the test set and the metric where it has one only."""
     texts = [*dict.fromkeys(in_words(study, outcome.contrast) for outcome in part)]
     text = texts[0] if len(texts) == 1 else texts[0].rpartition(", ")[0]
-    return text + (f", {part[0].contrast.metric}" if len(part) == 1 else "")
+    return text + (f", {metric_in_words(part[0].contrast.metric)}" if len(part) == 1 else "")
 
 
 def _computed(study: Study, verdict: Verdict) -> Verdict:

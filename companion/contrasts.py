@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from companion import published
+from companion.formats import metric_in_words
 from companion.paper import Cell, Paper
 from companion.published import PERCENT
 from companion.study import Study
@@ -174,7 +175,7 @@ def in_words(study: Study, contrast: Contrast) -> str:
     for sign in (1, -1):
         names = [
             study.paper.title_of(term.cell.run, term.cell.scoring)
-            + (f" ({term.metric})" if term.metric != contrast.metric else "")
+            + (f" ({metric_in_words(term.metric)})" if term.metric != contrast.metric else "")
             + (f" on {study.test_set(term.cell)}" if len(where) > 1 else "")
             for term in contrast.terms
             if term.sign == sign

@@ -7,7 +7,7 @@ import pandas as pd
 
 from companion import published
 from companion.contrasts import Contrast, contrasts
-from companion.formats import percent, table_title
+from companion.formats import percent
 from companion.paper import Paper
 from companion.published import PERCENT, SIDED
 
@@ -35,7 +35,7 @@ def impossible(papers: Iterable[Paper]) -> pd.DataFrame:
             if not row["value"].is_monotonic_increasing:
                 values = ", ".join(f"rank-{k} {percent(value)}" for k, value in zip(row["k"], row["value"]))
                 kind = "" if row["kind"].iloc[0] == "own" else " (cited)"
-                lines.append((paper.title, f"{table_title(table)}: {name}{kind}, {dataset}", values))
+                lines.append((paper.title, f"{paper.table_title(table)}: {name}{kind}, {dataset}", values))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -53,7 +53,7 @@ def printed_twice(papers: Iterable[Paper]) -> pd.DataFrame:
         own = known.assign(model=model)[model.notna() & known["metric"].isin(PERCENT)]
         for (name, dataset, metric), cells in own.groupby(["model", "dataset", "metric"], sort=False):
             lines += _differing(
-                paper.title, f"{name}, {dataset}, {metric}", cells, cells["table"].map(table_title)
+                paper.title, f"{name}, {dataset}, {metric}", cells, cells["table"].map(paper.table_title)
             )
     return pd.DataFrame(lines, columns=COLUMNS)
 

@@ -50,6 +50,30 @@ def table_title(table: str) -> str:
     return OWN.get(table) or re.sub(r"(?<=[a-z])(?=\d)", " ", table).capitalize()
 
 
+MEASURES = {
+    "drop": "fall of a hidden stripe's score",
+    "drop-object": "fall of a hidden stripe's score behind things",
+    "drop-person": "fall of a hidden stripe's score behind people",
+    "focus-person": "heat on the right person",
+    "rho-shift": "weight that follows what is hidden",
+    **{
+        f"{kind}-{where}": f"{map_} on {words}"
+        for kind, map_ in (
+            ("maximum", "channel maximum"),
+            ("identity", "Grad-CAM of the identity"),
+            ("similarity", "Grad-CAM of the similarity"),
+        )
+        for where, words in (("person", "the person"), ("front", "what is in front"))
+    },
+}
+"""Measures against ground truth that claims name, in words."""
+
+
+def metric_in_words(name: str) -> str:
+    """An accuracy or a measure as people say it."""
+    return MEASURES.get(name) or heading(name)
+
+
 def heading(name: str) -> str:
     """A column's name as people read it: rank-1 for ``rank1``."""
     return re.sub(r"\brank(?=\d)", "rank-", str(name))

@@ -156,6 +156,7 @@ class Lengths:
     steps: tuple[int, int]
     gaps: tuple[Interval, Interval]
     change: Interval
+    gains: dict[str, float]  # title of either row -> what it gains itself
 
 
 def lengths(study: Study) -> Lengths | None:
@@ -164,14 +165,22 @@ def lengths(study: Study) -> Lengths | None:
     pairs = [tuple(slug + suffix for slug in PAIRS[study.paper.slug]) for suffix in ("-short", "", "-long")]
     pairs = [pair for pair in pairs if rows.issuperset(pair)]
     cells = [[Cell("", slug, "occluded-duke", slug) for slug in pair] for pair in pairs]
-    known = [study.values(plus, "mAP") - study.values(minus, "mAP") for plus, minus in cells]
-    both = pd.concat(known, axis=1, join="inner").dropna().to_numpy()
-    if not len(both):
+    values = pd.concat([study.values(cell, "mAP") for pair in cells for cell in pair], axis=1, join="inner")
+    table = values.dropna().to_numpy().reshape(-1, 2, 2)  # [worlds, lengths, rows]
+    if not len(table):
         return None
+    both = table[:, :, 0] - table[:, :, 1]
+    titles = [_short(study, row) for row in PAIRS[study.paper.slug]]
+    gains = dict(zip(titles, (table[:, 1] - table[:, 0]).mean(0)))
     shared = moderation(study, "mAP", study.run(pairs[0][0]).data.occluded)
     before, after = (shared.interval(gaps) for gaps in both.T)
     steps = tuple(study.run(pair[0]).train.iterations for pair in pairs)
-    return Lengths(steps, (before, after), Moderation().interval(both[:, 1] - both[:, 0]))
+    return Lengths(steps, (before, after), Moderation().interval(both[:, 1] - both[:, 0]), gains)
+
+
+def _short(study: Study, row: str) -> str:
+    """A row's title without what it explains."""
+    return study.paper.title_of(row).partition(":")[0]
 
 
 def _length(studies: Mapping[str, Study]) -> str:
@@ -181,13 +190,19 @@ def _length(studies: Mapping[str, Study]) -> str:
     if not known:
         return ""
     told = [
-        " less ".join(studies[slug].paper.title_of(row) for row in PAIRS[slug])
+        " less ".join(_short(studies[slug], row) for row in PAIRS[slug])
         + f" {' and '.join(percent(gap.estimate, signed=True) for gap in found.gaps)}"
         + f" (change {_points(found.change)}, {found.change.worlds} worlds)"
         for slug, found in known.items()
     ]
     steps = " and ".join(f"{length:,}" for length in next(iter(known.values())).steps)
     text = f"**What longer training changes**: after {steps} steps in the same worlds, {'; '.join(told)}."
+    gains = {title: gain for found in known.values() for title, gain in found.gains.items()}
+    least, most = min(gains, key=gains.get), max(gains, key=gains.get)
+    text += (
+        f" Of all these rows {least} gains least ({percent(gains[least], signed=True)}) and {most} most "
+        f"({percent(gains[most], signed=True)})."
+    )
     if "dpti" in known:
         alike = [_measure(studies["dpti"], row, "templates/cosine") for row in ("gd", "gd-long")]
         text += f" The maps of two of DPTI's dynamic templates then have a cosine of {' and '.join(alike)}."

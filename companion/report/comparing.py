@@ -229,6 +229,26 @@ def known_truth(comparison: Comparison) -> str:
     return "\n".join(f"- {s}" for s in sentences) or "Not enough worlds are recorded yet for an interval."
 
 
+def lengths_answer(frame: pd.DataFrame) -> str:
+    """What each model gains by longer training on occluded queries, and the order before and after.
+
+    Args:
+        frame: from ``Comparison.by_length``.
+    """
+    test_set = frame["panel"].iloc[-1]
+    table = frame[frame["panel"] == test_set].pivot(index="row", columns="series", values="mean")
+    before, after = frame["series"].unique()
+    if table.isna().to_numpy().any():
+        return "Not every row is recorded for both lengths yet."
+    gains = 100 * (table[after] - table[before]).sort_values()
+    told = ", ".join(f"{title} {number(gain, digits=1, signed=True)}" for title, gain in gains.items())
+    orders = [", ".join(table[steps].sort_values(ascending=False).index) for steps in (before, after)]
+    return (
+        f"In mAP on `{test_set}` from {before} to {after}: {told}. The order from the best down, after {before}: "
+        f"{orders[0]}; after {after}: {orders[1]}."
+    )
+
+
 def pick(comparison: Comparison, frame: pd.DataFrame) -> str:
     """What a practitioner should pick, by accuracy, memory and time on this benchmark; sentences from the numbers."""
     sentences = []

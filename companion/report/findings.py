@@ -8,7 +8,7 @@ import pandas as pd
 from companion import forensics, published
 from companion.claims import Verdict
 from companion.contrasts import in_words
-from companion.formats import markdown, percent
+from companion.formats import markdown, metric_in_words, percent
 from companion.headlines import headlines
 from companion.paper import LITERAL
 from companion.papers import PAPERS
@@ -132,8 +132,8 @@ def _unsupported(studies: Mapping[str, Study]) -> list[str]:
     lines = ["## Claims that a printed number of their own speaks against", ""]
     for study in studies.values():
         lines += [
-            f"- {study.paper.title}, C{contrast.claim}: {in_words(study, contrast)}, {contrast.metric}: printed "
-            f"{percent(contrast.printed, signed=True)}."
+            f"- {study.paper.title}, C{contrast.claim}: {in_words(study, contrast)}, "
+            f"{metric_in_words(contrast.metric)}: printed {percent(contrast.printed, signed=True)}."
             for contrast in forensics.unsupported(study.paper)
         ]
     return [*lines, ""]

@@ -13,7 +13,7 @@ import pandas as pd
 from companion import claims, places
 from companion.again import again
 from companion.claims import Verdict
-from companion.formats import markdown, percent, table_title
+from companion.formats import markdown, percent
 from companion.headlines import headlines
 from companion.papers import PAPERS
 from companion.plots.charts import MARKS, SVG, VERDICTS, forest
@@ -95,7 +95,7 @@ def paper_page(study: Study, verdicts: list[Verdict]) -> str:
         *_trainings(study),
     ]
     for table in dict.fromkeys(cell.table for cell in study.paper.cells):
-        lines += [f"## {table_title(table)}", "", *_sets(wide(study, table))]
+        lines += [f"## {study.paper.table_title(table)}", "", *_sets(wide(study, table))]
         lines += [f"- {note}" for note in footnotes(study, table)] + [""]
     lines += ["## Pictures", ""]
     for path, caption in pictures(study.paper.slug).items():
@@ -113,7 +113,7 @@ def _sets(frame: pd.DataFrame) -> list[str]:
         lines += [f"{beside(name, rows)}:", "", markdown(shown.drop(columns=["printed on", "ours on"])), ""]
     return [
         *lines,
-        f"{BOLD} **bold**; *in italics* what is cited only, failed (†) or of fewer worlds.",
+        f"{BOLD} **bold**; *in italics* what is cited only, failed (†), lacks something (‡) or has fewer worlds.",
         "",
     ]
 
@@ -213,9 +213,9 @@ def gpu_page() -> str:
     head = (
         "# Preset gpu\n\n"
         "The papers' own networks (ResNet-50, 2,048 channels) at their image sizes, **synthetic data**; "
-        "percent, means over worlds ± half of their 95 % interval, none with one world. Every network starts from "
-        "weights pretrained on other generated people. No claim is decided from these records before every row of a "
-        "paper has one."
+        "percent, means over worlds ± half of their 95 % interval, none with fewer than three worlds. Every network "
+        "starts from weights pretrained on other generated people. No claim is decided from these records before every "
+        "row of a paper has one."
     )
     rest = f"{len(lines)} rows are recorded; `python -m companion run --paper all --preset gpu` goes on."
     return f"{head}\n\n{rest}\n" + (f"\n{markdown(pd.DataFrame(lines))}\n" if lines else "")

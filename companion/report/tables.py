@@ -12,7 +12,7 @@ from pandas.io.formats.style import Styler
 
 from companion.claims import Verdict, compared, lacking
 from companion.contrasts import in_words
-from companion.formats import heading, number, percent, styled
+from companion.formats import heading, metric_in_words, number, percent, styled
 from companion.intervals import LEVEL, Interval
 from companion.paper import Cell
 from companion.plots.charts import MARKS, VERDICTS
@@ -147,7 +147,7 @@ def contrast_table(study: Study, verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 {
                     "claim": f"C{verdict.claim}" + (" (beside)" if contrast.beside else ""),
                     "contrast": in_words(study, contrast),
-                    "metric": contrast.metric,
+                    "metric": metric_in_words(contrast.metric),
                     "printed": percent(contrast.printed, signed=True),
                     "ours": points(known) if known else "–",
                     "p (Holm)": "–" if np.isnan(outcome.p) else f"{outcome.p:.3f}" if outcome.p >= 0.001 else "<0.001",
