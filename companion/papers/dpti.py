@@ -9,12 +9,14 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from pandas.io.formats.style import Styler
+from scipy.stats import binomtest
 from torch import Tensor
 
 from companion.checks import holds, reads_no_labels
 from companion.claims import compared
 from companion.formats import number, styled
 from companion.inputs import TestSet, figure_queries
+from companion.intervals import LEVEL
 from companion.paper import Cell, Measured, Paper, Row, longer
 from companion.real import TRANSFER, Recipe, steps
 from companion.run import RunConfig
@@ -392,12 +394,12 @@ def _templates_are_distinct(study: Study) -> tuple[Status, str]:
     if not found:
         return Status.UNMEASURED, f"nothing recorded of {study.paper.title_of('gd')}"
     text = f"more than one part of the body is followed by some template {_where_distinct(found)}"
+    several = sum(count > 1 for count in _followed_parts(found))
+    share = binomtest(several, len(found)).proportion_ci(LEVEL)  # exact, of worlds
+    text += f"; 95 % interval of the share of worlds {share.low:.2f} to {share.high:.2f}"
     if longer := _template_maps(study, "gd-long"):
         text += f"; after {study.run('gd-long').train.iterations:,} steps {_where_distinct(longer)}"
-    several = [count > 1 for count in _followed_parts(found)]
-    if len(found) < 2:
-        return Status.UNDECIDED, f"{text}; one world decides nothing"
-    return holds(all(several)) if all(several) or not any(several) else Status.UNDECIDED, text
+    return Status.UNDECIDED if share.low <= 0.5 <= share.high else holds(share.low > 0.5), text
 
 
 def _template_maps(study: Study, row: str) -> list[dict]:

@@ -488,9 +488,10 @@ def templates(count):
 @pytest.mark.parametrize(
     ("counts", "status"),
     [
-        ([3, 4, 3], Status.HOLDS),
-        ([1, 1, 1], Status.FAILS),
-        ([1, 3, 1], Status.UNDECIDED),
+        ([3, 4, 3, 2, 2, 3], Status.HOLDS),
+        ([1, 1, 1, 0, 1, 1], Status.FAILS),
+        ([1, 3, 1, 3, 3, 1], Status.UNDECIDED),
+        ([3, 3, 3], Status.UNDECIDED),
         ([4], Status.UNDECIDED),
         ([], Status.UNMEASURED),
     ],
