@@ -25,7 +25,7 @@ def test_a_hit_within_five_is_one_within_ten(monkeypatch):
     ranks = [("table2", "a", "set", f"rank{k}", v, "own") for k, v in ((10, 0.7), (1, 0.5), (5, 0.8))]
     fine = [("table2", "b", "set", f"rank{k}", v, "cited") for k, v in ((1, 0.5), (5, 0.5), (10, 0.6))]
     found = forensics.impossible(printed(monkeypatch, qpm=ranks + fine))
-    assert found.values.tolist() == [["QPM", "Table 2: A, set", "rank-1 50.0, rank-5 80.0, rank-10 70.0"]]
+    assert found.values.tolist() == [["QPM", "Table II: A, set", "rank-1 50.0, rank-5 80.0, rank-10 70.0"]]
 
 
 def test_a_method_is_cited_in_two_ways_only_by_papers_that_cite_it(monkeypatch):
