@@ -353,7 +353,8 @@ def full_scale(pairs: Sequence[Pair]) -> list[str]:
         for v, other in pairs
         if v.endpoint.estimate * other.endpoint.estimate <= 0
     ]
-    told = f"{len(pairs) - len(turned) or 'none'} keep their sign"
+    kept = len(pairs) - len(turned)
+    told = "1 keeps its sign" if kept == 1 else f"{kept or 'none'} keep their sign"
     told += f"; turned are {', '.join(turned)}" if turned else ""
     many_worlds = "one world, so without an interval" if worlds == 1 else f"{worlds} worlds or more"
     return [
