@@ -12,7 +12,7 @@ from companion.formats import number, percent
 from companion.intervals import Interval, Moderation
 from companion.paper import Cell
 from companion.papers.bpbreid import parser_crossing, parser_curves
-from companion.study import Study, Value
+from companion.study import FEWEST, Study, Value
 
 Side = tuple[str, str]
 """A row and a test-time variant."""
@@ -178,6 +178,11 @@ def lengths(study: Study) -> Lengths | None:
     return Lengths(steps, (before, after), Moderation().interval(both[:, 1] - both[:, 0]), gains)
 
 
+def _change(change: Interval) -> str:
+    """With its interval; of two worlds, whose interval says nothing, not at all."""
+    return f"change {_points(change)}, " if change.worlds >= FEWEST else ""
+
+
 def _short(study: Study, row: str) -> str:
     """A row's title without what it explains."""
     return study.paper.title_of(row).partition(":")[0]
@@ -192,7 +197,7 @@ def _length(studies: Mapping[str, Study]) -> str:
     told = [
         " less ".join(_short(studies[slug], row) for row in PAIRS[slug])
         + f" {' and '.join(percent(gap.estimate, signed=True) for gap in found.gaps)}"
-        + f" (change {_points(found.change)}, {found.change.worlds} worlds)"
+        + f" ({_change(found.change)}{found.change.worlds} worlds)"
         for slug, found in known.items()
     ]
     steps = " and ".join(f"{length:,}" for length in next(iter(known.values())).steps)
