@@ -32,11 +32,8 @@ from companion.intervals import LEVEL, Interval, Moderation, holm, moderated
 from companion.paper import Cell
 from companion.presets import preset
 from companion.published import SIDED
-from companion.study import Study
+from companion.study import WORLDS, Study
 from companion.words import KINDS, SIDES, Status, word, worst
-
-WORLDS = 5
-"""In which every row is recorded; some claims have more."""
 
 UNLIKE = 0.25
 """By how much more of their start the losses of one side must fall, so that it is said of a claim."""

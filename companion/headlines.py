@@ -25,7 +25,7 @@ PARSERS = {
     "all of them": ("bad-parser", "bad-parser-fixed"),
 }
 SCORED = {"in the part branch by itself": "part-branch", "in the whole model": "qpm"}
-TEMPLATES = ("gd", "default"), ("gd", "one-template")
+LENGTHS = ("gd", "gd-long")
 MASKS = ("pan", "parts"), ("pan", "global")
 PAIRS = {
     "bpbreid": ("k8", "bot"),
@@ -47,7 +47,7 @@ def headlines(studies: Mapping[str, Study]) -> dict[str, str]:
         "visibility": [("bpbreid", TRUTH, NONE), ("bpbreid", OWN, NONE)],
         "parser": [("bpbreid", (a, "default"), (b, "default")) for a, b in PARSERS.values()],
         "quality": [("qpm", (row, "part"), (row, "part-without-quality")) for row in SCORED.values()],
-        "templates": [("dpti", *TEMPLATES)],
+        "templates": [("dpti", (row, "default"), (row, "one-template")) for row in LENGTHS],
         "masks": [("pan", *MASKS)],
     }
     told: dict[str, Callable[..., str]] = {
@@ -61,7 +61,8 @@ def headlines(studies: Mapping[str, Study]) -> dict[str, str]:
     for name, questions in asked.items():
         known = [_less(studies[slug], plus, minus) for slug, plus, minus in questions]
         if all(interval.freedom for interval in known):
-            worlds = min(interval.worlds for interval in known)
+            counts = sorted({interval.worlds for interval in known})
+            worlds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
             sentences[name] = f"{told[name](studies, *known)} ({worlds} worlds.)"
     if found := _length(studies):
         sentences["length"] = found
@@ -131,13 +132,17 @@ def _quality(studies: Mapping[str, Study], *gains: Interval) -> str:
     )
 
 
-def _templates(studies: Mapping[str, Study], gain: Interval) -> str:
-    alike = _measure(studies["dpti"], "gd", "templates/cosine")
-    spread = _measure(studies["dpti"], "gd", "parts/entropy")
+def _templates(studies: Mapping[str, Study], *gains: Interval) -> str:
+    alike, steps = (
+        [_measure(studies["dpti"], row, "templates/cosine") for row in LENGTHS],
+        [f"{studies['dpti'].run(row).train.iterations:,}" for row in LENGTHS],
+    )
+    spread = _measure(studies["dpti"], LENGTHS[0], "parts/entropy")
     return (
-        f"**Whether templates differ**: the maps of two of DPTI's dynamic templates have a mean cosine of {alike}; the "
-        f"attention that pools the parts has {spread} of the entropy of plain averaging; all eight parts gain "
-        f"{_points(gain)} points over one of them."
+        f"**Whether templates differ**: after {' and '.join(steps)} steps the maps of two of DPTI's dynamic templates "
+        f"have a mean cosine of {' and '.join(alike)}, and all eight parts gain {' and '.join(map(_points, gains))} "
+        f"points over one of them with the same weights. After {steps[0]} the attention that pools the parts has "
+        f"{spread} of the entropy of plain averaging."
     )
 
 
@@ -208,7 +213,4 @@ def _length(studies: Mapping[str, Study]) -> str:
         f" Of all these rows {least} gains least ({percent(gains[least], signed=True)}) and {most} most "
         f"({percent(gains[most], signed=True)})."
     )
-    if "dpti" in known:
-        alike = [_measure(studies["dpti"], row, "templates/cosine") for row in ("gd", "gd-long")]
-        text += f" The maps of two of DPTI's dynamic templates then have a cosine of {' and '.join(alike)}."
     return text

@@ -21,6 +21,9 @@ MAX_SEEDS = 16
 GATE = 0.10
 """How far below the main row's a row's holistic rank-1 may be, to be compared; fixed on validation identities."""
 
+WORLDS = 5
+"""In which every row is recorded; those of some claims have more."""
+
 FEWEST = 3
 """Worlds from which on a level has an interval: that of two is thirteen standard errors wide on either side."""
 
@@ -200,7 +203,7 @@ class Study:
         return pd.Series(found, dtype=float).dropna()
 
     def value(self, cell: Cell, metric: str) -> Value | None:
-        """Mean and spread of a cell over worlds, None where it has no record."""
+        """Mean and spread of a cell over the first ``WORLDS`` worlds, None where it has no record."""
         known, test_set = self._of(cell)
         return _mean(known, test_set=test_set, scoring=cell.scoring, metric=metric)
 
@@ -218,7 +221,7 @@ class Study:
     def scored(
         self, name: str, *, test_set: str, scoring: str = "default", metric: str = "rank1"
     ) -> Value | None:
-        """Mean and spread over worlds of a run under a test-time variant on a test set."""
+        """Mean and spread over the first ``WORLDS`` worlds of a run under a test-time variant on a test set."""
         return _mean(self.records(name), test_set=test_set, scoring=scoring, metric=metric)
 
     def metrics(self, table: str) -> tuple[str, ...]:
@@ -278,5 +281,6 @@ class Study:
 
 
 def _mean(found: list[RunRecord], *, test_set: str, scoring: str, metric: str) -> Value | None:
-    value = Value.of(record.value(test_set, scoring, metric) for record in found)
+    """Over the worlds that every row has: worlds lie far apart, and some rows have more of them."""
+    value = Value.of(record.value(test_set, scoring, metric) for record in found if record.seed <= WORLDS)
     return value if value.seeds else None

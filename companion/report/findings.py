@@ -40,12 +40,12 @@ ASKED = {
     "templates": (
         "dpti",
         "10-alike.png",
-        "Templates of a narrow network in a short training, on as many cells as the paper's.",
+        "Templates of a narrow network, on as many cells as the paper's; the figure is of the shorter training.",
     ),
     "masks": ("pan", "10-mask-truth.png", "Two halves of one descriptor are compared, not two trainings."),
     "length": (
         "pan bpbreid qpm dpti aap",
-        "",
+        "compare/4-length.png",
         "The same worlds, start and schedule, four times as long; what still more would change is not known.",
     ),
 }
@@ -88,6 +88,8 @@ def _told(sentence: str) -> list[str]:
 
 
 def _picture(slug: str, name: str) -> list[str]:
+    """A picture of a paper's notebook, or of the one that its name says, and its caption."""
+    slug, name = name.split("/") if "/" in name else (slug, name)
     path = f"figures/{slug}/{name}"
     caption = pictures(slug).get(path)
     return [f"![{caption}]({path})", "", f"*{caption}*", ""] if caption else []

@@ -93,7 +93,7 @@ def remark(verdict: Verdict) -> str:
         told.append(f"printed, as a share of the errors left here: {percent(verdict.expected, signed=True)}")
     if not verdict.reason and verdict.uncorrected != verdict.status:
         told.append(f"{verdict.uncorrected} but for the correction for {verdict.among} comparisons")
-    if not verdict.reason and verdict.unmoderated != verdict.status:
+    if not verdict.reason and verdict.unmoderated not in (None, verdict.status):
         told.append(f"{verdict.unmoderated} by Student's t alone")
     if verdict.unlike and not verdict.reason:
         fell = " and ".join(percent(share) for share in verdict.learned)
@@ -196,7 +196,7 @@ def paper_versus_ours(
     if frame.empty:
         raise ValueError(f"{study.paper.slug} {table} has no column {dataset!r}")
     base = title(study, study.paper.cell(table, baseline, frame["printed on"].iloc[0])) if baseline else ""
-    gain = f"; a gain is over {base}, paired within worlds" if baseline else ""
+    gain = f"; a gain is over {base}, paired within all worlds that both have" if baseline else ""
     sets = [*frame.groupby("printed on", sort=False)]
     where = f"{beside(*sets[0])}. " if len(sets) == 1 else ""
     ours = "Printed (real data) beside ours" if _is_printed(frame) else "Ours"
@@ -336,7 +336,8 @@ def _own(
                 known - values.get((base.row, metric), np.nan), signed=True
             )
             line[f"{metric} gain ours"] = percent(gain.estimate, half=gain.half, signed=True)
-    return line | {"worlds": len(study.values(cell, study.metrics(cell.table)[0])) or "–"}
+    level = study.value(cell, study.metrics(cell.table)[0])
+    return line | {"worlds": level.seeds if level else "–"}
 
 
 def _name(column: pd.DataFrame, cell: Cell) -> str:
