@@ -21,35 +21,39 @@ from companion.views import convergence, starts
 ASKED = {
     "visibility": (
         "bpbreid",
-        "10-visibility.png",
+        "bpbreid/10-visibility.png",
         "Visible is a part of which more than a fixed share shows. The oracle knows that of queries and gallery; the "
         "network's embeddings are the same on both sides.",
     ),
     "parser": (
         "bpbreid",
-        "9-parser.png",
+        "bpbreid/9-parser.png",
         "A parser that errs misses parts, swaps left and right and moves borders, in training and at test time; its "
         "middle level is half of the worst, whose result an early study had shown, and was fixed before its own was "
         "seen. Real parsers err in other ways too.",
     ),
     "quality": (
         "qpm",
-        "10-quality-truth.png",
+        "qpm/10-quality-truth.png",
         "Scores are relative to their image, and stripes of unknown truth are left out. The paper shows pictures.",
     ),
     "templates": (
         "dpti",
-        "10-alike.png",
+        "dpti/10-alike.png",
         "Templates of a narrow network, on as many cells as the paper's; the figure is of the shorter training.",
     ),
-    "masks": ("pan", "10-mask-truth.png", "Two halves of one descriptor are compared, not two trainings."),
+    "masks": (
+        "pan",
+        "pan/10-mask-truth.png",
+        "Two halves of one descriptor are compared, not two trainings.",
+    ),
     "length": (
         "pan bpbreid qpm dpti aap",
         "compare/4-length.png",
         "The same worlds, start and schedule, four times as long; what still more would change is not known.",
     ),
 }
-"""Question of ``headlines`` -> papers, picture of the first (if any), and what the answer is limited by."""
+"""Question of ``headlines`` -> papers, picture (notebook and name), and what the answer is limited by."""
 
 
 def findings_page(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verdict]], *, luck: str) -> str:
@@ -73,7 +77,7 @@ def findings_page(studies: Mapping[str, Study], verdicts: Mapping[str, list[Verd
     for question, sentence in headlines(studies).items():
         slugs, picture, caveat = ASKED[question]
         links = ", ".join(f"[{PAPERS[slug].title}](tables/{slug}.md)" for slug in slugs.split())
-        lines += [*_told(sentence), *_picture(slugs.split()[0], picture)]
+        lines += [*_told(sentence), *_picture(picture)]
         lines += [f"{caveat} Records and tables: {links}.", ""]
     lines += ["## What several worlds can tell", "", *_told(luck.removeprefix("- "))]
     lines += [*_seeds(studies), *_starts(studies)]
@@ -87,11 +91,10 @@ def _told(sentence: str) -> list[str]:
     return [f"### {topic}", "", rest[:1].upper() + rest[1:], ""]
 
 
-def _picture(slug: str, name: str) -> list[str]:
-    """A picture of a paper's notebook, or of the one that its name says, and its caption."""
-    slug, name = name.split("/") if "/" in name else (slug, name)
-    path = f"figures/{slug}/{name}"
-    caption = pictures(slug).get(path)
+def _picture(name: str) -> list[str]:
+    """A picture, by its notebook and name, and its caption; nothing where it is not rendered."""
+    path = f"figures/{name}"
+    caption = pictures(name.split("/")[0]).get(path)
     return [f"![{caption}]({path})", "", f"*{caption}*", ""] if caption else []
 
 
@@ -99,7 +102,7 @@ def _seeds(studies: Mapping[str, Study]) -> list[str]:
     """How far worlds differ, over the rows of all papers."""
     found = pd.concat([convergence(study) for study in studies.values()])
     text = f"{spread_answer(found)} A paper prints one run a row."
-    return ["### Worlds and convergence", "", text, "", *_picture("bpbreid", "7-spread.png")]
+    return ["### Worlds and convergence", "", text, "", *_picture("bpbreid/7-spread.png")]
 
 
 def _starts(studies: Mapping[str, Study]) -> list[str]:
@@ -110,7 +113,7 @@ def _starts(studies: Mapping[str, Study]) -> list[str]:
         "",
     ]
     lines += [f"- {study.paper.title}: {start_answer(starts(study))}" for study in studies.values()]
-    return [*lines, "", *_picture("bpbreid", "8-start.png")]
+    return [*lines, "", *_picture("bpbreid/8-start.png")]
 
 
 def _unnumbered(verdicts: Mapping[str, list[Verdict]]) -> list[str]:
