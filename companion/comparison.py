@@ -189,7 +189,8 @@ class Comparison:
                     known[title, steps] = {record.seed: record for record in study.records(name)}
         worlds = sorted(set.intersection(*map(set, known.values())))
         lines = []
-        for test_set, ((title, steps), found) in itertools.product(self.test_sets[:2], known.items()):
+        shown = next(iter(self.runs.values())).data.shown
+        for test_set, ((title, steps), found) in itertools.product(shown, known.items()):
             value = Value.of(found[world].value(test_set, "default", metric) for world in worlds)
             state = "" if worlds else "not recorded"
             lines.append((test_set, title, steps, value.mean, value.half, value.seeds, state))

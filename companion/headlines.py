@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companion.claims import compared, moderation
+from companion.claims import compared
 from companion.formats import number, percent
 from companion.intervals import Interval, Moderation
 from companion.paper import Cell
@@ -177,8 +177,7 @@ def lengths(study: Study) -> Lengths | None:
     both = table[:, :, 0] - table[:, :, 1]
     titles = [_short(study, row) for row in PAIRS[study.paper.slug]]
     gains = dict(zip(titles, (table[:, 1] - table[:, 0]).mean(0)))
-    shared = moderation(study, "mAP", study.run(pairs[0][0]).data.occluded)
-    before, after = (shared.interval(gaps) for gaps in both.T)
+    before, after = map(Moderation().interval, both.T)
     steps = tuple(study.run(pair[0]).train.iterations for pair in pairs)
     return Lengths(steps, (before, after), Moderation().interval(both[:, 1] - both[:, 0]), gains)
 

@@ -55,7 +55,7 @@ def starts_answer(frames: Sequence[pd.DataFrame]) -> str:
     return (
         f"on occluded queries the pretrained start adds {min(gains):.1f} to {max(gains):.1f} points of mAP to "
         f"{len(gains)} main rows, and keeps their order in {sum(orders)} of {len(orders)} papers ({many}). It was "
-        "trained as a BoT is, so that rows of one global feature find their task half done."
+        "trained as a BoT is."
     )
 
 

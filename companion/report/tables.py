@@ -184,7 +184,7 @@ def paper_versus_ours(
     baseline: str | None = None,
     dataset: str | None = None,
     rows: Sequence[str] = (),
-):
+) -> Styler:
     """A table of the paper with our value beside every printed one.
 
     Args:
@@ -351,7 +351,6 @@ def _name(column: pd.DataFrame, cell: Cell) -> str:
 LOST = re.compile(r"OCR lost the decimal point \(\d+\)")
 """A note that would stand under half of a table, once for each number."""
 NUMBERS = re.compile(r"\d[\d.]*")
-METRIC_WORDS = {f"rank{k}": f"rank-{k}" for k in (1, 3, 5, 10, 20)}
 
 
 def footnotes(study: Study, table: str) -> list[str]:
@@ -361,9 +360,7 @@ def footnotes(study: Study, table: str) -> list[str]:
     for line in printed(study.paper.slug).query("table == @table and note != ''").itertuples():
         words = title(study, cells[line.row]) if line.row in cells else line.variant
         note = LOST.sub("our copy lost decimal points, restored here", line.note.removeprefix("info: "))
-        notes.setdefault(note, []).append(
-            (words, f"{METRIC_WORDS.get(line.metric, line.metric)} on {line.dataset}")
-        )
+        notes.setdefault(note, []).append((words, f"{heading(line.metric)} on {line.dataset}"))
     told = []
     for note, found in notes.items():
         where = f" ({found[0][1]})" if len(found) == 1 else ""
